@@ -1,0 +1,167 @@
+//! The compute contract.
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use model::compute::Cell;
+use model::{Timestamp, Uid};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::broadcast;
+
+use crate::{DriverError, Plan};
+
+/// What a driver can do on this host, found out by trying.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DriverInfo {
+    /// Version of the program behind the driver.
+    pub version: String,
+    pub cells: Vec<Cell>,
+    /// `kvm` or `tcg` for virtual machines; empty otherwise.
+    pub accelerator: String,
+}
+
+/// The state of a sandbox, from facts (the hypervisor, the runtime, the process table), never from memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxState {
+    /// Made, but its payload was never started or is being started.
+    Created,
+    Running,
+    Paused,
+    /// Ended by itself or stopped; `Some` exit code when known (0 for a guest that powered off).
+    Exited(Option<i32>),
+    /// The hypervisor or runtime does not answer.
+    Unknown,
+}
+
+/// One sandbox as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    pub uid: Uid,
+    pub state: SandboxState,
+    /// The main process, while there is one. For display; identity is checked by the driver.
+    pub pid: Option<u32>,
+    pub started_at: Option<Timestamp>,
+    /// Why it ended, in the program's own words, when it failed.
+    pub message: String,
+    /// For payloads of containers.
+    pub containers: Vec<ObservedContainer>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedContainer {
+    pub name: String,
+    pub running: bool,
+    pub exit_code: Option<i32>,
+}
+
+/// How to end a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// Ask the guest (ACPI power button, SIGTERM), and kill it after so many seconds.
+    Graceful {
+        seconds: u32,
+    },
+    Kill,
+}
+
+/// Makes sandboxes run on this host. Every method is idempotent and safe to repeat after a crash at any line;
+/// sandboxes survive the death of the process that holds the driver.
+#[async_trait]
+pub trait ComputeDriver: Send + Sync + 'static {
+    /// The driver's name in statuses and messages, e.g. `qemu`.
+    fn name(&self) -> &'static str;
+
+    /// Finds out what works here; an error says what is missing and how to get it.
+    async fn probe(&self) -> Result<DriverInfo, DriverError>;
+
+    /// Makes the sandbox exist and its payload run. If it runs already nothing happens; if its payload has
+    /// ended it is started again.
+    async fn ensure(&self, plan: &Plan) -> Result<Observed, DriverError>;
+
+    /// All sandboxes of this driver on this host, also those this process did not start.
+    async fn list(&self) -> Result<Vec<Observed>, DriverError>;
+
+    /// One sandbox; `NotFound` when there is none.
+    async fn observe(&self, uid: &Uid) -> Result<Observed, DriverError>;
+
+    /// Ends the payload; returns when it has ended. The sandbox's data stays.
+    async fn stop(&self, uid: &Uid, mode: StopMode) -> Result<(), DriverError>;
+
+    /// Ends the payload if need be and removes every trace outside of the plan's directory. Deleting what
+    /// does not exist succeeds.
+    async fn delete(&self, uid: &Uid) -> Result<(), DriverError>;
+
+    async fn pause(&self, uid: &Uid) -> Result<(), DriverError>;
+    async fn resume(&self, uid: &Uid) -> Result<(), DriverError>;
+
+    /// Restarts the payload at once, as a machine's reset button does.
+    async fn reset(&self, uid: &Uid) -> Result<(), DriverError>;
+
+    /// Uids whose state has changed, as soon as the driver notices. A receiver that lags behind must list.
+    fn changes(&self) -> broadcast::Receiver<Uid>;
+
+    /// Capability: consoles and logs.
+    fn console(&self) -> Option<&dyn ConsoleAccess> {
+        None
+    }
+
+    /// Capability: programs inside the sandbox.
+    fn exec(&self) -> Option<&dyn ExecAccess> {
+        None
+    }
+
+    /// Capability: a graphical display.
+    fn display(&self) -> Option<&dyn DisplayAccess> {
+        None
+    }
+}
+
+/// A two-way stream of bytes.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for T {}
+
+#[async_trait]
+pub trait ConsoleAccess: Send + Sync {
+    /// Attaches to the serial console or terminal.
+    async fn attach(&self, uid: &Uid) -> Result<Pin<Box<dyn ByteStream>>, DriverError>;
+
+    /// The file that keeps the console's output, or one container's output; it outlives the payload.
+    /// `container` may be empty when there is only one.
+    async fn log_path(&self, uid: &Uid, container: &str) -> Result<std::path::PathBuf, DriverError>;
+}
+
+/// A program to run inside a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecRequest {
+    /// Which container; may be empty when there is only one.
+    pub container: String,
+    pub argv: Vec<String>,
+    pub tty: bool,
+}
+
+/// A running program: its streams, and its exit code when it has ended. Dropping it kills the program.
+pub struct Exec {
+    /// Closed by dropping.
+    pub stdin: Pin<Box<dyn AsyncWrite + Send>>,
+    pub stdout: Pin<Box<dyn AsyncRead + Send>>,
+    /// Empty with a terminal.
+    pub stderr: Pin<Box<dyn AsyncRead + Send>>,
+    pub exit: Pin<Box<dyn Future<Output = Result<i32, DriverError>> + Send>>,
+}
+
+impl std::fmt::Debug for Exec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exec").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+pub trait ExecAccess: Send + Sync {
+    async fn exec(&self, uid: &Uid, request: ExecRequest) -> Result<Exec, DriverError>;
+}
+
+#[async_trait]
+pub trait DisplayAccess: Send + Sync {
+    /// A stream of the RFB protocol (VNC).
+    async fn vnc(&self, uid: &Uid) -> Result<Pin<Box<dyn ByteStream>>, DriverError>;
+}

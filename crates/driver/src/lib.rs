@@ -1,0 +1,15 @@
+//! The agent's waist: what a driver must do, as a contract, with a fake and a conformance suite beside it.
+//!
+//! A driver gets finished plans (images that are local and verified, files and devices that exist) and makes
+//! them run. It knows nothing of networks, volumes, APIs or the store.
+
+mod compute;
+mod error;
+mod plan;
+
+pub use compute::{
+    ByteStream, ComputeDriver, ConsoleAccess, DisplayAccess, DriverInfo, Exec, ExecAccess, ExecRequest,
+    Observed, ObservedContainer, SandboxState, StopMode,
+};
+pub use error::DriverError;
+pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};

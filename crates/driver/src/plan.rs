@@ -1,0 +1,87 @@
+//! Plans: everything a driver needs to make one sandbox, decided and prepared by the agent.
+
+use std::path::PathBuf;
+
+use model::compute::{Cell, EnvVar, Firmware, Machine};
+use model::{Resources, Uid};
+use serde::{Deserialize, Serialize};
+
+/// One sandbox to be. Keyed by `uid`: ensuring the same uid again changes nothing that runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub uid: Uid,
+    /// `project/name`, for messages and process titles only.
+    pub label: String,
+    pub cell: Cell,
+    pub resources: Resources,
+    /// The sandbox's own directory, which exists and belongs to root. The driver keeps everything that is
+    /// particular to this sandbox below it; the agent removes it after `delete`.
+    pub dir: PathBuf,
+    /// The unprivileged user and group id that this sandbox alone uses.
+    pub user_id: u32,
+    /// For virtual machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<VmPlan>,
+    /// For payloads of containers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<ContainerPlan>,
+}
+
+/// A virtual machine's parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmPlan {
+    pub machine: Machine,
+    pub boot: Boot,
+    /// In order: the first is the boot disk for [`Boot::Firmware`].
+    pub disks: Vec<DiskPlan>,
+    pub nics: Vec<NicPlan>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Boot {
+    Firmware(Firmware),
+    Kernel { kernel: PathBuf, initrd: Option<PathBuf>, cmdline: String },
+}
+
+/// A disk that exists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskPlan {
+    pub path: PathBuf,
+    /// Stated, never probed.
+    pub format: DiskFormat,
+    /// What the guest sees as the disk's serial number; at most 20 bytes.
+    pub serial: String,
+    pub read_only: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskFormat {
+    Raw,
+    /// qcow2 whose backing file, if any, is a read-only qcow2 of the image cache.
+    Qcow2,
+}
+
+/// A network card and where its other end is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NicPlan {
+    /// A tap device that exists.
+    Tap { mac: String, device: String },
+    /// The driver's own user-mode network, with host ports forwarded to guest ports: for hosts without a
+    /// network plane.
+    User { mac: String, forwards: Vec<(u16, u16)> },
+}
+
+/// One container's parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerPlan {
+    pub name: String,
+    /// The unpacked image: read-only layer folders, lowest first.
+    pub layers: Vec<PathBuf>,
+    /// Program and arguments, image defaults already applied; not empty.
+    pub argv: Vec<String>,
+    pub env: Vec<EnvVar>,
+    pub working_dir: String,
+    /// `uid[:gid]` or names inside the image, as the image configuration gives it; empty means 0.
+    pub user: String,
+    pub tty: bool,
+}

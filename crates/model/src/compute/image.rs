@@ -1,0 +1,256 @@
+//! Image: what instances start from. Imported once, verified by digest, never probed for its format again.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{GROUP, PayloadKind};
+use crate::{Bytes, Column, Condition, FieldErrors, KindInfo, Object, Scope, Spec};
+
+pub type Image = Object<ImageSpec>;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ImageSpec {
+    /// The format of what is imported; declared, never guessed.
+    pub format: ImageFormat,
+    pub source: ImageSource,
+    /// Expected SHA-256 of the imported file, 64 hexadecimal digits (of the kernel, for format `kernel`).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
+    pub visibility: Visibility,
+    /// Kernel command line, for format `kernel`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cmdline: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum ImageFormat {
+    #[default]
+    Raw,
+    Qcow2,
+    Vmdk,
+    Vhdx,
+    Iso,
+    /// A Linux kernel or a unikernel, with an optional initrd.
+    Kernel,
+    /// An OCI image: layout folder, `docker save` archive, or OCI archive.
+    Oci,
+}
+
+impl ImageFormat {
+    pub const ALL: [Self; 7] =
+        [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhdx, Self::Iso, Self::Kernel, Self::Oci];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Vmdk => "vmdk",
+            Self::Vhdx => "vhdx",
+            Self::Iso => "iso",
+            Self::Kernel => "kernel",
+            Self::Oci => "oci",
+        }
+    }
+
+    /// The payload an image of this format makes.
+    pub fn payload(self) -> PayloadKind {
+        match self {
+            Self::Raw | Self::Qcow2 | Self::Vmdk | Self::Vhdx | Self::Iso => PayloadKind::Disk,
+            Self::Kernel => PayloadKind::Kernel,
+            Self::Oci => PayloadKind::Containers,
+        }
+    }
+}
+
+/// Where the bytes come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ImageSource {
+    /// Fetch from here (http or https); when empty the bytes are uploaded.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub url: String,
+    /// Fetch the initrd from here, for format `kernel`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub initrd_url: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Visibility {
+    /// Only this project.
+    #[default]
+    Private,
+    /// Every project may start from it.
+    Public,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ImageStatus {
+    pub phase: ImagePhase,
+    /// The files instances use: content-addressed, in the format Corten keeps (qcow2 for disks).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<Artifact>,
+    /// The size a disk shows to its guest.
+    #[serde(skip_serializing_if = "Bytes::is_zero")]
+    pub virtual_size: Bytes,
+    /// Bytes received so far.
+    #[serde(skip_serializing_if = "Bytes::is_zero")]
+    pub received: Bytes,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum ImagePhase {
+    /// Waits for its upload or download.
+    #[default]
+    Pending,
+    Importing,
+    Ready,
+    Failed,
+}
+
+impl ImagePhase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Importing => "Importing",
+            Self::Ready => "Ready",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+/// One verified file of an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Artifact {
+    pub role: ArtifactRole,
+    /// SHA-256, 64 hexadecimal digits; the file's only name.
+    pub sha256: String,
+    pub size: Bytes,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum ArtifactRole {
+    /// A disk, as qcow2 without backing file.
+    #[default]
+    Disk,
+    Kernel,
+    Initrd,
+    /// An OCI image as one archive in OCI layout.
+    Oci,
+}
+
+impl ArtifactRole {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Kernel => "kernel",
+            Self::Initrd => "initrd",
+            Self::Oci => "oci",
+        }
+    }
+}
+
+impl ImageStatus {
+    pub fn artifact(&self, role: ArtifactRole) -> Option<&Artifact> {
+        self.artifacts.iter().find(|a| a.role == role)
+    }
+
+    /// Bytes of all files together.
+    pub fn size(&self) -> Bytes {
+        self.artifacts.iter().map(|a| a.size).sum()
+    }
+}
+
+impl Spec for ImageSpec {
+    type Status = ImageStatus;
+    const KIND: KindInfo = KindInfo {
+        group: GROUP,
+        version: "v1",
+        kind: "Image",
+        plural: "images",
+        singular: "image",
+        short_names: &["img"],
+        scope: Scope::Project,
+        summary: "What instances start from: a disk, a kernel with initrd, or an OCI image.",
+    };
+
+    fn validate(&self, errors: &mut FieldErrors) {
+        let hex = |s: &str| s.len() == 64 && s.bytes().all(|b| b.is_ascii_hexdigit());
+        errors.require(
+            self.sha256.is_empty() || hex(&self.sha256),
+            "spec.sha256",
+            "must be 64 hexadecimal digits",
+        );
+        for (field, url) in
+            [("spec.source.url", &self.source.url), ("spec.source.initrdUrl", &self.source.initrd_url)]
+        {
+            errors.require(
+                url.is_empty() || url.starts_with("https://") || url.starts_with("http://"),
+                field,
+                "must begin with https:// or http://; upload local files with `corten image import PATH`",
+            );
+            errors.require(url.len() <= 2048, field, "must be at most 2048 bytes");
+        }
+        errors.require(
+            self.source.initrd_url.is_empty() || self.format == ImageFormat::Kernel,
+            "spec.source.initrdUrl",
+            "is only for format kernel",
+        );
+        errors.require(
+            self.cmdline.is_empty() || self.format == ImageFormat::Kernel,
+            "spec.cmdline",
+            "is only for format kernel",
+        );
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        let fixed = "cannot be changed; import a new image";
+        errors.require(self.format == old.format, "spec.format", fixed);
+        errors.require(self.source == old.source, "spec.source", fixed);
+        errors.require(self.sha256 == old.sha256, "spec.sha256", fixed);
+    }
+
+    fn columns() -> &'static [Column<Image>] {
+        const COLUMNS: &[Column<Image>] = &[
+            Column::text("Phase", |i, _| json!(i.status.phase.as_str())),
+            Column::text("Format", |i, _| json!(i.spec.format)),
+            Column::text("Size", |i, _| json!(human(i.status.size()))),
+            Column::text("Visibility", |i, _| json!(i.spec.visibility)),
+            Column::wide_text("Digest", |i, _| {
+                json!(i.status.artifacts.first().map_or("", |a| a.sha256.get(..12).unwrap_or("")))
+            }),
+        ];
+        COLUMNS
+    }
+
+    fn field(i: &Image, path: &str) -> Option<String> {
+        Some(match path {
+            "status.phase" => i.status.phase.as_str().into(),
+            "spec.format" => i.spec.format.as_str().into(),
+            _ => return None,
+        })
+    }
+}
+
+fn human(size: Bytes) -> String {
+    match size.0 {
+        n if n >= 1 << 30 => format!("{:.1}Gi", n as f64 / f64::from(1 << 30)),
+        n if n >= 1 << 20 => format!("{:.1}Mi", n as f64 / f64::from(1 << 20)),
+        n => format!("{}Ki", n.div_ceil(1024)),
+    }
+}

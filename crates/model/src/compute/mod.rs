@@ -1,0 +1,27 @@
+//! `compute.corten.dev`: instances and what they are made from.
+
+mod image;
+mod instance;
+mod instance_set;
+mod instance_type;
+mod key_pair;
+mod payload;
+mod placement;
+
+pub use image::{
+    Artifact, ArtifactRole, Image, ImageFormat, ImagePhase, ImageSource, ImageSpec, ImageStatus, Visibility,
+};
+pub use instance::{
+    ContainerStatus, Firmware, Instance, InstancePhase, InstanceSpec, InstanceStatus, Machine, Power,
+    RestartPolicy,
+};
+pub use instance_set::{InstanceSet, InstanceSetSpec, InstanceSetStatus, InstanceTemplate, TemplateMeta};
+pub use instance_type::{InstanceType, InstanceTypeSpec, InstanceTypeStatus};
+pub use key_pair::{KeyPair, KeyPairSpec, KeyPairStatus};
+pub use payload::{
+    Cell, CommandPayload, Container, ContainersPayload, DiskPayload, EnvVar, Isolation, KernelPayload,
+    Payload, PayloadKind, RootfsPayload,
+};
+pub use placement::{Affinity, PlacementSpec, SpreadConstraint, Strategy, Toleration, TopologyKey};
+
+pub(crate) const GROUP: &str = "compute.corten.dev";

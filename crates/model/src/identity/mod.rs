@@ -1,0 +1,17 @@
+//! `identity.corten.dev`: who may do what, where, and how much of it.
+
+mod access_key;
+mod quota;
+mod role;
+mod tenant;
+mod user;
+
+pub use access_key::{AccessKey, AccessKeySpec, AccessKeyStatus};
+pub use quota::{Quota, QuotaSpec, QuotaStatus};
+pub use role::{
+    Effect, Role, RoleBinding, RoleBindingSpec, RoleSpec, RoleStatus, Rule, Subject, SubjectKind,
+};
+pub use tenant::{Domain, DomainSpec, Project, ProjectSpec, TenantStatus};
+pub use user::{User, UserSpec, UserStatus};
+
+pub(crate) const GROUP: &str = "identity.corten.dev";
