@@ -1,1 +1,14 @@
-//! client
+//! The typed client: what everyone but the server itself uses to read and change objects.
+//!
+//! A [`Request`] says what is wanted; a [`Transport`] carries it, in the same process (`server`) or over HTTPS
+//! ([`https`]). [`Api`] puts types on top. Knows no kind in particular.
+
+mod api;
+mod request;
+mod transport;
+
+pub mod https;
+
+pub use api::{Api, Client, Items, TypedEvent, TypedWatch};
+pub use request::{DeleteOptions, Fence, ListParams, PatchKind, Propagation, Request, Verb, WriteOptions};
+pub use transport::{ChangeKind, Reply, Transport, WatchEvent, WatchStream};

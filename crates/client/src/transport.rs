@@ -1,0 +1,63 @@
+//! The waist between those who call and how a call travels.
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::Stream;
+use model::ApiError;
+
+use crate::Request;
+
+/// What a call answers.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// An object, a list, or a Status, as JSON.
+    pub body: Bytes,
+    /// Whether something new came to be (HTTP 201).
+    pub created: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    Added,
+    Modified,
+    Deleted,
+    /// Nothing changed; the version says how far the watcher has seen.
+    Bookmark,
+}
+
+impl ChangeKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+            Self::Bookmark => "BOOKMARK",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Added, Self::Modified, Self::Deleted, Self::Bookmark]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+    }
+}
+
+/// One change, in order.
+#[derive(Debug, Clone)]
+pub struct WatchEvent {
+    pub kind: ChangeKind,
+    /// The object as JSON, its `resourceVersion` included; before it was deleted, for a deletion.
+    pub object: Bytes,
+}
+
+/// Ends with an error when the watch cannot go on: list again, and watch from there.
+pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEvent, ApiError>> + Send>>;
+
+/// Carries calls to the server.
+#[async_trait]
+pub trait Transport: Send + Sync + std::fmt::Debug + 'static {
+    async fn call(&self, request: Request) -> Result<Reply, ApiError>;
+    async fn watch(&self, request: Request) -> Result<WatchStream, ApiError>;
+}
