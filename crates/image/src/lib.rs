@@ -1,1 +1,15 @@
-//! image
+//! Images: building, checking, importing and caching them, and the disks that instances get from them.
+//!
+//! Owns bytes on the way from a stranger to a guest: a format is declared and never guessed, a digest is
+//! verified before a byte is used, a header is inspected before a tool opens the file, and the tool runs in a
+//! jail. Knows no store, no API and no driver. All calls block; run them on a blocking thread.
+
+mod digest;
+mod task;
+mod tool;
+
+pub mod build;
+
+pub use digest::{Digest, DigestError, HashingWriter};
+pub use task::{Cancel, Progress, Task};
+pub use tool::{Tool, ToolError};
