@@ -1,0 +1,115 @@
+//! What holds without any binding (administrators, hosts, everyone who is known), and the roles every cloud
+//! starts with.
+
+use model::identity::{Effect, Role, RoleSpec, Rule};
+use model::{KindEntry, ObjectMeta};
+
+use crate::{Attributes, Principal, Verb};
+
+/// May do everything that no binding denies. Given by client certificates only: a `User` object cannot name it.
+pub const ADMINS: &str = "corten:admins";
+/// Agents; their user is `host:NAME`.
+pub const HOSTS: &str = "corten:hosts";
+
+const COMPUTE: &str = "compute.corten.dev";
+const IDENTITY: &str = "identity.corten.dev";
+const TOPOLOGY: &str = "topology.corten.dev";
+
+const READ: [&str; 3] = ["get", "list", "watch"];
+
+/// The roles `admin`, `editor` and `viewer`, to be created at the first start.
+///
+/// - `admin`: everything.
+/// - `viewer`: reads every kind but those that say who may do what (keys, users, roles, bindings), and logs.
+/// - `editor`: what a viewer may, and everything with what lives in projects, but not quotas; subresources too
+///   (console, exec, upload), but not the status, which belongs to controllers.
+pub fn builtin_roles() -> Vec<Role> {
+    let role = |name: &str, rules| Role::new(ObjectMeta::named(name), RoleSpec { rules });
+    let allow = |verbs: &[&str], resources: Vec<String>| Rule {
+        effect: Effect::Allow,
+        verbs: verbs.iter().map(ToString::to_string).collect(),
+        resources,
+        ..Rule::default()
+    };
+    let view = || allow(&READ, viewable());
+    vec![
+        role("admin", vec![allow(&["*"], vec!["*".into()])]),
+        role("editor", vec![view(), allow(&["*"], editable())]),
+        role("viewer", vec![view()]),
+    ]
+}
+
+fn viewable() -> Vec<String> {
+    let open = |kind: &&KindEntry| {
+        kind.info.group != IDENTITY || matches!(kind.info.plural, "quotas" | "projects" | "domains")
+    };
+    let kinds = model::kinds().iter().filter(open);
+    let parts = |kind: &KindEntry| [kind.info.plural.to_string(), format!("{}/status", kind.info.plural)];
+    kinds.flat_map(parts).chain(["instances/logs".to_string()]).collect()
+}
+
+fn editable() -> Vec<String> {
+    let own = model::kinds()
+        .iter()
+        .filter(|k| k.info.is_project_scoped() && !matches!(k.info.group, IDENTITY | ""));
+    own.flat_map(|kind| [kind.info.plural.to_string(), format!("{}/*", kind.info.plural)]).collect()
+}
+
+/// Why the request is allowed without any binding, if it is. `sees_project` says whether the caller holds any
+/// right in a project.
+pub(crate) fn allows(
+    principal: &Principal,
+    request: &Attributes<'_>,
+    sees_project: impl Fn(&str) -> bool,
+) -> Option<&'static str> {
+    if principal.is_admin() {
+        return Some(ADMINS);
+    }
+    if principal.host().is_some_and(|host| host_may(host, request)) {
+        return Some(HOSTS);
+    }
+    everyone_may(request, sees_project).then_some("everyone")
+}
+
+/// What any authenticated caller may: read sizes and zones, and the `Project` objects of projects in which he
+/// holds any right.
+fn everyone_may(request: &Attributes<'_>, sees_project: impl Fn(&str) -> bool) -> bool {
+    if !request.verb.is_read() || !request.subresource.is_empty() {
+        return false;
+    }
+    match (request.group, request.resource) {
+        (COMPUTE, "instancetypes") | (TOPOLOGY, "zones") => true,
+        (IDENTITY, "projects") => request.name.is_some_and(sees_project),
+        _ => false,
+    }
+}
+
+/// What an agent needs. Where the object's name is the host's own, only that object: its `Host`, and the `Lease`
+/// of the same name.
+fn host_may(host: &str, request: &Attributes<'_>) -> bool {
+    let own = request.name == Some(host);
+    let writes = matches!(request.verb, Verb::Update | Verb::Patch);
+    match (request.group, request.resource, request.subresource) {
+        (COMPUTE, "instances" | "images" | "keypairs" | "instancetypes", "") => request.verb.is_read(),
+        (COMPUTE, "images", subresource) => request.verb == Verb::Get && subresource != "status",
+        (COMPUTE, "instances", "status") => writes || request.verb == Verb::Get,
+        (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),
+        (TOPOLOGY, "hosts", "status") => own && (writes || request.verb == Verb::Get),
+        (TOPOLOGY, "leases", "") => own && (request.verb.is_read() || request.verb == Verb::Create || writes),
+        ("", "events", "") => request.verb == Verb::Create || writes,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builtin_roles_are_valid_objects() {
+        for role in builtin_roles() {
+            let errors = model::AnyObject::validate(&role);
+            assert!(errors.is_empty(), "{}: {errors}", role.metadata.name);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What callers of the identity crate see: decisions, refused escalations, authenticated tokens.
+
+mod authenticator;
+mod escalation;
+mod laws;
+mod policy;
+mod world;
