@@ -1,0 +1,95 @@
+//! Namespaces that live without a process: made in a thread of their own and kept by a bind mount.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use nix::sched::{CloneFlags, unshare};
+
+use crate::mount;
+
+/// A sort of namespace that containers of one sandbox share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Namespace {
+    Net,
+    Ipc,
+    Uts,
+}
+
+impl Namespace {
+    pub const ALL: [Self; 3] = [Self::Net, Self::Ipc, Self::Uts];
+
+    /// Its name under `/proc/PID/ns`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Net => "net",
+            Self::Ipc => "ipc",
+            Self::Uts => "uts",
+        }
+    }
+
+    fn flag(self) -> CloneFlags {
+        match self {
+            Self::Net => CloneFlags::CLONE_NEWNET,
+            Self::Ipc => CloneFlags::CLONE_NEWIPC,
+            Self::Uts => CloneFlags::CLONE_NEWUTS,
+        }
+    }
+}
+
+/// Makes one namespace of every sort and keeps each at `folder/net`, `folder/ipc`, `folder/uts`. The loopback
+/// of the new network is up, the host name is `hostname`. What already is kept there is kept on.
+pub fn hold(folder: &Path, hostname: &str) -> io::Result<()> {
+    let missing: Vec<Namespace> =
+        Namespace::ALL.into_iter().filter(|namespace| !is_held(&folder.join(namespace.as_str()))).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // A thread, because namespaces are left by ending it; the rest of this process never moves.
+    std::thread::scope(|scope| scope.spawn(|| make(&missing, folder, hostname)).join())
+        .unwrap_or_else(|_| Err(io::Error::other("the thread that makes namespaces panicked")))
+}
+
+/// Lets go of every namespace under `folder`; each ends when its last process does.
+pub fn release(folder: &Path) -> io::Result<()> {
+    Namespace::ALL.into_iter().try_for_each(|namespace| mount::detach(&folder.join(namespace.as_str())))
+}
+
+fn make(missing: &[Namespace], folder: &Path, hostname: &str) -> io::Result<()> {
+    let flags = missing.iter().fold(CloneFlags::empty(), |flags, namespace| flags | namespace.flag());
+    unshare(flags)?;
+    if missing.contains(&Namespace::Uts) {
+        nix::unistd::sethostname(hostname)?;
+    }
+    if missing.contains(&Namespace::Net) {
+        raise_loopback()?;
+    }
+    for namespace in missing {
+        let at = folder.join(namespace.as_str());
+        File::options().create(true).append(true).open(&at)?;
+        mount::bind(&Path::new("/proc/thread-self/ns").join(namespace.as_str()), &at)?;
+    }
+    Ok(())
+}
+
+/// Whether a namespace, and not the empty file it is mounted on, is at `path`.
+fn is_held(path: &Path) -> bool {
+    nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
+}
+
+/// Sets IFF_UP on `lo` of the calling thread's network namespace.
+#[allow(unsafe_code)]
+fn raise_loopback() -> io::Result<()> {
+    nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    // SAFETY: an all-zero ifreq is valid; it outlives the call, which reads exactly one ifreq.
+    unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l'.cast_signed();
+        request.ifr_name[1] = b'o'.cast_signed();
+        request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+        set_flags(socket.as_raw_fd(), &raw const request)?;
+    }
+    Ok(())
+}
