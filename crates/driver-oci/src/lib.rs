@@ -1,1 +1,27 @@
-//! driver-oci
+//! The container driver: cell `namespace/containers`, with runc (or another OCI runtime) behind it.
+//!
+//! A sandbox is one network, IPC and host name namespace, kept by bind mounts so that containers may come and
+//! go, one control group with the sandbox's limits, and one container per [`driver::ContainerPlan`]: an overlay
+//! of the image's layers, a `config.json`, and one `conmon` that outlives the agent, owns the container's
+//! output and writes down how it ended. What is true is read from the kernel and from those files each time;
+//! the driver remembers nothing, so a new one adopts all there is.
+//!
+//! Owns no network beyond the empty namespace, no image and no policy: who restarts what is the agent's say.
+
+mod bundle;
+mod cgroup;
+mod compute;
+mod console;
+mod exec;
+mod facts;
+mod launch;
+mod options;
+mod paths;
+mod pty;
+mod sandbox;
+mod stop;
+mod user;
+mod watch;
+
+pub use compute::OciDriver;
+pub use options::OciOptions;

@@ -1,0 +1,4 @@
+//! The container driver against the real runtime, on this host. Needs root, runc and conmon.
+
+mod life;
+mod support;

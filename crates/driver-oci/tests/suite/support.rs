@@ -1,0 +1,159 @@
+//! A driver in a folder of its own, and plans over a layer made of the host's static busybox.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use driver::{ComputeDriver, ContainerPlan, ExecRequest, Plan};
+use driver_oci::{OciDriver, OciOptions};
+use model::compute::{Cell, Isolation, PayloadKind};
+use model::{Bytes, CpuMillis, Resources, Uid};
+use tokio::io::AsyncReadExt;
+
+/// What this host has of one driver's making.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Traces {
+    pub(crate) mounts: usize,
+    pub(crate) cgroups: usize,
+    pub(crate) processes: usize,
+    pub(crate) files: usize,
+}
+
+impl Traces {
+    pub(crate) const NONE: Self = Self { mounts: 0, cgroups: 0, processes: 0, files: 0 };
+}
+
+/// Removes all of its sandboxes when dropped.
+pub(crate) struct Lab {
+    pub(crate) driver: OciDriver,
+    options: OciOptions,
+    folder: tempfile::TempDir,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let folder = tempfile::tempdir().expect("folder");
+        let bin = folder.path().join("layer/bin");
+        std::fs::create_dir_all(&bin).expect("bin");
+        std::fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is installed");
+        for name in ["sh", "cat", "echo", "sleep", "hostname", "nc", "id", "grep", "tty", "dd"] {
+            std::os::unix::fs::symlink("busybox", bin.join(name)).expect("link");
+        }
+        let options = OciOptions {
+            run_dir: folder.path().join("run"),
+            cgroup: format!("corten-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)),
+            ..OciOptions::default()
+        };
+        Self { driver: OciDriver::new(options.clone()).expect("driver"), options, folder }
+    }
+
+    /// What an agent that was restarted has.
+    pub(crate) fn another_driver(&self) -> OciDriver {
+        OciDriver::new(self.options.clone()).expect("driver")
+    }
+
+    pub(crate) fn plan(&self, containers: &[(&str, &str)]) -> Plan {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let uid = Uid::parse(&format!("{:08x}-{number:04x}", std::process::id())).expect("uid");
+        let dir = self.folder.path().join("data").join(uid.as_str());
+        std::fs::create_dir_all(&dir).expect("data");
+        Plan {
+            label: format!("demo/box{number}"),
+            cell: Cell::new(Isolation::Namespace, PayloadKind::Containers),
+            resources: Resources { cpu: CpuMillis(1000), memory: Bytes::mib(64), disk: Bytes(0) },
+            dir,
+            user_id: 100_000,
+            vm: None,
+            containers: containers.iter().map(|(name, script)| self.container(name, script)).collect(),
+            uid,
+        }
+    }
+
+    fn container(&self, name: &str, script: &str) -> ContainerPlan {
+        ContainerPlan {
+            name: name.to_owned(),
+            layers: vec![self.folder.path().join("layer")],
+            argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            env: Vec::new(),
+            working_dir: String::new(),
+            user: String::new(),
+            tty: false,
+        }
+    }
+
+    pub(crate) async fn run(&self, uid: &Uid, container: &str, script: &str) -> (i32, String, String) {
+        let request = ExecRequest {
+            container: container.to_owned(),
+            argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            tty: false,
+        };
+        let mut exec = self.driver.exec().expect("exec").exec(uid, request).await.expect("exec");
+        drop(exec.stdin);
+        let (mut out, mut err) = (String::new(), String::new());
+        let (out_done, err_done, code) = tokio::join!(
+            exec.stdout.read_to_string(&mut out),
+            exec.stderr.read_to_string(&mut err),
+            exec.exit
+        );
+        out_done.and(err_done).expect("output");
+        (code.expect("exit"), out, err)
+    }
+
+    pub(crate) fn traces(&self) -> Traces {
+        let root = self.folder.path().to_str().expect("text");
+        let mounts = std::fs::read_to_string("/proc/mounts").expect("mounts");
+        let processes = Command::new("ps").args(["-eo", "args"]).output().expect("ps");
+        let run = self.folder.path().join("run");
+        Traces {
+            mounts: mounts.lines().filter(|line| line.contains(root)).count(),
+            cgroups: groups(Path::new("/sys/fs/cgroup"), &self.options.cgroup),
+            processes: String::from_utf8_lossy(&processes.stdout)
+                .lines()
+                .filter(|l| l.contains(root))
+                .count(),
+            files: ["runtime", "exits", "sandboxes"].iter().map(|d| count(&run.join(d))).sum(),
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let options = self.options.clone();
+        // A runtime of its own: this may run inside of one that is ending.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+            runtime.block_on(async {
+                let driver = OciDriver::new(options).expect("driver");
+                for sandbox in driver.list().await.expect("list") {
+                    driver.delete(&sandbox.uid).await.expect("delete");
+                }
+            });
+        })
+        .join()
+        .expect("clean up");
+        for root in roots(Path::new("/sys/fs/cgroup")) {
+            let _ = std::fs::remove_dir(root.join(&self.options.cgroup));
+        }
+    }
+}
+
+/// How many groups there are below `parent` in all hierarchies.
+fn groups(mounted: &Path, parent: &str) -> usize {
+    roots(mounted).iter().map(|root| count(&root.join(parent))).sum()
+}
+
+fn roots(mounted: &Path) -> Vec<PathBuf> {
+    let mut roots: Vec<PathBuf> =
+        std::fs::read_dir(mounted).expect("control groups").flatten().map(|entry| entry.path()).collect();
+    roots.push(mounted.to_owned());
+    roots
+}
+
+/// Folders, and the files that are no control group's own.
+fn count(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let in_groups = folder.starts_with("/sys/fs/cgroup");
+    entries.flatten().filter(|e| !in_groups || e.file_type().is_ok_and(|kind| kind.is_dir())).count()
+}
