@@ -1,0 +1,81 @@
+//! OpenAPI: descriptions of all kinds, made from the types themselves, in the form that `kubectl explain`,
+//! `kubectl apply` and Terraform read. Answers `/openapi/v3`, one document per group and version, and
+//! `/openapi/v2` as JSON. Pure; made once.
+//!
+//! kubectl before 1.27 wants version 2 as protobuf and gets "not acceptable": such a client needs
+//! `--validate=false`.
+
+mod components;
+mod paths;
+mod simplify;
+mod v2;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+use crate::discovery::Document;
+
+pub(crate) use components::{has_status, schema_of};
+
+/// Media type under which version 2 is asked for by clients that read JSON.
+const PROTOBUF: &str = "+protobuf";
+
+/// What `path` answers; None when it is no OpenAPI document. A query (`?hash=`) does not matter: a document
+/// does not change while the server runs.
+pub(crate) fn answer(path: &str, accept: &str) -> Option<Result<&'static Document, NotAcceptable>> {
+    static DOCUMENTS: LazyLock<BTreeMap<String, Document>> = LazyLock::new(documents);
+    let document = DOCUMENTS.get(path.trim_end_matches('/'))?;
+    let reads_json = accept.is_empty() || accept.split(',').any(|item| !item.contains(PROTOBUF));
+    Some(if reads_json { Ok(document) } else { Err(NotAcceptable) })
+}
+
+/// The client reads only protobuf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("OpenAPI documents are served as JSON only; use kubectl 1.27 or newer, or --validate=false")]
+pub(crate) struct NotAcceptable;
+
+/// Every group and version, in the order of discovery.
+pub(crate) fn group_versions() -> Vec<(&'static str, &'static str)> {
+    let mut all: Vec<_> = model::kinds().iter().map(|kind| (kind.info.group, kind.info.version)).collect();
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|gv| seen.insert(*gv));
+    all
+}
+
+fn documents() -> BTreeMap<String, Document> {
+    let mut index = serde_json::Map::new();
+    let mut answers = BTreeMap::new();
+    let versions: Vec<Value> = group_versions().into_iter().map(|(g, v)| document(g, v)).collect();
+    for ((group, version), body) in group_versions().into_iter().zip(&versions) {
+        let name =
+            if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+        let document = Document::json(body);
+        let url = format!("/openapi/v3/{name}?hash={}", document.etag);
+        index.insert(name.clone(), json!({ "serverRelativeURL": url }));
+        answers.insert(format!("/openapi/v3/{name}"), document);
+    }
+    answers.insert("/openapi/v3".into(), Document::json(&json!({ "paths": index })));
+    answers.insert("/openapi/v2".into(), Document::json(&v2::swagger(&versions)));
+    answers
+}
+
+/// The version 3 document of one group and version; it refers to nothing outside itself.
+fn document(group: &str, version: &str) -> Value {
+    json!({
+        "openapi": "3.0.0",
+        "info": { "title": "Corten", "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths::of(group, version),
+        "components": {
+            "schemas": components::of(group, version),
+            "securitySchemes": {
+                "BearerToken": { "type": "http", "scheme": "bearer", "description": "A token of an AccessKey." }
+            }
+        },
+        "security": [{ "BearerToken": [] }],
+    })
+}
+
+#[cfg(test)]
+mod tests;
