@@ -43,6 +43,7 @@ stop_cloud() {
   expect "no process of the cloud is left" no_process_names "$data"
   expect "no mount of the cloud is left" no_mount_names "$data"
   expect "no file of the cloud is left" [ ! -e "$data" ]
+  kill_own_processes
   data=
 }
 
