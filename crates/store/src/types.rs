@@ -38,7 +38,8 @@ pub enum Op {
     Delete { key: String },
 }
 
-/// All comparisons must hold, then all operations happen, at one revision; or nothing happens.
+/// All comparisons must hold, then all operations happen, at one revision; or nothing happens. Of several
+/// operations on one key the last counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Txn {
     pub compares: Vec<Compare>,
@@ -111,7 +112,8 @@ pub struct WatchBatch {
 /// so a slow reader costs nothing and is told [`StoreError::Compacted`] when it fell too far behind.
 #[async_trait]
 pub trait Watcher: Send + 'static {
-    /// Waits for changes. Cancel-safe.
+    /// Waits for changes. Cancel-safe. An idle watcher gets an empty batch when history was forgotten, so that
+    /// the revision it last saw stays good to resume from.
     async fn next(&mut self) -> Result<WatchBatch, StoreError>;
 }
 
@@ -124,8 +126,8 @@ pub trait Store: Send + Sync + 'static {
 
     async fn list(&self, prefix: &str, options: ListOptions) -> Result<Page, StoreError>;
 
-    /// Commits, durably, before it returns the new revision. A transaction without operations returns the
-    /// current revision and writes nothing.
+    /// Commits, durably, before it returns the new revision. A transaction that changes nothing (no operations,
+    /// or only deletions of keys that do not exist) returns the current revision and writes nothing.
     async fn txn(&self, txn: Txn) -> Result<Revision, StoreError>;
 
     /// Watches all keys under `prefix` for changes after `from` (exclusive).

@@ -1,0 +1,58 @@
+//! The store's directory: who may use it, and what its files are called.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::OpenError;
+
+/// A directory that this process alone has open, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes the directory if there is none and locks it. The lock goes with the process, however that ends.
+    pub(super) fn claim(path: &Path) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io { path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+        let lock = open_private(&path.join("lock")).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
+            Err(TryLockError::Error(source)) => Err(io(source)),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn database(&self) -> PathBuf {
+        self.path.join("store.db")
+    }
+
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.path.join("reserve")
+    }
+
+    /// Makes the names of new files survive a power loss.
+    pub(super) fn sync(&self) -> Result<(), OpenError> {
+        let io = |source| OpenError::Io { path: self.path.clone(), source };
+        File::open(&self.path).and_then(|directory| directory.sync_all()).map_err(io)?;
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => {
+                File::open(parent).and_then(|directory| directory.sync_all()).map_err(io)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Opens for reading and writing; a new file is the owner's alone, as it may hold secrets.
+pub(super) fn open_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
