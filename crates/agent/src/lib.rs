@@ -1,1 +1,16 @@
-//! agent
+//! The agent: on every host, makes what is assigned to it true, through drivers. The only user of drivers.
+//!
+//! Guests are not its children: it may be killed or replaced at any line and takes over what runs, by
+//! identity. Owns the host's entry in the cloud, its lease, and the instances' directories on this host.
+
+mod agent;
+mod images;
+mod instance;
+mod machine;
+mod registration;
+mod streams;
+
+pub use agent::{Agent, AgentOptions};
+pub use images::{BlobSource, Images, SharedBlobs};
+pub use machine::Machine;
+pub use streams::{StreamError, Streams};

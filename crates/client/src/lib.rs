@@ -4,11 +4,14 @@
 //! ([`https`]). [`Api`] puts types on top. Knows no kind in particular.
 
 mod api;
+mod recorder;
 mod request;
 mod transport;
 
+pub mod frames;
 pub mod https;
 
 pub use api::{Api, Client, Items, TypedEvent, TypedWatch};
+pub use recorder::{Recorder, Severity};
 pub use request::{DeleteOptions, Fence, ListParams, PatchKind, Propagation, Request, Verb, WriteOptions};
 pub use transport::{ChangeKind, Reply, Transport, WatchEvent, WatchStream};

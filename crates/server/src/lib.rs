@@ -1,1 +1,28 @@
-//! server
+//! The server: REST and watch over resources; the only user of `store`.
+//!
+//! Generic over kinds: nothing here but `admission` names one. Owns authentication, authorization, admission,
+//! quota, audit and the wire forms that Kubernetes clients expect. Knows neither controllers nor drivers.
+
+mod access;
+mod admission;
+mod apply;
+mod bootstrap;
+mod discovery;
+mod environment;
+mod join;
+mod openapi;
+mod quota;
+mod record;
+mod server;
+mod verbs;
+
+pub mod audit;
+pub mod http;
+pub mod metrics;
+pub mod pki;
+
+pub use bootstrap::{ADMIN_GROUP, bootstrap};
+pub use environment::{Environment, SystemEnvironment};
+pub use identity::Principal;
+pub use join::JOIN_USER;
+pub use server::{Local, Server};

@@ -67,8 +67,10 @@ pub enum Power {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(inline)]
 pub enum RestartPolicy {
-    #[default]
+    /// Start it again however it ended, also when the guest switched itself off.
     Always,
+    /// Start it again when it crashed or failed, not when it ended well.
+    #[default]
     OnFailure,
     Never,
 }

@@ -1,0 +1,292 @@
+//! Instances on this host: look at what is, decide one step, take it, report, until it is as wanted.
+
+mod decide;
+mod home;
+mod plan;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Client, Recorder, Severity};
+use driver::{ComputeDriver, DriverError, Observed, StopMode};
+use model::compute::{Instance, InstancePhase};
+use model::{ApiError, Condition, ConditionStatus, Timestamp};
+use parking_lot::Mutex;
+use reconcile::{Cache, Outcome};
+use tokio::time::Instant;
+
+use crate::images::Images;
+use decide::{Step, decide};
+pub(crate) use home::{Homes, Serving};
+
+/// Most steps in one go; more means that two of them undo each other.
+const STEPS_MAX: usize = 8;
+/// A preparation that takes longer than this is shown.
+const SHOW_STARTING_AFTER: Duration = Duration::from_millis(400);
+/// Between two starts of a payload that keeps ending by itself; doubles up to the maximum.
+const RESTART_FIRST: Duration = Duration::from_secs(1);
+const RESTART_MAX: Duration = Duration::from_secs(300);
+/// A payload that ran this long has a clean record again.
+const RESTART_FORGIVEN_AFTER: Duration = Duration::from_secs(600);
+/// How often a running instance is looked at though nothing was announced.
+const RESYNC: Duration = Duration::from_secs(30);
+
+/// The finalizer that this agent holds on instances bound to its host.
+const FINALIZER: &str = "compute.corten.dev/agent";
+
+/// Why an instance is not as wanted yet.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InstanceError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    #[error("{what}: {source}")]
+    Host { what: String, source: std::io::Error },
+    #[error("no driver of this host serves {0}")]
+    NoDriver(String),
+    #[error("{0}")]
+    Image(String),
+}
+
+pub(crate) struct Instances {
+    pub(crate) host: String,
+    pub(crate) client: Client,
+    pub(crate) recorder: Recorder,
+    pub(crate) drivers: Vec<Serving>,
+    pub(crate) images: Images,
+    pub(crate) homes: Homes,
+    pub(crate) cache: Cache<Instance>,
+    pub(crate) now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    pub(crate) restarts: Mutex<std::collections::HashMap<String, Restarts>>,
+}
+
+/// How often and when a payload was last started again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Restarts {
+    count: u32,
+    last: Instant,
+}
+
+impl Instances {
+    pub(crate) async fn reconcile(&self, key: String) -> Result<Outcome, InstanceError> {
+        let Some(cached) = self.cache.get(&key) else { return Ok(Outcome::Done) };
+        let mut instance = (*cached).clone();
+        if instance.status.host != self.host {
+            return Ok(Outcome::Done);
+        }
+        for _ in 0..STEPS_MAX {
+            let driver = match self.driver_of(&instance) {
+                Ok(driver) => driver,
+                Err(e) => {
+                    self.release_without_driver(&instance).await?;
+                    self.report_failure(&mut instance, "NoDriver", &e).await?;
+                    return Err(e);
+                }
+            };
+            let observed = observe(&**driver, &instance).await?;
+            match self.step(&mut instance, &**driver, observed).await {
+                Ok(Some(outcome)) => return Ok(outcome),
+                Ok(None) => {}
+                Err(e) => {
+                    // The facts changed meanwhile and the change is on its way to the cache.
+                    let stale = matches!(&e, InstanceError::Api(e) if e.is_conflict() || e.is_not_found());
+                    if !stale {
+                        self.report_failure(&mut instance, "HostError", &e).await?;
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        Ok(Outcome::RequeueAfter(RESTART_FIRST))
+    }
+
+    /// Takes one step; an outcome when there is nothing more to do for now.
+    async fn step(
+        &self,
+        instance: &mut Instance,
+        driver: &dyn ComputeDriver,
+        observed: Option<Observed>,
+    ) -> Result<Option<Outcome>, InstanceError> {
+        let uid = instance.metadata.uid.clone();
+        let grace = StopMode::Graceful { seconds: instance.spec.grace_seconds() };
+        match decide(instance, observed.as_ref()) {
+            Step::Remove => {
+                self.remove(instance, driver, observed).await?;
+                return Ok(Some(Outcome::Done));
+            }
+            Step::Start { again } => {
+                if again && let Some(wait) = self.restart_wait(instance) {
+                    let message = observed.map(|o| o.message).unwrap_or_default();
+                    let message = format!("ended, starts again in {} s; {message}", wait.as_secs());
+                    let condition = Condition::new("Ready", ConditionStatus::False, "RestartWait", message);
+                    self.report(instance, InstancePhase::Starting, condition, None).await?;
+                    return Ok(Some(Outcome::RequeueAfter(wait)));
+                }
+                self.start(instance, driver, again).await?;
+            }
+            Step::Stop => {
+                let condition = Condition::new("Ready", ConditionStatus::False, "Stopping", "asked to stop");
+                self.report(instance, InstancePhase::Stopping, condition, None).await?;
+                driver.stop(&uid, grace).await?;
+                self.recorder.record(instance, Severity::Normal, "Stopped", "stopped as asked").await;
+            }
+            Step::Reboot => {
+                self.recorder.record(instance, Severity::Normal, "Rebooting", "restarting as asked").await;
+                driver.stop(&uid, grace).await?;
+            }
+            Step::Pause => driver.pause(&uid).await?,
+            Step::Resume => driver.resume(&uid).await?,
+            Step::Report(phase) => {
+                let condition = report::condition(phase, observed.as_ref());
+                self.report(instance, phase, condition, observed.as_ref()).await?;
+                let running = matches!(phase, InstancePhase::Running | InstancePhase::Paused | InstancePhase::Unknown);
+                return Ok(Some(if running { Outcome::RequeueAfter(RESYNC) } else { Outcome::Done }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn start(
+        &self,
+        instance: &mut Instance,
+        driver: &dyn ComputeDriver,
+        again: bool,
+    ) -> Result<(), InstanceError> {
+        let preparation = async {
+            let plan = self.plan(instance).await?;
+            let observed = driver.ensure(&plan).await?;
+            Ok::<_, InstanceError>((plan, observed))
+        };
+        tokio::pin!(preparation);
+        // Writing that it starts costs a write; only what takes time is worth it.
+        let result = match tokio::time::timeout(SHOW_STARTING_AFTER, &mut preparation).await {
+            Ok(result) => result,
+            Err(_) => {
+                let condition =
+                    Condition::new("Ready", ConditionStatus::False, "Preparing", "the host prepares image and devices");
+                let mut shown = instance.clone();
+                self.report(&mut shown, InstancePhase::Starting, condition, None).await?;
+                instance.metadata.resource_version.clone_from(&shown.metadata.resource_version);
+                instance.status = shown.status;
+                preparation.await
+            }
+        };
+        let (plan, observed) = result?;
+        if again {
+            instance.status.restarts += 1;
+        }
+        instance.status.reboots_done = instance.spec.reboots;
+        instance.status.driver = driver.name().into();
+        instance.status.started_at = Some(observed.started_at.unwrap_or_else(|| (self.now)()));
+        instance.status.exit_code = None;
+        report::endpoints(&mut instance.status, &plan);
+        let condition = report::condition(InstancePhase::Running, Some(&observed));
+        self.report(instance, InstancePhase::Running, condition, Some(&observed)).await?;
+        let message = format!("started by {} on {}", driver.name(), self.host);
+        self.recorder.record(instance, Severity::Normal, "Started", &message).await;
+        Ok(())
+    }
+
+    /// How long to wait before a payload that ended by itself is started again; nothing when it may be now.
+    fn restart_wait(&self, instance: &Instance) -> Option<Duration> {
+        let mut restarts = self.restarts.lock();
+        let now = Instant::now();
+        let uid = instance.metadata.uid.as_str();
+        let known = restarts.get(uid).copied().filter(|r| now - r.last < RESTART_FORGIVEN_AFTER);
+        let (count, due) = match known {
+            None => (0, now),
+            Some(r) => {
+                let wait = RESTART_FIRST.saturating_mul(1 << r.count.min(16)).min(RESTART_MAX);
+                (r.count + 1, r.last + wait)
+            }
+        };
+        if due > now {
+            return Some(due - now);
+        }
+        restarts.insert(uid.to_owned(), Restarts { count, last: now });
+        None
+    }
+
+    async fn remove(
+        &self,
+        instance: &Instance,
+        driver: &dyn ComputeDriver,
+        observed: Option<Observed>,
+    ) -> Result<(), InstanceError> {
+        let uid = &instance.metadata.uid;
+        let force = instance.metadata.annotations.contains_key("corten.dev/force");
+        let is_up = observed.is_some_and(|o| {
+            matches!(o.state, driver::SandboxState::Running | driver::SandboxState::Paused)
+        });
+        if is_up && !force {
+            let asked = instance.metadata.deletion_grace_period_seconds.unwrap_or(0);
+            let seconds = u32::try_from(asked).unwrap_or(0).min(instance.spec.grace_seconds());
+            if seconds > 0 {
+                driver.stop(uid, StopMode::Graceful { seconds }).await?;
+            }
+        }
+        driver.delete(uid).await?;
+        self.homes.remove(uid).await?;
+        self.restarts.lock().remove(uid.as_str());
+        self.let_go(instance).await
+    }
+
+    /// Removes this agent's finalizer, and with it, as the last one, the object.
+    async fn let_go(&self, instance: &Instance) -> Result<(), InstanceError> {
+        let api = self.client.project::<Instance>(&instance.metadata.namespace);
+        let mut latest = instance.clone();
+        loop {
+            latest.metadata.finalizers.retain(|f| f != FINALIZER);
+            match api.update(&latest).await {
+                Err(e) if e.is_not_found() => return Ok(()),
+                Err(e) if e.is_conflict() => match api.find(&instance.metadata.name).await? {
+                    Some(found) if found.metadata.uid == instance.metadata.uid => latest = found,
+                    _ => return Ok(()),
+                },
+                result => return result.map(drop).map_err(Into::into),
+            }
+        }
+    }
+
+    /// An instance that no driver here can serve has left no trace here either: it may go.
+    async fn release_without_driver(&self, instance: &Instance) -> Result<(), InstanceError> {
+        if instance.metadata.is_deleting() {
+            self.homes.remove(&instance.metadata.uid).await?;
+            self.let_go(instance).await?;
+        }
+        Ok(())
+    }
+
+    fn driver_of(&self, instance: &Instance) -> Result<&Arc<dyn ComputeDriver>, InstanceError> {
+        let cell = instance.spec.cell();
+        home::driver_for(&self.drivers, cell).ok_or_else(|| InstanceError::NoDriver(cell.to_string()))
+    }
+
+    async fn report_failure(
+        &self,
+        instance: &mut Instance,
+        reason: &str,
+        error: &InstanceError,
+    ) -> Result<(), InstanceError> {
+        let message = error.to_string();
+        self.recorder.record(instance, Severity::Warning, reason, &message).await;
+        let condition = Condition::new("Ready", ConditionStatus::False, reason, message);
+        let permanent = matches!(error, InstanceError::Driver(DriverError::Invalid(_)) | InstanceError::NoDriver(_));
+        let phase = if permanent { InstancePhase::Failed } else { InstancePhase::Starting };
+        match self.report(instance, phase, condition, None).await {
+            // Someone else changed it: the next round reports.
+            Err(InstanceError::Api(e)) if e.is_conflict() || e.is_not_found() => Ok(()),
+            result => result,
+        }
+    }
+}
+
+async fn observe(driver: &dyn ComputeDriver, instance: &Instance) -> Result<Option<Observed>, InstanceError> {
+    match driver.observe(&instance.metadata.uid).await {
+        Ok(observed) => Ok(Some(observed)),
+        Err(DriverError::NotFound(_)) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}

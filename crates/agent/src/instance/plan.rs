@@ -1,0 +1,189 @@
+//! Plans: from an object to everything a driver needs, with its files prepared. Preparing twice changes nothing.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use driver::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};
+use model::compute::{ArtifactRole, Instance, Isolation, KeyPair, Machine, Payload};
+use model::{Bytes, Uid};
+
+use super::home::Home;
+use super::{InstanceError, Instances};
+
+/// The file in a home that keeps the plan between starts, so that ports and addresses stay.
+const PLAN_FILE: &str = "agent-plan.json";
+const ROOT_DISK: &str = "root.qcow2";
+const SEED_DISK: &str = "seed.img";
+/// The guest port that every virtual machine's own network forwards to.
+const SSH_PORT: u16 = 22;
+
+impl Instances {
+    /// The plan of an instance; its files exist when this returns.
+    pub(super) async fn plan(&self, instance: &Instance) -> Result<Plan, InstanceError> {
+        let home = self.homes.ensure(&instance.metadata.uid)?;
+        let known = read_plan(&home.dir);
+        let mut plan = Plan {
+            uid: instance.metadata.uid.clone(),
+            label: instance.metadata.key(),
+            cell: instance.spec.cell(),
+            resources: instance.spec.resources,
+            dir: home.dir.clone(),
+            user_id: home.user_id,
+            vm: None,
+            containers: Vec::new(),
+        };
+        if matches!(instance.spec.isolation, Isolation::Vm | Isolation::MicroVm) {
+            plan.vm = Some(self.vm_plan(instance, &home, known.as_ref()).await?);
+        }
+        if let Payload::Containers(payload) = &instance.spec.payload {
+            for container in &payload.containers {
+                plan.containers.push(self.container_plan(instance, container).await?);
+            }
+        }
+        if known.as_ref() != Some(&plan) {
+            write_plan(&home.dir, &plan)?;
+        }
+        Ok(plan)
+    }
+
+    async fn vm_plan(
+        &self,
+        instance: &Instance,
+        home: &Home,
+        known: Option<&Plan>,
+    ) -> Result<VmPlan, InstanceError> {
+        let project = &instance.metadata.namespace;
+        let uid = &instance.metadata.uid;
+        let mut disks = Vec::new();
+        let boot = match &instance.spec.payload {
+            Payload::Kernel(payload) => {
+                let image = self.images.find(project, &payload.image).await?;
+                let kernel = self.images.local(&image, ArtifactRole::Kernel).await?;
+                let initrd = match image.status.artifact(ArtifactRole::Initrd) {
+                    Some(_) => Some(self.images.local(&image, ArtifactRole::Initrd).await?),
+                    None => None,
+                };
+                let given = if payload.cmdline.is_empty() { &image.spec.cmdline } else { &payload.cmdline };
+                Boot::Kernel { kernel, initrd, cmdline: given.clone() }
+            }
+            Payload::Disk(payload) => {
+                let image = self.images.find(project, &payload.image).await?;
+                let base = self.images.local(&image, ArtifactRole::Disk).await?;
+                let path = home.dir.join(ROOT_DISK);
+                let size = image.status.virtual_size.max(instance.spec.resources.disk);
+                clone_disk(base, path.clone(), size).await?;
+                disks.push(disk(path, DiskFormat::Qcow2, "root"));
+                Boot::Firmware(instance.spec.firmware)
+            }
+            other => return Err(InstanceError::NoDriver(format!("{} in a virtual machine", other.kind()))),
+        };
+        if let Some(seed) = self.seed(instance, home).await? {
+            disks.push(DiskPlan { read_only: true, ..disk(seed, DiskFormat::Raw, "seed") });
+        }
+        let default_machine =
+            if instance.spec.isolation == Isolation::MicroVm { Machine::MicroVm } else { Machine::Q35 };
+        Ok(VmPlan {
+            machine: instance.spec.machine.unwrap_or(default_machine),
+            boot,
+            disks,
+            nics: vec![user_nic(uid, known)?],
+        })
+    }
+
+    /// The disk that tells the guest its name, keys and user data (cloud-init's NoCloud).
+    async fn seed(&self, instance: &Instance, home: &Home) -> Result<Option<PathBuf>, InstanceError> {
+        let path = home.dir.join(SEED_DISK);
+        if path.exists() {
+            return Ok(Some(path));
+        }
+        let mut keys = Vec::new();
+        if !instance.spec.key_pair.is_empty() {
+            let api = self.client.project::<KeyPair>(&instance.metadata.namespace);
+            keys.push(api.get(&instance.spec.key_pair).await?.spec.public_key);
+        }
+        let seed = image::Seed {
+            instance_id: format!("i-{}", instance.metadata.uid),
+            hostname: instance.metadata.name.clone(),
+            public_keys: keys,
+            user_data: instance.spec.user_data.clone().into_bytes(),
+        };
+        let target = path.clone();
+        blocking(move || seed.write(&target).map_err(|e| InstanceError::Image(e.to_string()))).await?;
+        Ok(Some(path))
+    }
+
+    async fn container_plan(
+        &self,
+        instance: &Instance,
+        container: &model::compute::Container,
+    ) -> Result<ContainerPlan, InstanceError> {
+        let image = self.images.find(&instance.metadata.namespace, &container.image).await?;
+        let archive = self.images.local(&image, ArtifactRole::Oci).await?;
+        let layers = self.images.layers_dir().to_owned();
+        let container = container.clone();
+        blocking(move || {
+            image::oci::container_plan(&archive, &layers, &container).map_err(|e| InstanceError::Image(e.to_string()))
+        })
+        .await
+    }
+}
+
+fn disk(path: PathBuf, format: DiskFormat, serial: &str) -> DiskPlan {
+    DiskPlan { path, format, serial: serial.into(), read_only: false }
+}
+
+async fn clone_disk(base: PathBuf, target: PathBuf, size: Bytes) -> Result<(), InstanceError> {
+    if target.exists() {
+        return Ok(());
+    }
+    blocking(move || {
+        let unfinished = target.with_extension("new");
+        let failed = |source| InstanceError::Host { what: "the root disk cannot be made".into(), source };
+        match std::fs::remove_file(&unfinished) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
+            _ => {}
+        }
+        image::clone_disk(&base, &unfinished, size.0).map_err(|e| InstanceError::Image(e.to_string()))?;
+        std::fs::rename(&unfinished, &target).map_err(failed)
+    })
+    .await
+}
+
+/// A card in the driver's own network, with a port of this host for ssh: the one it had before, if any.
+fn user_nic(uid: &Uid, known: Option<&Plan>) -> Result<NicPlan, InstanceError> {
+    let before = known.and_then(|plan| plan.vm.as_ref()).and_then(|vm| vm.nics.first());
+    if let Some(nic @ NicPlan::User { forwards, .. }) = before
+        && forwards.iter().all(|(port, _)| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+    {
+        return Ok(nic.clone());
+    }
+    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    let port = free.map_err(|source| InstanceError::Host { what: "no free port for ssh".into(), source })?.port();
+    Ok(NicPlan::User { mac: mac(uid), forwards: vec![(port, SSH_PORT)] })
+}
+
+/// A locally administered unicast address made from the uid (IEEE 802, section 8.4).
+fn mac(uid: &Uid) -> String {
+    let hex: String = uid.as_str().chars().filter(char::is_ascii_hexdigit).chain("0000000000".chars()).take(10).collect();
+    let pairs: Vec<&str> = (0..5).map(|i| &hex[i * 2..i * 2 + 2]).collect();
+    format!("02:{}", pairs.join(":"))
+}
+
+fn read_plan(dir: &Path) -> Option<Plan> {
+    serde_json::from_slice(&std::fs::read(dir.join(PLAN_FILE)).ok()?).ok()
+}
+
+fn write_plan(dir: &Path, plan: &Plan) -> Result<(), InstanceError> {
+    let failed = |source| InstanceError::Host { what: "the plan cannot be written".into(), source };
+    let json = serde_json::to_vec(plan).map_err(|e| failed(e.into()))?;
+    let unfinished = dir.join("agent-plan.new");
+    std::fs::write(&unfinished, json).map_err(failed)?;
+    std::fs::rename(&unfinished, dir.join(PLAN_FILE)).map_err(failed)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, InstanceError> + Send + 'static,
+) -> Result<T, InstanceError> {
+    let cut_off = |e| InstanceError::Host { what: "preparing was cut off".into(), source: std::io::Error::other(e) };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e: tokio::task::JoinError| Err(cut_off(e)))
+}

@@ -1,0 +1,126 @@
+//! The host's entry in the cloud and its sign of life.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::Client;
+use driver::{ComputeDriver, DriverError};
+use model::topology::{DriverStatus, Host, HostSpec, Lease, LeaseSpec};
+use model::{ApiError, ObjectMeta, Reason, Timestamp};
+
+use crate::instance::Serving;
+use crate::machine::Machine;
+
+/// How long the cloud waits after the last sign of life before it holds the host for lost.
+pub(crate) const LEASE_DURATION: Duration = Duration::from_secs(20);
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How often the host's facts (free disk, drivers) are reported anew.
+const REPORT_EVERY: Duration = Duration::from_secs(300);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(crate) struct Registration {
+    pub(crate) host: String,
+    pub(crate) client: Client,
+    pub(crate) endpoint: String,
+    /// Of this run of the agent; two hosts with one name show themselves here.
+    pub(crate) incarnation: String,
+    pub(crate) now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// Asks every driver what works here.
+pub(crate) async fn probe(drivers: &[Arc<dyn ComputeDriver>]) -> (Vec<Serving>, Vec<DriverStatus>) {
+    let mut serving = Vec::new();
+    let mut statuses = Vec::new();
+    for driver in drivers {
+        let late = |_| Err(DriverError::TimedOut { what: "probing".into(), seconds: PROBE_TIMEOUT.as_secs() });
+        let mut status = DriverStatus { name: driver.name().into(), ..DriverStatus::default() };
+        match tokio::time::timeout(PROBE_TIMEOUT, driver.probe()).await.unwrap_or_else(late) {
+            Ok(info) => {
+                status.version = info.version;
+                status.cells.clone_from(&info.cells);
+                status.accelerator = info.accelerator;
+                serving.push(Serving { driver: Arc::clone(driver), cells: info.cells });
+            }
+            Err(e) => {
+                tracing::info!(driver = driver.name(), error = %e, "driver is not usable here");
+                status.unavailable = e.to_string();
+                // What it started before may still be there; it is needed to find and end that.
+                serving.push(Serving { driver: Arc::clone(driver), cells: Vec::new() });
+            }
+        }
+        statuses.push(status);
+    }
+    (serving, statuses)
+}
+
+impl Registration {
+    /// Makes or updates the host's entry. The operator's part of it (the spec) is left alone.
+    pub(crate) async fn report(&self, machine: &Machine, drivers: &[DriverStatus]) -> Result<(), ApiError> {
+        let hosts = self.client.all::<Host>();
+        let mut host = match hosts.find(&self.host).await? {
+            Some(host) => host,
+            None => {
+                let spec = HostSpec { zone: "default".into(), ..HostSpec::default() };
+                let meta = ObjectMeta::named(&self.host);
+                match hosts.create(&Host::new(meta, spec)).await {
+                    Err(e) if e.reason == Reason::AlreadyExists => hosts.get(&self.host).await?,
+                    result => result?,
+                }
+            }
+        };
+        let status = &mut host.status;
+        let (old_machine, new_machine) = (&status.machine_id, &machine.machine_id);
+        if !old_machine.is_empty() && !new_machine.is_empty() && old_machine != new_machine {
+            return Err(ApiError::conflict(format!(
+                "host {:?} is already another machine ({old_machine}); join this one under another name",
+                self.host
+            )));
+        }
+        status.capacity = machine.capacity;
+        status.drivers = drivers.to_vec();
+        status.endpoint.clone_from(&self.endpoint);
+        status.machine_id.clone_from(&machine.machine_id);
+        status.boot_id.clone_from(&machine.boot_id);
+        status.kernel.clone_from(&machine.kernel);
+        status.agent_version = env!("CARGO_PKG_VERSION").into();
+        status.last_seen = Some((self.now)());
+        hosts.update_status(&host).await.map(drop)
+    }
+
+    /// Renews the lease and reports, for ever.
+    pub(crate) async fn keep(&self, facts: impl Fn() -> Machine, drivers: &[DriverStatus]) {
+        let mut next_report = tokio::time::Instant::now();
+        loop {
+            if let Err(e) = self.renew().await {
+                tracing::warn!(error = %e, "the lease could not be renewed; guests keep running");
+            }
+            if tokio::time::Instant::now() >= next_report {
+                match self.report(&facts(), drivers).await {
+                    Ok(()) => next_report = tokio::time::Instant::now() + REPORT_EVERY,
+                    Err(e) => tracing::warn!(error = %e, "the host's facts could not be reported"),
+                }
+            }
+            tokio::time::sleep(RENEW_EVERY).await;
+        }
+    }
+
+    pub(crate) async fn renew(&self) -> Result<(), ApiError> {
+        let leases = self.client.all::<Lease>();
+        let name = format!("host-{}", self.host);
+        let spec = LeaseSpec {
+            holder: self.incarnation.clone(),
+            duration_seconds: u32::try_from(LEASE_DURATION.as_secs()).unwrap_or(u32::MAX),
+            renewed_at: Some((self.now)()),
+            epoch: 0,
+        };
+        match leases.find(&name).await? {
+            None => leases.create(&Lease::new(ObjectMeta::named(&name), spec)).await.map(drop),
+            Some(mut lease) => {
+                // A new run of the agent is a new holder; the epoch says how many there were.
+                let epoch = lease.spec.epoch + u64::from(lease.spec.holder != self.incarnation);
+                lease.spec = LeaseSpec { epoch, ..spec };
+                leases.update(&lease).await.map(drop)
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Who may do what, as the store has it now: follows users, keys, roles and bindings, and answers from memory.
+
+use std::sync::Arc;
+
+use identity::{Attributes, Authenticator, Decision, Policy, Principal, Token};
+use model::identity::{AccessKey, Role, RoleBinding, User};
+use model::{ApiError, KindInfo, Reason, Resource};
+use parking_lot::RwLock;
+use serde::de::DeserializeOwned;
+use store::{Entry, ListOptions, Revision, Store, StoreError};
+use tokio::sync::watch;
+
+use crate::environment::Environment;
+use crate::server::store_error;
+
+/// The store prefix of everything that decides about access.
+const PREFIXES: [KindInfo; 4] = [User::KIND, AccessKey::KIND, Role::KIND, RoleBinding::KIND];
+
+#[derive(Default)]
+struct Tables {
+    authenticator: Authenticator,
+    policy: Policy,
+}
+
+/// The current rules. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Access {
+    tables: Arc<RwLock<Tables>>,
+    environment: Arc<dyn Environment>,
+    /// Per prefix, how far the store has been followed.
+    seen: [watch::Receiver<Revision>; 4],
+}
+
+impl Access {
+    pub(crate) async fn start(
+        store: Arc<dyn Store>,
+        environment: Arc<dyn Environment>,
+    ) -> Result<Self, ApiError> {
+        let tables = Arc::new(RwLock::new(Tables::default()));
+        let mut seen = Vec::new();
+        for info in PREFIXES {
+            let from = load(&*store, &info, &tables).await?;
+            let (sender, receiver) = watch::channel(from);
+            tokio::spawn(follow(Arc::clone(&store), info, Arc::clone(&tables), sender));
+            seen.push(receiver);
+        }
+        let seen = seen.try_into().map_err(|_| ApiError::internal("one receiver per prefix"))?;
+        Ok(Self { tables, environment, seen })
+    }
+
+    pub(crate) fn decide(&self, caller: &Principal, attributes: &Attributes<'_>) -> Result<(), ApiError> {
+        match self.tables.read().policy.decide(caller, attributes) {
+            Decision::Allow { .. } => Ok(()),
+            Decision::Deny { why } => Err(ApiError::new(Reason::Forbidden, why)),
+        }
+    }
+
+    pub(crate) fn authenticate(&self, token: &str) -> Result<Principal, ApiError> {
+        self.tables
+            .read()
+            .authenticator
+            .authenticate(&Token::presented(token), self.environment.now())
+            .map_err(|e| ApiError::new(Reason::Unauthorized, e.to_string()))
+    }
+
+    /// Runs a check against the current policy.
+    pub(crate) fn with_policy<T>(&self, check: impl FnOnce(&Policy) -> T) -> T {
+        check(&self.tables.read().policy)
+    }
+
+    /// Waits until a change of this kind at `revision` counts, so that a token works as soon as its creation
+    /// was answered.
+    pub(crate) async fn follow(&self, info: &KindInfo, revision: Revision) {
+        let Some(at) = PREFIXES.iter().position(|p| p.plural == info.plural && p.group == info.group) else {
+            return;
+        };
+        // An error means that the follower has ended, and with it the server.
+        let _ = self.seen[at].clone().wait_for(|seen| *seen >= revision).await;
+    }
+}
+
+async fn load(store: &dyn Store, info: &KindInfo, tables: &RwLock<Tables>) -> Result<Revision, ApiError> {
+    let page = store.list(&info.prefix(), ListOptions::default()).await.map_err(store_error)?;
+    let mut tables = tables.write();
+    for entry in &page.entries {
+        tables.apply(info, &entry.key, Some(entry));
+    }
+    Ok(page.revision)
+}
+
+async fn follow(
+    store: Arc<dyn Store>,
+    info: KindInfo,
+    tables: Arc<RwLock<Tables>>,
+    seen: watch::Sender<Revision>,
+) {
+    let prefix = info.prefix();
+    let from = *seen.borrow();
+    let mut watcher = store.watch(&prefix, from).await;
+    loop {
+        let batch = match &mut watcher {
+            Ok(watcher) => watcher.next().await,
+            Err(e) => Err(e.clone()),
+        };
+        match batch {
+            Ok(batch) => {
+                let mut tables = tables.write();
+                for event in &batch.events {
+                    tables.apply(&info, &event.key, event.entry.as_ref());
+                }
+                drop(tables);
+                if seen.send(batch.revision).is_err() {
+                    return;
+                }
+            }
+            Err(StoreError::Compacted { .. }) => {
+                // Too slow: start over from the present state. What was deleted meanwhile is only removed
+                // together with everything else, so forget it all first.
+                tables.write().forget(&info);
+                match load(&*store, &info, &tables).await {
+                    Ok(from) => watcher = store.watch(&prefix, from).await,
+                    Err(_) => return,
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+impl Tables {
+    fn apply(&mut self, info: &KindInfo, key: &str, entry: Option<&Entry>) {
+        let name = key.rsplit('/').next().unwrap_or(key);
+        match info.plural {
+            "users" => match entry.and_then(read::<User>) {
+                Some(user) => self.authenticator.upsert_user(&user),
+                None => self.authenticator.remove_user(name),
+            },
+            "accesskeys" => match entry.and_then(read::<AccessKey>) {
+                Some(key) => self.authenticator.upsert_key(&key),
+                None => self.authenticator.remove_key(name),
+            },
+            "roles" => match entry.and_then(read::<Role>) {
+                Some(role) => self.policy.upsert_role(&role),
+                None => self.policy.remove_role(name),
+            },
+            _ => match entry.and_then(read::<RoleBinding>) {
+                Some(binding) => self.policy.upsert_binding(&binding),
+                None => self.policy.remove_binding(name),
+            },
+        }
+    }
+
+    /// Denies everyone what this kind granted, until it is loaded again.
+    fn forget(&mut self, info: &KindInfo) {
+        match info.plural {
+            "users" | "accesskeys" => self.authenticator = Authenticator::default(),
+            _ => self.policy = Policy::default(),
+        }
+    }
+}
+
+/// An unreadable object grants nothing.
+fn read<R: DeserializeOwned>(entry: &Entry) -> Option<R> {
+    serde_json::from_slice(&entry.value).ok()
+}

@@ -1,0 +1,88 @@
+//! Admission: rules that need more than the object itself. The only place in the server that names kinds.
+
+mod identity;
+mod instance;
+
+use ::identity::Principal;
+use model::compute::{Instance, InstanceSet};
+use model::identity::Project;
+use model::{AnyObject, ApiError, FieldErrors, Reason, Resource};
+use serde::de::DeserializeOwned;
+
+use crate::server::{Server, store_error};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Create,
+    Update,
+}
+
+impl Server {
+    /// Completes an object and checks every rule, or says which field breaks which.
+    pub(crate) async fn admit(
+        &self,
+        caller: &Principal,
+        operation: Operation,
+        object: &mut dyn AnyObject,
+        old: Option<&dyn AnyObject>,
+    ) -> Result<(), ApiError> {
+        if operation == Operation::Create && object.info().is_project_scoped() {
+            self.require_project(&object.metadata().namespace).await?;
+        }
+        let mut errors = FieldErrors::default();
+        if let Some(instance) = object.as_any_mut().downcast_mut::<Instance>() {
+            let old = old.and_then(|old| old.as_any().downcast_ref::<Instance>());
+            self.complete_instance(instance, old, &mut errors).await?;
+        } else if let Some(set) = object.as_any_mut().downcast_mut::<InstanceSet>() {
+            self.complete_resources(&mut set.spec.template.spec, "spec.template.spec", &mut errors).await?;
+        } else {
+            self.check_escalation(caller, object, old).await?;
+        }
+        // The kind's own rules say more precisely what is missing, so they come first.
+        let mut all = object.validate();
+        if let Some(old) = old {
+            merge(&mut all, &object.validate_update(old));
+        }
+        merge(&mut all, &errors);
+        if all.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::invalid(object.info().kind, &object.metadata().name, &all))
+    }
+
+    async fn require_project(&self, project: &str) -> Result<(), ApiError> {
+        match self.read::<Project>("", project).await? {
+            Some(p) if p.metadata.is_deleting() => {
+                Err(ApiError::new(Reason::Forbidden, format!("project {project:?} is being deleted")))
+            }
+            Some(_) => Ok(()),
+            None => Err(ApiError::new(
+                Reason::NotFound,
+                format!("project {project:?} not found; `corten project create {project}` makes it"),
+            )),
+        }
+    }
+
+    /// An object of a known kind, from memory.
+    pub(crate) async fn read<R: Resource + DeserializeOwned>(
+        &self,
+        project: &str,
+        name: &str,
+    ) -> Result<Option<R>, ApiError> {
+        let key = R::KIND.key(project, name);
+        let Some(entry) = self.inner.store.get(&key, None).await.map_err(store_error)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&entry.value)
+            .map(Some)
+            .map_err(|e| ApiError::internal(format!("the stored object {key} cannot be read: {e}")))
+    }
+}
+
+fn merge(all: &mut FieldErrors, more: &FieldErrors) {
+    for error in more.iter() {
+        if !all.iter().any(|known| known.field == error.field) {
+            all.push(error.field.clone(), error.message.clone());
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The HTTP face: TLS, routes, media types, byte streams. Everything it does goes through [`crate::Server`].
+
+mod answer;
+mod body;
+mod listener;
+mod query;
+mod route;
+mod service;
+mod streams;
+mod table;
+mod watch;
+
+pub use listener::{Listener, ListenerError};
+pub use service::{Extensions, Face};
+pub use streams::{Blobs, Duplex, HostGateway, StreamRequest, Upload};

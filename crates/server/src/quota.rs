@@ -1,0 +1,208 @@
+//! Quota: what a project holds is counted from the store, and what is on its way to the store is held as a
+//! reservation until the count has seen it. There is no counter that could drift.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use model::identity::{Quota, QuotaSpec};
+use model::{AnyObject, ApiError, KindInfo, Reason, Resource, Resources};
+use parking_lot::Mutex;
+use store::{ListOptions, Revision};
+
+use crate::record;
+use crate::server::{Server, store_error};
+
+/// What objects take: resources, and one of their kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) resources: Resources,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+}
+
+/// Reservations of changes on their way to the store, per project.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger {
+    projects: Arc<Mutex<HashMap<String, Vec<Pending>>>>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    id: u64,
+    usage: Usage,
+    /// Known once committed: a count at this revision or later includes it.
+    committed: Option<Revision>,
+}
+
+/// Holds room in a quota until the change is counted; dropped without a commit, it frees the room.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    held: Option<(Ledger, String, u64)>,
+}
+
+impl Server {
+    /// Reserves what `new` takes more than `old`. In a project without quota this costs one look-up.
+    pub(crate) async fn reserve_quota(
+        &self,
+        old: Option<&dyn AnyObject>,
+        new: &dyn AnyObject,
+    ) -> Result<Reservation, ApiError> {
+        let none = Reservation { held: None };
+        let info = new.info();
+        let project = &new.metadata().namespace;
+        if !info.is_project_scoped() || info.group == Quota::KIND.group {
+            return Ok(none);
+        }
+        let extra = extra(info, old, new);
+        if extra == Usage::default() {
+            return Ok(none);
+        }
+        let prefix = format!("{}{project}/", Quota::KIND.prefix());
+        let quotas = self.inner.store.list(&prefix, ListOptions::default()).await.map_err(store_error)?;
+        if quotas.entries.is_empty() {
+            return Ok(none);
+        }
+        let (used, counted_at) = self.usage(project).await?;
+        let mut held = None;
+        for entry in &quotas.entries {
+            let quota: Quota =
+                serde_json::from_slice(&entry.value).map_err(|e| ApiError::internal(e.to_string()))?;
+            let reservation = held.take();
+            held = Some(match reservation {
+                None => self.inner.ledger.reserve(project, &used, counted_at, &extra, &quota)?,
+                Some(reservation) => {
+                    self.inner.ledger.check(project, &used, counted_at, &Usage::default(), &quota)?;
+                    reservation
+                }
+            });
+        }
+        Ok(held.unwrap_or(none))
+    }
+
+    /// Counts what a project holds, from what exists.
+    pub(crate) async fn usage(&self, project: &str) -> Result<(Usage, Revision), ApiError> {
+        let mut usage = Usage::default();
+        // The oldest of the lists' revisions: everything up to it is in every list.
+        let mut counted_at = self.inner.store.revision();
+        for kind in model::kinds().iter().filter(|k| k.info.is_project_scoped()) {
+            let prefix = format!("{}{project}/", kind.info.prefix());
+            let page = self.inner.store.list(&prefix, ListOptions::default()).await.map_err(store_error)?;
+            counted_at = counted_at.min(page.revision);
+            if page.entries.is_empty() {
+                continue;
+            }
+            usage.counts.insert(kind.info.plural, page.entries.len() as u64);
+            if kind.info.plural == "instances" {
+                for entry in &page.entries {
+                    usage.resources += record::decode(kind, entry)?.charge();
+                }
+            }
+        }
+        Ok((usage, counted_at))
+    }
+}
+
+fn extra(info: KindInfo, old: Option<&dyn AnyObject>, new: &dyn AnyObject) -> Usage {
+    let before = old.map_or(Resources::ZERO, AnyObject::charge);
+    let mut extra = Usage { resources: new.charge() - before, counts: BTreeMap::new() };
+    if old.is_none() {
+        extra.counts.insert(info.plural, 1);
+    }
+    extra
+}
+
+impl Ledger {
+    fn reserve(
+        &self,
+        project: &str,
+        used: &Usage,
+        counted_at: Revision,
+        extra: &Usage,
+        quota: &Quota,
+    ) -> Result<Reservation, ApiError> {
+        let mut projects = self.projects.lock();
+        let pending = projects.entry(project.to_owned()).or_default();
+        pending.retain(|p| p.committed.is_none_or(|revision| revision > counted_at));
+        within(quota, used, pending, extra)?;
+        let id = pending.last().map_or(0, |p| p.id + 1);
+        pending.push(Pending { id, usage: extra.clone(), committed: None });
+        Ok(Reservation { held: Some((self.clone(), project.to_owned(), id)) })
+    }
+
+    fn check(
+        &self,
+        project: &str,
+        used: &Usage,
+        counted_at: Revision,
+        extra: &Usage,
+        quota: &Quota,
+    ) -> Result<(), ApiError> {
+        let mut projects = self.projects.lock();
+        let pending = projects.entry(project.to_owned()).or_default();
+        pending.retain(|p| p.committed.is_none_or(|revision| revision > counted_at));
+        within(quota, used, pending, extra)
+    }
+}
+
+impl Reservation {
+    /// The change is in the store at `revision`: keep the room until a count includes it.
+    pub(crate) fn commit(mut self, revision: Revision) {
+        if let Some((ledger, project, id)) = self.held.take()
+            && let Some(pending) = ledger.projects.lock().get_mut(&project)
+            && let Some(entry) = pending.iter_mut().find(|p| p.id == id)
+        {
+            entry.committed = Some(revision);
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some((ledger, project, id)) = self.held.take() {
+            let mut projects = ledger.projects.lock();
+            if let Some(pending) = projects.get_mut(&project) {
+                pending.retain(|p| p.id != id);
+                if pending.is_empty() {
+                    projects.remove(&project);
+                }
+            }
+        }
+    }
+}
+
+fn within(quota: &Quota, used: &Usage, pending: &[Pending], extra: &Usage) -> Result<(), ApiError> {
+    let mut total = used.clone();
+    for more in pending.iter().map(|p| &p.usage).chain([extra]) {
+        total.resources += more.resources;
+        for (kind, count) in &more.counts {
+            *total.counts.entry(kind).or_default() += count;
+        }
+    }
+    let QuotaSpec { cpu, memory, disk, counts } = &quota.spec;
+    let over = |what: &str, limit: &dyn std::fmt::Display, used: &dyn std::fmt::Display| {
+        Err(ApiError::new(
+            Reason::Forbidden,
+            format!(
+                "quota {:?} of project {:?} is exceeded: {what} would be {used}, the limit is {limit}; delete \
+                 something or ask for a higher quota",
+                quota.metadata.name, quota.metadata.namespace
+            ),
+        ))
+    };
+    let now = &total.resources;
+    if let Some(limit) = cpu.filter(|limit| now.cpu > *limit && extra.resources.cpu.0 > 0) {
+        return over("cpu", &limit, &now.cpu);
+    }
+    if let Some(limit) = memory.filter(|limit| now.memory > *limit && extra.resources.memory.0 > 0) {
+        return over("memory", &limit, &now.memory);
+    }
+    if let Some(limit) = disk.filter(|limit| now.disk > *limit && extra.resources.disk.0 > 0) {
+        return over("disk", &limit, &now.disk);
+    }
+    for (kind, limit) in counts {
+        let count = total.counts.get(kind.as_str()).copied().unwrap_or(0);
+        if count > *limit && extra.counts.contains_key(kind.as_str()) {
+            return over(kind, limit, &count);
+        }
+    }
+    Ok(())
+}

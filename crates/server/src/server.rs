@@ -1,0 +1,162 @@
+//! The server's heart: one call in, one answer out, whoever carries it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use client::{Client, Reply, Request, Transport, Verb, WatchStream};
+use identity::{Attributes, Principal};
+use model::{ApiError, Reason};
+use store::{Store, StoreError};
+
+use crate::access::Access;
+use crate::audit::Audit;
+use crate::environment::Environment;
+use crate::metrics::Metrics;
+use crate::quota::Ledger;
+
+/// Serves the resource API from a store. Cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) access: Access,
+    pub(crate) ledger: Ledger,
+    pub(crate) audit: Audit,
+    pub(crate) metrics: Metrics,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("revision", &self.inner.store.revision()).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Loads who may do what from the store and begins to follow it.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        environment: Arc<dyn Environment>,
+        audit: Audit,
+    ) -> Result<Self, ApiError> {
+        let access = Access::start(Arc::clone(&store), Arc::clone(&environment)).await?;
+        let ledger = Ledger::default();
+        let metrics = Metrics::default();
+        Ok(Self { inner: Arc::new(Inner { store, environment, access, ledger, audit, metrics }) })
+    }
+
+    /// A client in the same process that acts as `principal`.
+    pub fn client(&self, principal: Principal) -> Client {
+        Client::new(Arc::new(Local { server: self.clone(), principal }))
+    }
+
+    /// Checks that the caller may, does it, and leaves an audit line.
+    pub async fn call(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
+        let line = self.inner.audit.begin(caller, &request);
+        let timer = self.inner.metrics.begin(&request);
+        let result = match self.authorize(caller, &request) {
+            Ok(()) => self.dispatch(caller, request).await,
+            Err(e) => Err(e),
+        };
+        let code = match &result {
+            Ok(reply) if reply.created => 201,
+            Ok(_) => 200,
+            Err(e) => e.reason.code(),
+        };
+        timer.end(code);
+        if let Some(line) = line {
+            line.end(code);
+        }
+        result
+    }
+
+    pub async fn watch(&self, caller: &Principal, request: Request) -> Result<WatchStream, ApiError> {
+        self.authorize(caller, &request)?;
+        self.watch_collection(request).await
+    }
+
+    pub(crate) fn authorize(&self, caller: &Principal, request: &Request) -> Result<(), ApiError> {
+        let info = &request.kind.info;
+        let verb = match request.verb {
+            Verb::Get => identity::Verb::Get,
+            Verb::List => identity::Verb::List,
+            Verb::Watch => identity::Verb::Watch,
+            Verb::Create => identity::Verb::Create,
+            Verb::Update => identity::Verb::Update,
+            Verb::Patch(_) => identity::Verb::Patch,
+            Verb::Delete | Verb::DeleteCollection => identity::Verb::Delete,
+        };
+        let name = (!request.name.is_empty()).then_some(request.name.as_str());
+        let attributes =
+            Attributes::new(verb, info, request.project.as_deref(), name).on(&request.subresource);
+        self.inner.access.decide(caller, &attributes)
+    }
+
+    async fn dispatch(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
+        let info = &request.kind.info;
+        if request.verb != Verb::List && info.is_project_scoped() && request.project.is_none() {
+            return Err(ApiError::bad_request(format!(
+                "{} live in projects: name one, as in /namespaces/PROJECT/{}",
+                info.plural, info.plural
+            )));
+        }
+        match (request.verb, request.subresource.as_str()) {
+            (Verb::Get, "" | "status") => self.get(&request).await,
+            (Verb::List, "") => self.list(&request).await,
+            (Verb::Create, "") => self.create(caller, request).await,
+            (Verb::Create, "binding") if info.plural == "instances" => self.bind(caller, request).await,
+            (Verb::Update, "" | "status") => self.update(caller, request).await,
+            (Verb::Patch(kind), "" | "status") => self.patch(caller, kind, request).await,
+            (Verb::Delete, "") => self.delete(request).await,
+            (Verb::DeleteCollection, "") => self.delete_collection(request).await,
+            (verb, subresource) => {
+                let what = if subresource.is_empty() {
+                    info.plural.into()
+                } else {
+                    format!("{}/{subresource}", info.plural)
+                };
+                Err(ApiError::new(
+                    Reason::MethodNotAllowed,
+                    format!("{} is not possible on {what}", verb.as_str()),
+                ))
+            }
+        }
+    }
+}
+
+/// The transport within one process.
+#[derive(Debug, Clone)]
+pub struct Local {
+    server: Server,
+    principal: Principal,
+}
+
+#[async_trait]
+impl Transport for Local {
+    async fn call(&self, request: Request) -> Result<Reply, ApiError> {
+        self.server.call(&self.principal, request).await
+    }
+
+    async fn watch(&self, request: Request) -> Result<WatchStream, ApiError> {
+        self.server.watch(&self.principal, request).await
+    }
+}
+
+/// What a store's error means to a caller.
+pub(crate) fn store_error(e: StoreError) -> ApiError {
+    let message = e.to_string();
+    let reason = match e {
+        StoreError::Conflict { .. } => Reason::Conflict,
+        StoreError::Compacted { .. } => Reason::Expired,
+        StoreError::Future { .. } => Reason::BadRequest,
+        StoreError::LeaseNotFound(_) => Reason::NotFound,
+        StoreError::Full(_) => Reason::InsufficientStorage,
+        StoreError::Busy(_) => Reason::TooManyRequests,
+        StoreError::Failed(_) => Reason::ServiceUnavailable,
+        StoreError::TooLarge { .. } => Reason::RequestEntityTooLarge,
+    };
+    ApiError::new(reason, message)
+}

@@ -1,0 +1,64 @@
+//! Binding: the scheduler's claim of a host for an instance, in one transaction. With it comes the agent's
+//! finalizer, so that from now on the instance goes only when the host has let go of it.
+
+use client::{Reply, Request};
+use identity::Principal;
+use model::compute::InstancePhase;
+use model::{ApiError, Condition, ConditionStatus, Reason, set_condition};
+use serde::Deserialize;
+
+use super::update::{as_instance, changed_meanwhile};
+use crate::record;
+use crate::server::Server;
+
+/// Held by the agent of the host an instance is bound to.
+pub(crate) const AGENT_FINALIZER: &str = "compute.corten.dev/agent";
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Binding {
+    host: String,
+    /// Why this host, in a sentence.
+    #[serde(default)]
+    message: String,
+}
+
+impl Server {
+    pub(crate) async fn bind(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
+        if !caller.is_component() {
+            let message =
+                "only the scheduler binds instances; set spec.placement.host to choose one yourself";
+            return Err(ApiError::new(Reason::Forbidden, message));
+        }
+        let binding: Binding = serde_json::from_slice(&request.body)
+            .map_err(|e| ApiError::bad_request(format!("this is not a valid binding: {e}")))?;
+        loop {
+            let entry = self.entry(&request).await?;
+            let old = record::decode(request.kind, &entry)?;
+            let mut new = old.clone_box();
+            let instance = as_instance(&mut *new)?;
+            if !instance.status.host.is_empty() && instance.status.host != binding.host {
+                return Err(ApiError::conflict(format!(
+                    "instance {:?} is already bound to host {:?}",
+                    request.name, instance.status.host
+                )));
+            }
+            if instance.metadata.is_deleting() {
+                return Err(ApiError::conflict(format!("instance {:?} is being deleted", request.name)));
+            }
+            instance.status.host.clone_from(&binding.host);
+            instance.status.phase = InstancePhase::Pending;
+            if !instance.metadata.finalizers.iter().any(|f| f == AGENT_FINALIZER) {
+                instance.metadata.finalizers.push(AGENT_FINALIZER.into());
+            }
+            let condition =
+                Condition::new("Scheduled", ConditionStatus::True, "Bound", binding.message.clone());
+            set_condition(&mut instance.status.conditions, condition, self.inner.environment.now());
+            match self.replace(&request, &entry, &*old, new).await {
+                // Another part of the cloud wrote a status meanwhile; the claim itself is not in doubt.
+                Err(e) if e == changed_meanwhile(&request) && request.write.fence.is_none() => {}
+                result => return result,
+            }
+        }
+    }
+}
