@@ -4,12 +4,26 @@
 //! verified before a byte is used, a header is inspected before a tool opens the file, and the tool runs in a
 //! jail. Knows no store, no API and no driver. All calls block; run them on a blocking thread.
 
+mod cache;
+mod convert;
 mod digest;
+mod disk;
+mod fetch;
+mod import;
+mod inspect;
+mod seed;
 mod task;
 mod tool;
 
 pub mod build;
 
+pub use cache::{Arrival, Cache, CacheError, Staging, Stored};
+pub use convert::ConvertError;
 pub use digest::{Digest, DigestError, HashingWriter};
+pub use disk::{DiskError, clone_disk, create_disk};
+pub use fetch::{Egress, EgressError, FetchError, Network, fetch};
+pub use import::{Import, ImportError, Imported, Source, import};
+pub use inspect::{InspectError, VIRTUAL_SIZE_MAX, inspect};
+pub use seed::{Seed, SeedError};
 pub use task::{Cancel, Progress, Task};
 pub use tool::{Tool, ToolError};

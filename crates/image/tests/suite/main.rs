@@ -1,0 +1,7 @@
+//! What a user of this crate sees, end to end: imports and their attacks, downloads, disks, a guest that boots.
+
+mod disk;
+mod fetch;
+mod guest;
+mod import;
+mod server;
