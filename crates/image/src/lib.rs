@@ -16,6 +16,7 @@ mod task;
 mod tool;
 
 pub mod build;
+pub mod oci;
 
 pub use cache::{Arrival, Cache, CacheError, Staging, Stored};
 pub use convert::ConvertError;
