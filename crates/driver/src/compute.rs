@@ -8,7 +8,7 @@ use model::{Timestamp, Uid};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
-use crate::{DriverError, Plan};
+use crate::{DriverError, LogFormat, Plan};
 
 /// What a driver can do on this host, found out by trying.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,6 +128,11 @@ pub trait ConsoleAccess: Send + Sync {
     /// The file that keeps the console's output, or one container's output; it outlives the payload.
     /// `container` may be empty when there is only one.
     async fn log_path(&self, uid: &Uid, container: &str) -> Result<std::path::PathBuf, DriverError>;
+
+    /// How the files of [`Self::log_path`] are written.
+    fn log_format(&self) -> LogFormat {
+        LogFormat::Raw
+    }
 }
 
 /// A program to run inside a sandbox.

@@ -5,6 +5,7 @@
 
 mod compute;
 mod error;
+mod log;
 mod plan;
 
 pub use compute::{
@@ -12,4 +13,5 @@ pub use compute::{
     Observed, ObservedContainer, SandboxState, StopMode,
 };
 pub use error::DriverError;
+pub use log::{LogFormat, LogLine};
 pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};
