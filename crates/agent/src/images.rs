@@ -36,7 +36,7 @@ impl BlobSource for SharedBlobs {
 /// Image files on this host. Cheap to clone.
 #[derive(Clone)]
 pub struct Images {
-    cache: Cache,
+    cache: Arc<Cache>,
     layers: PathBuf,
     source: Arc<dyn BlobSource>,
     client: Client,
@@ -50,7 +50,7 @@ impl std::fmt::Debug for Images {
 
 impl Images {
     /// `layers` is the directory for unpacked container layers.
-    pub fn new(cache: Cache, layers: PathBuf, source: Arc<dyn BlobSource>, client: Client) -> Self {
+    pub fn new(cache: Arc<Cache>, layers: PathBuf, source: Arc<dyn BlobSource>, client: Client) -> Self {
         Self { cache, layers, source, client }
     }
 
@@ -91,7 +91,7 @@ impl Images {
     async fn fetch(&self, artifact: &Artifact, digest: Digest) -> Result<(), ApiError> {
         let failed = |e: io::Error| ApiError::new(Reason::ServiceUnavailable, format!("fetching an image file failed: {e}"));
         let mut from = self.source.open(&artifact.sha256).await?;
-        let cache = self.cache.clone();
+        let cache = Arc::clone(&self.cache);
         let mut staging =
             tokio::task::spawn_blocking(move || cache.stage()).await.map_err(|e| failed(e.into()))?.map_err(|e| failed(io::Error::other(e)))?;
         let mut buffer = vec![0; 1 << 20];
@@ -103,7 +103,7 @@ impl Images {
             // Page cache writes of 1 MiB; short enough not to be worth a thread each.
             staging.write_all(&buffer[..n]).map_err(failed)?;
         }
-        let cache = self.cache.clone();
+        let cache = Arc::clone(&self.cache);
         let commit = move || staging.finish(Some(digest)).and_then(|arrival| cache.commit(arrival));
         tokio::task::spawn_blocking(commit)
             .await

@@ -1,1 +1,47 @@
-//! controllers
+//! Controllers: one folder per kind, each a small function from a key to "as it should be".
+//!
+//! They use the same client as everyone else, have no state that cannot be lost, and may be killed at any
+//! line. None calls another: they meet in the objects.
+
+mod context;
+mod event;
+mod garbage;
+mod host;
+mod instance_set;
+mod project;
+mod scheduler;
+
+pub mod image;
+
+pub use context::Context;
+
+use tokio::task::JoinHandle;
+
+/// The running controllers; dropping ends them.
+#[derive(Debug)]
+pub struct Controllers {
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Controllers {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Controllers {
+    /// Starts all controllers.
+    pub fn start(context: &Context) -> Self {
+        let tasks = vec![
+            tokio::spawn(scheduler::run(context.clone())),
+            tokio::spawn(host::run(context.clone())),
+            tokio::spawn(instance_set::run(context.clone())),
+            tokio::spawn(garbage::run(context.clone())),
+            tokio::spawn(project::run(context.clone())),
+            tokio::spawn(event::run(context.clone())),
+        ];
+        Self { tasks }
+    }
+}

@@ -29,7 +29,11 @@ impl Document {
     }
 
     fn of(body: &Value, content_type: &'static str) -> Self {
-        let body = Bytes::from(body.to_string());
+        Self::of_bytes(body.to_string().into_bytes(), content_type)
+    }
+
+    pub(crate) fn of_bytes(body: Vec<u8>, content_type: &'static str) -> Self {
+        let body = Bytes::from(body);
         let digest = ring::digest::digest(&ring::digest::SHA256, &body);
         let mut etag = String::with_capacity(64);
         for byte in digest.as_ref() {

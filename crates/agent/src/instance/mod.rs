@@ -154,8 +154,9 @@ impl Instances {
         driver: &dyn ComputeDriver,
         again: bool,
     ) -> Result<(), InstanceError> {
+        let wanted = instance.clone();
         let preparation = async {
-            let plan = self.plan(instance).await?;
+            let plan = self.plan(&wanted).await?;
             let observed = driver.ensure(&plan).await?;
             Ok::<_, InstanceError>((plan, observed))
         };
@@ -166,10 +167,7 @@ impl Instances {
             Err(_) => {
                 let condition =
                     Condition::new("Ready", ConditionStatus::False, "Preparing", "the host prepares image and devices");
-                let mut shown = instance.clone();
-                self.report(&mut shown, InstancePhase::Starting, condition, None).await?;
-                instance.metadata.resource_version.clone_from(&shown.metadata.resource_version);
-                instance.status = shown.status;
+                self.report(instance, InstancePhase::Starting, condition, None).await?;
                 preparation.await
             }
         };

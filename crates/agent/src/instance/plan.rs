@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use driver::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};
+use image::oci::Limits;
 use model::compute::{ArtifactRole, Instance, Isolation, KeyPair, Machine, Payload};
 use model::{Bytes, Uid};
 
@@ -106,9 +107,10 @@ impl Instances {
             hostname: instance.metadata.name.clone(),
             public_keys: keys,
             user_data: instance.spec.user_data.clone().into_bytes(),
+            network_config: None,
         };
-        let target = path.clone();
-        blocking(move || seed.write(&target).map_err(|e| InstanceError::Image(e.to_string()))).await?;
+        let bytes = seed.image().map_err(|e| InstanceError::Image(format!("the seed disk: {e}")))?;
+        write_new(&path, &bytes, "the seed disk")?;
         Ok(Some(path))
     }
 
@@ -120,11 +122,22 @@ impl Instances {
         let image = self.images.find(&instance.metadata.namespace, &container.image).await?;
         let archive = self.images.local(&image, ArtifactRole::Oci).await?;
         let layers = self.images.layers_dir().to_owned();
-        let container = container.clone();
-        blocking(move || {
-            image::oci::container_plan(&archive, &layers, &container).map_err(|e| InstanceError::Image(e.to_string()))
+        let given = container.clone();
+        let (invocation, layers) = blocking(move || {
+            let wrong = |e: image::oci::OciError| InstanceError::Image(e.to_string());
+            let unpacked = image::oci::unpack(&archive, &layers, &Limits::default()).map_err(wrong)?;
+            Ok((unpacked.config.invocation(&given).map_err(wrong)?, unpacked.layers))
         })
-        .await
+        .await?;
+        Ok(ContainerPlan {
+            name: container.name.clone(),
+            layers,
+            argv: invocation.argv,
+            env: invocation.env,
+            working_dir: invocation.working_dir,
+            user: invocation.user,
+            tty: container.tty,
+        })
     }
 }
 
@@ -143,7 +156,8 @@ async fn clone_disk(base: PathBuf, target: PathBuf, size: Bytes) -> Result<(), I
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
             _ => {}
         }
-        image::clone_disk(&base, &unfinished, size.0).map_err(|e| InstanceError::Image(e.to_string()))?;
+        let size = (size.0 > 0).then_some(size);
+        image::clone_disk(&base, &unfinished, size).map_err(|e| InstanceError::Image(e.to_string()))?;
         std::fs::rename(&unfinished, &target).map_err(failed)
     })
     .await
@@ -174,11 +188,17 @@ fn read_plan(dir: &Path) -> Option<Plan> {
 }
 
 fn write_plan(dir: &Path, plan: &Plan) -> Result<(), InstanceError> {
-    let failed = |source| InstanceError::Host { what: "the plan cannot be written".into(), source };
-    let json = serde_json::to_vec(plan).map_err(|e| failed(e.into()))?;
-    let unfinished = dir.join("agent-plan.new");
-    std::fs::write(&unfinished, json).map_err(failed)?;
-    std::fs::rename(&unfinished, dir.join(PLAN_FILE)).map_err(failed)
+    let json = serde_json::to_vec(plan)
+        .map_err(|e| InstanceError::Host { what: "the plan cannot be written".into(), source: e.into() })?;
+    write_new(&dir.join(PLAN_FILE), &json, "the plan")
+}
+
+/// Writes a file whole or not at all.
+fn write_new(path: &Path, bytes: &[u8], what: &str) -> Result<(), InstanceError> {
+    let unfinished = path.with_extension("new");
+    std::fs::write(&unfinished, bytes)
+        .and_then(|()| std::fs::rename(&unfinished, path))
+        .map_err(|source| InstanceError::Host { what: format!("{what} cannot be written"), source })
 }
 
 async fn blocking<T: Send + 'static>(

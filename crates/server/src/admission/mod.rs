@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 
 use crate::server::{Server, store_error};
 
+/// On every project; removed by the project controller when nothing is left in it.
+const CONTENTS: &str = "identity.corten.dev/contents";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Create,
@@ -35,6 +38,11 @@ impl Server {
             self.complete_instance(instance, old, &mut errors).await?;
         } else if let Some(set) = object.as_any_mut().downcast_mut::<InstanceSet>() {
             self.complete_resources(&mut set.spec.template.spec, "spec.template.spec", &mut errors).await?;
+        } else if let Some(project) = object.as_any_mut().downcast_mut::<Project>() {
+            // From its first moment, so that no project can go before what is in it.
+            if operation == Operation::Create && !project.metadata.finalizers.iter().any(|f| f == CONTENTS) {
+                project.metadata.finalizers.push(CONTENTS.into());
+            }
         } else {
             self.check_escalation(caller, object, old).await?;
         }

@@ -1,12 +1,10 @@
-//! OpenAPI: descriptions of all kinds, made from the types themselves, in the form that `kubectl explain`,
+//! OpenAPI: descriptions of all kinds, made from the types themselves, in the forms that `kubectl explain`,
 //! `kubectl apply` and Terraform read. Answers `/openapi/v3`, one document per group and version, and
-//! `/openapi/v2` as JSON. Pure; made once.
-//!
-//! kubectl before 1.27 wants version 2 as protobuf and gets "not acceptable": such a client needs
-//! `--validate=false`.
+//! `/openapi/v2` as JSON and, for kubectl before 1.28, as protobuf. Pure; made once.
 
 mod components;
 mod paths;
+mod protobuf;
 mod simplify;
 mod v2;
 
@@ -19,21 +17,27 @@ use crate::discovery::Document;
 
 pub(crate) use components::{has_status, schema_of};
 
-/// Media type under which version 2 is asked for by clients that read JSON.
+/// In the media types of clients that read protobuf.
 const PROTOBUF: &str = "+protobuf";
+const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// What `path` answers; None when it is no OpenAPI document. A query (`?hash=`) does not matter: a document
 /// does not change while the server runs.
 pub(crate) fn answer(path: &str, accept: &str) -> Option<Result<&'static Document, NotAcceptable>> {
     static DOCUMENTS: LazyLock<BTreeMap<String, Document>> = LazyLock::new(documents);
-    let document = DOCUMENTS.get(path.trim_end_matches('/'))?;
-    let reads_json = accept.is_empty() || accept.split(',').any(|item| !item.contains(PROTOBUF));
-    Some(if reads_json { Ok(document) } else { Err(NotAcceptable) })
+    let path = path.trim_end_matches('/');
+    let document = DOCUMENTS.get(path)?;
+    if !accept.split(',').next().is_some_and(|first| first.contains(PROTOBUF)) {
+        return Some(Ok(document));
+    }
+    let binary = DOCUMENTS.get(&format!("{path}{PROTOBUF}"));
+    let reads_json = accept.split(',').any(|item| !item.contains(PROTOBUF));
+    Some(binary.or(reads_json.then_some(document)).ok_or(NotAcceptable))
 }
 
-/// The client reads only protobuf.
+/// The client reads only protobuf, and asks for what is there only as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("OpenAPI documents are served as JSON only; use kubectl 1.27 or newer, or --validate=false")]
+#[error("this document is served as JSON only; send `Accept: application/json`")]
 pub(crate) struct NotAcceptable;
 
 /// Every group and version, in the order of discovery.
@@ -57,7 +61,10 @@ fn documents() -> BTreeMap<String, Document> {
         answers.insert(format!("/openapi/v3/{name}"), document);
     }
     answers.insert("/openapi/v3".into(), Document::json(&json!({ "paths": index })));
-    answers.insert("/openapi/v2".into(), Document::json(&v2::swagger(&versions)));
+    let swagger = v2::swagger(&versions);
+    answers.insert("/openapi/v2".into(), Document::json(&swagger));
+    let binary = Document::of_bytes(protobuf::document(&swagger), PROTOBUF_V2);
+    answers.insert(format!("/openapi/v2{PROTOBUF}"), binary);
     answers
 }
 

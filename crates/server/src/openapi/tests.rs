@@ -170,13 +170,22 @@ fn a_payload_is_explained_as_its_variants() {
 }
 
 #[test]
-fn version_2_is_json_and_old_clients_are_told_so() {
+fn version_2_is_for_terraform_as_json_and_for_old_kubectl_as_protobuf() {
     let old = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-    assert_eq!(answer("/openapi/v2", old).and_then(Result::err), Some(NotAcceptable));
-    assert!(answer("/openapi/v2", &format!("{old},*/*")).is_some_and(|a| a.is_ok()));
-    assert!(answer("/openapi/v4", "").is_none());
+    let binary = answer("/openapi/v2", old).expect("a document").expect("as protobuf");
+    assert_eq!(binary.content_type, old);
+    assert_eq!(binary.body[..5], *b"\x0a\x032.0", "it begins with the version");
     let document = fetch("/openapi/v2");
     let list = &document["paths"]["/apis/topology.corten.dev/v1/hosts"]["get"];
     assert_eq!(list["responses"]["200"]["schema"]["$ref"], "#/definitions/dev.corten.topology.v1.HostList");
     assert_eq!(list["parameters"][0]["type"], "string");
+    assert!(!document["definitions"].to_string().contains("allOf"));
+}
+
+#[test]
+fn a_client_that_reads_only_protobuf_is_told_what_there_is() {
+    let accept = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+    assert_eq!(answer("/openapi/v3", accept).and_then(Result::err), Some(NotAcceptable));
+    assert!(answer("/openapi/v3", &format!("{accept},*/*")).is_some_and(|a| a.is_ok()));
+    assert!(answer("/openapi/v4", "").is_none());
 }

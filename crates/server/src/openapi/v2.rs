@@ -76,8 +76,14 @@ fn content(holder: &Value) -> Option<(Value, Value)> {
     Some((content.keys().map(String::as_str).collect(), schema.clone()))
 }
 
+/// Puts references where version 2 has them, and beside their descriptions: old clients know no `allOf`.
 fn relocate(value: Value) -> Value {
     match value {
+        Value::Object(mut map) if map.contains_key("allOf") => {
+            let referred = map.remove("allOf").and_then(|all| all.get(0).cloned());
+            map.extend(referred.and_then(|r| r.as_object().cloned()).into_iter().flatten());
+            relocate(Value::Object(map))
+        }
         Value::String(text) => json!(text.replace("#/components/schemas/", "#/definitions/")),
         Value::Array(items) => items.into_iter().map(relocate).collect(),
         Value::Object(map) => map.into_iter().map(|(key, value)| (key, relocate(value))).collect(),

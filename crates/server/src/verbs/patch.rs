@@ -6,6 +6,7 @@ use model::{AnyObject, ApiError, Reason};
 use serde_json::Value;
 
 use super::{OBJECT_MAX_BYTES, decode_error, match_path};
+use crate::apply;
 use crate::server::Server;
 
 impl Server {
@@ -101,8 +102,26 @@ impl Server {
     }
 
     fn applied(&self, request: &Request, live: Option<&Value>, applied: &Value) -> Result<Value, ApiError> {
-        let _ = (self, request, live, applied);
-        Err(ApiError::new(Reason::NotImplemented, "server-side apply is not there yet"))
+        apply::apply(&apply::Apply {
+            live,
+            applied,
+            manager: &request.write.field_manager,
+            subresource: &request.subresource,
+            force: request.write.force,
+            now: self.inner.environment.now(),
+            kind: request.kind,
+        })
+        .map_err(|conflicts| {
+            let causes = conflicts
+                .iter()
+                .map(|c| model::Cause {
+                    reason: "FieldManagerConflict".into(),
+                    message: format!("conflict with {:?}", c.manager),
+                    field: c.field.clone(),
+                })
+                .collect();
+            ApiError { reason: Reason::Conflict, message: conflicts.to_string(), causes }
+        })
     }
 
     /// Notes who set which fields, for callers that name themselves.
@@ -112,7 +131,19 @@ impl Server {
         old: Option<&dyn AnyObject>,
         new: &mut dyn AnyObject,
     ) {
-        let _ = (self, request, old, new);
+        if request.write.field_manager.is_empty() {
+            return;
+        }
+        let old = old.and_then(|old| to_json(old).ok());
+        let Ok(value) = to_json(new) else { return };
+        new.metadata_mut().managed_fields = apply::track_update(&apply::Update {
+            old: old.as_ref(),
+            new: &value,
+            manager: &request.write.field_manager,
+            subresource: &request.subresource,
+            now: self.inner.environment.now(),
+            kind: request.kind,
+        });
     }
 }
 

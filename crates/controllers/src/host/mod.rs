@@ -1,0 +1,118 @@
+//! Hosts: ready while their lease is renewed. Silence is measured here, on this clock, from the moment a
+//! renewal was seen; nobody's clock is trusted. A lost host makes its instances *unknown*, never stopped.
+
+mod lost;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{ListParams, Recorder, Severity};
+use model::compute::Instance;
+use model::topology::{Host, Lease};
+use model::{ApiError, Condition, ConditionStatus, set_condition};
+use parking_lot::Mutex;
+use reconcile::{Cache, Outcome, Queue};
+use tokio::time::Instant;
+
+use crate::Context;
+
+/// Waited beyond the lease: for clock rates that differ, and for a renewal under way.
+const MARGIN: Duration = Duration::from_secs(4);
+/// A host that has not renewed within this time of our own start has been silent at least that long.
+const LEASE_PREFIX: &str = "host-";
+
+struct Hosts {
+    context: Context,
+    recorder: Recorder,
+    hosts: Cache<Host>,
+    leases: Cache<Lease>,
+    instances: Cache<Instance>,
+    /// When each lease was last seen to change.
+    heard: Arc<Mutex<HashMap<String, Instant>>>,
+}
+
+pub(crate) async fn run(context: Context) {
+    let queue = Queue::new();
+    let heard: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+    let leases = {
+        let (queue, heard) = (queue.clone(), Arc::clone(&heard));
+        Cache::start(
+            context.client.all::<Lease>(),
+            ListParams::default(),
+            vec![Box::new(move |change: &reconcile::Change<Lease>| {
+                if let Some(host) = change.object().metadata.name.strip_prefix(LEASE_PREFIX) {
+                    heard.lock().insert(host.to_owned(), Instant::now());
+                    queue.add(host);
+                }
+            })],
+        )
+    };
+    let hosts = {
+        let queue = queue.clone();
+        let listener =
+            move |change: &reconcile::Change<Host>| queue.add(change.object().metadata.name.clone());
+        Cache::start(context.client.all::<Host>(), ListParams::default(), vec![Box::new(listener)])
+    };
+    let instances = {
+        let queue = queue.clone();
+        // Only what a lost host may leave behind needs another look.
+        let listener = move |change: &reconcile::Change<Instance>| {
+            let instance = change.object();
+            if instance.metadata.is_deleting() && !instance.status.host.is_empty() {
+                queue.add(instance.status.host.clone());
+            }
+        };
+        Cache::start(context.client.all::<Instance>(), ListParams::default(), vec![Box::new(listener)])
+    };
+    tokio::join!(hosts.synced(), leases.synced(), instances.synced());
+    let recorder = context.recorder("host-controller");
+    let hosts = Hosts { context, recorder, hosts, leases, instances, heard };
+    reconcile::run("host", queue, 4, |name| hosts.reconcile(name)).await;
+}
+
+impl Hosts {
+    async fn reconcile(&self, name: String) -> Result<Outcome, ApiError> {
+        let Some(host) = self.hosts.get(&name) else {
+            self.release_instances_of(&name).await?;
+            return Ok(Outcome::Done);
+        };
+        let silence = self.silence(&name);
+        let allowed = self.allowed_silence(&name);
+        if silence < allowed {
+            if !host.is_ready() {
+                let condition =
+                    Condition::new("Ready", ConditionStatus::True, "LeaseRenewed", "the agent is heard of");
+                self.set_ready(&host, condition).await?;
+                self.recorder
+                    .record(&*host, Severity::Normal, "Ready", "the host is ready for instances")
+                    .await;
+            }
+            return Ok(Outcome::RequeueAfter(allowed.saturating_sub(silence) + Duration::from_millis(10)));
+        }
+        if host.is_ready() || host.status.conditions.is_empty() {
+            let message = format!("no sign of life for more than {} s", allowed.as_secs());
+            let condition = Condition::new("Ready", ConditionStatus::Unknown, "Silent", &*message);
+            self.set_ready(&host, condition).await?;
+            self.recorder.record(&*host, Severity::Warning, "Silent", &message).await;
+        }
+        self.mark_instances_unknown(&name).await?;
+        self.release_forced(&name).await?;
+        Ok(Outcome::Done)
+    }
+
+    fn silence(&self, host: &str) -> Duration {
+        self.heard.lock().get(host).map_or(Duration::MAX, Instant::elapsed)
+    }
+
+    fn allowed_silence(&self, host: &str) -> Duration {
+        let lease = self.leases.get(&format!("{LEASE_PREFIX}{host}"));
+        lease.map_or(Duration::ZERO, |l| Duration::from_secs(l.spec.duration_seconds.into()) + MARGIN)
+    }
+
+    async fn set_ready(&self, host: &Host, condition: Condition) -> Result<(), ApiError> {
+        let mut host = host.clone();
+        set_condition(&mut host.status.conditions, condition, (self.context.now)());
+        self.context.client.all::<Host>().update_status(&host).await.map(drop)
+    }
+}

@@ -1,0 +1,273 @@
+//! Images: from an upload or a URL to verified files in the cache, with progress in the status.
+
+mod sweep;
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes as Chunk;
+use client::ListParams;
+use futures::{Stream, StreamExt};
+use image::{Cache as Blobs, Digest, Egress, Import, Imported, Source, Task};
+use model::compute::{Artifact, ArtifactRole, Image, ImageFormat, ImagePhase};
+use model::{ApiError, Bytes, Condition, ConditionStatus, Reason, set_condition};
+use parking_lot::Mutex;
+use reconcile::{Cache, Change, Outcome, Queue};
+
+use crate::Context;
+
+/// Largest file of an image, and largest disk it may show.
+const SIZE_MAX: u64 = 2 << 40;
+/// How often progress is written down.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// Downloads at the same time.
+const WORKERS: usize = 4;
+
+/// Imports images into a cache. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Importer {
+    context: Context,
+    blobs: Arc<Blobs>,
+    egress: Egress,
+}
+
+impl Importer {
+    pub fn new(context: Context, blobs: Arc<Blobs>, egress: Egress) -> Self {
+        Self { context, blobs, egress }
+    }
+
+    /// Imports images that name a URL, for ever.
+    pub async fn run(self) {
+        let queue = Queue::new();
+        let listener = {
+            let queue = queue.clone();
+            move |change: &Change<Image>| queue.add(change.object().metadata.key())
+        };
+        let images =
+            Cache::start(self.context.client.all::<Image>(), ListParams::default(), vec![Box::new(listener)]);
+        images.synced().await;
+        let sweep = sweep::run(&self.blobs, &images, &self.context.client);
+        let import = reconcile::run("image", queue, WORKERS, |key| self.reconcile(&images, key));
+        tokio::join!(sweep, import);
+    }
+
+    async fn reconcile(&self, images: &Cache<Image>, key: String) -> Result<Outcome, ApiError> {
+        let Some(image) = images.get(&key) else { return Ok(Outcome::Done) };
+        let waits = matches!(image.status.phase, ImagePhase::Pending | ImagePhase::Importing);
+        if image.metadata.is_deleting() || image.spec.source.url.is_empty() || !waits {
+            return Ok(Outcome::Done);
+        }
+        let source = &image.spec.source;
+        let initrd = (!source.initrd_url.is_empty()).then(|| Source::Url(source.initrd_url.clone()));
+        let import = self.import(&image, Source::Url(source.url.clone()), initrd)?;
+        self.carry_out(&image, import).await.map(|()| Outcome::Done)
+    }
+
+    /// Takes one uploaded file. An image of format `kernel` may get its initrd first; the kernel makes it ready.
+    pub async fn upload<S>(&self, image: Image, role: ArtifactRole, body: S) -> Result<(), ApiError>
+    where
+        S: Stream<Item = std::io::Result<Chunk>> + Send + Unpin,
+    {
+        self.check_upload(&image, role)?;
+        let expected = if role == ArtifactRole::Initrd { None } else { expected_digest(&image)? };
+        let arrival = self.receive(&image, body, expected).await?;
+        match role {
+            ArtifactRole::Kernel | ArtifactRole::Initrd => {
+                let blobs = Arc::clone(&self.blobs);
+                let stored = blocking(move || blobs.commit(arrival)).await?;
+                let size = Bytes(stored.size);
+                let artifact = Artifact { role, sha256: stored.digest.to_string(), size };
+                let phase =
+                    if role == ArtifactRole::Kernel { ImagePhase::Ready } else { ImagePhase::Importing };
+                self.update(&image, |status| {
+                    status.artifacts.retain(|a| a.role != role);
+                    status.artifacts.push(artifact.clone());
+                    status.phase = phase;
+                })
+                .await
+            }
+            ArtifactRole::Disk | ArtifactRole::Oci => {
+                let import = self.import(&image, Source::Arrived(arrival), None)?;
+                self.carry_out(&image, import).await
+            }
+        }
+    }
+
+    fn check_upload(&self, image: &Image, role: ArtifactRole) -> Result<(), ApiError> {
+        let name = &image.metadata.name;
+        if image.status.phase == ImagePhase::Ready {
+            return Err(ApiError::conflict(format!("image {name:?} is complete; import under a new name")));
+        }
+        if !image.spec.source.url.is_empty() {
+            return Err(ApiError::bad_request(format!(
+                "image {name:?} comes from its URL, not from an upload"
+            )));
+        }
+        let fits = match image.spec.format {
+            ImageFormat::Kernel => matches!(role, ArtifactRole::Kernel | ArtifactRole::Initrd),
+            ImageFormat::Oci => role == ArtifactRole::Oci,
+            _ => role == ArtifactRole::Disk,
+        };
+        if fits {
+            return Ok(());
+        }
+        let format = image.spec.format.as_str();
+        Err(ApiError::bad_request(format!("role: an image of format {format} has no {} file", role.as_str())))
+    }
+
+    async fn receive<S>(
+        &self,
+        image: &Image,
+        mut body: S,
+        expected: Option<Digest>,
+    ) -> Result<image::Arrival, ApiError>
+    where
+        S: Stream<Item = std::io::Result<Chunk>> + Send + Unpin,
+    {
+        let cut_off = |e: std::io::Error| ApiError::bad_request(format!("the upload was cut off: {e}"));
+        let blobs = Arc::clone(&self.blobs);
+        let mut staging = blocking(move || blobs.stage()).await?;
+        let mut last = tokio::time::Instant::now();
+        while let Some(chunk) = body.next().await {
+            // Short writes into the page cache: not worth a thread each.
+            staging.write_all(&chunk.map_err(cut_off)?).map_err(|e| storage_error(&e))?;
+            if staging.written() > SIZE_MAX {
+                return Err(ApiError::new(Reason::RequestEntityTooLarge, "the file is larger than 2 TiB"));
+            }
+            if last.elapsed() >= PROGRESS_EVERY {
+                last = tokio::time::Instant::now();
+                let received = Bytes(staging.written());
+                self.update(image, |status| {
+                    status.phase = ImagePhase::Importing;
+                    status.received = received;
+                })
+                .await?;
+            }
+        }
+        blocking(move || staging.finish(expected)).await
+    }
+
+    fn import(&self, image: &Image, source: Source, initrd: Option<Source>) -> Result<Import, ApiError> {
+        Ok(Import {
+            format: image.spec.format,
+            source,
+            initrd,
+            sha256: expected_digest(image)?,
+            size_max: SIZE_MAX,
+            egress: self.egress.clone(),
+        })
+    }
+
+    /// Imports and reports how it went. What went wrong is told to the caller too.
+    async fn carry_out(&self, image: &Image, import: Import) -> Result<(), ApiError> {
+        let received = Arc::new(Mutex::new(0));
+        let task = {
+            let received = Arc::clone(&received);
+            Task::new(move |progress| *received.lock() = progress.done)
+        };
+        // Whoever stops waiting (a client that goes away, a server that ends) stops the work too.
+        let _stop = Stop(task.cancel.clone());
+        let blobs = Arc::clone(&self.blobs);
+        let work = blocking(move || image::import(&blobs, import, &task));
+        tokio::pin!(work);
+        let result = loop {
+            tokio::select! {
+                biased;
+                result = &mut work => break result,
+                () = tokio::time::sleep(PROGRESS_EVERY) => {
+                    let done = Bytes(*received.lock());
+                    self.update(image, |status| {
+                        status.phase = ImagePhase::Importing;
+                        status.received = done;
+                    }).await?;
+                }
+            }
+        };
+        match result {
+            Ok(Imported { artifacts, virtual_size }) => {
+                self.update(image, |status| {
+                    status.phase = ImagePhase::Ready;
+                    status.artifacts.clone_from(&artifacts);
+                    status.virtual_size = virtual_size;
+                    status.received = Bytes(0);
+                })
+                .await
+            }
+            Err(e) => {
+                self.fail(image, &e).await?;
+                Err(e)
+            }
+        }
+    }
+
+    async fn fail(&self, image: &Image, error: &ApiError) -> Result<(), ApiError> {
+        let now = (self.context.now)();
+        self.update(image, |status| {
+            status.phase = ImagePhase::Failed;
+            let condition =
+                Condition::new("Ready", ConditionStatus::False, "ImportFailed", error.message.clone());
+            set_condition(&mut status.conditions, condition, now);
+        })
+        .await
+    }
+
+    async fn update(
+        &self,
+        image: &Image,
+        change: impl Fn(&mut model::compute::ImageStatus),
+    ) -> Result<(), ApiError> {
+        let api = self.context.client.project::<Image>(&image.metadata.namespace);
+        loop {
+            let mut latest = api.get(&image.metadata.name).await?;
+            if latest.metadata.uid != image.metadata.uid {
+                return Err(ApiError::not_found("image", &image.metadata.name));
+            }
+            change(&mut latest.status);
+            match api.update_status(&latest).await {
+                Err(e) if e.is_conflict() => {}
+                result => return result.map(drop),
+            }
+        }
+    }
+}
+
+struct Stop(image::Cancel);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+fn expected_digest(image: &Image) -> Result<Option<Digest>, ApiError> {
+    if image.spec.sha256.is_empty() {
+        return Ok(None);
+    }
+    image.spec.sha256.parse().map(Some).map_err(|e| ApiError::bad_request(format!("spec.sha256: {e}")))
+}
+
+/// Runs blocking work of the image crate and turns its error into the API's, with the causes in the message.
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    E: std::error::Error + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(e)) => {
+            let mut message = e.to_string();
+            let mut source = e.source();
+            while let Some(cause) = source {
+                message = format!("{message}: {cause}");
+                source = cause.source();
+            }
+            Err(ApiError::new(Reason::Invalid, message))
+        }
+        Err(e) => Err(ApiError::internal(format!("importing was cut off: {e}"))),
+    }
+}
+
+fn storage_error(e: &std::io::Error) -> ApiError {
+    ApiError::new(Reason::InsufficientStorage, format!("the image cannot be stored: {e}"))
+}

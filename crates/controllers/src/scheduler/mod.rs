@@ -1,0 +1,3 @@
+//! placeholder
+use crate::Context;
+pub(crate) async fn run(_context: Context) {}
