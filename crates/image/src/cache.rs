@@ -244,7 +244,7 @@ fn sweep(tmp: &Path) -> Result<(), CacheError> {
 
 /// Makes a folder of our own in `tmp` and locks it.
 fn claim(tmp: &Path) -> Result<(PathBuf, File), CacheError> {
-    let dir = (0_u64..)
+    let dir = (0..u64::MAX)
         .map(|n| tmp.join(n.to_string()))
         .find(|path| !path.exists())
         .expect("folders in use are few, numbers are many");
@@ -284,7 +284,7 @@ mod tests {
         let stored = cache.insert(&b"abc"[..], None).unwrap();
         assert_eq!(stored.path, dir.path().join("sha256").join(Digest::of(b"abc").to_string()));
         assert_eq!(fs::read(&stored.path).unwrap(), b"abc");
-        assert_eq!(cache.list().unwrap(), [stored.clone()]);
+        assert_eq!(cache.list().unwrap(), std::slice::from_ref(&stored));
         cache.remove(&stored.digest).unwrap();
         cache.remove(&stored.digest).unwrap();
         assert!(!cache.contains(&stored.digest));

@@ -16,7 +16,7 @@ use crate::tool::{Tool, ToolError};
 
 const QEMU_IMG: &str = "/usr/bin/qemu-img";
 /// Longest conversion.
-const TIME_MAX: Duration = Duration::from_secs(3600);
+const TIME_MAX: Duration = Duration::from_hours(1);
 const ADDRESS_SPACE_MAX: u64 = 2 << 30;
 const OPEN_FILES_MAX: u64 = 64;
 /// Conversions run as users of this range that nothing else uses, so that two at a time cannot touch each

@@ -64,9 +64,7 @@ impl Seed {
             format!("instance-id: {}\nlocal-hostname: {}\n", quote(&self.instance_id), quote(&self.hostname));
         if !self.public_keys.is_empty() {
             text.push_str("public-keys:\n");
-            for key in &self.public_keys {
-                text.push_str(&format!("  - {}\n", quote(key.trim())));
-            }
+            text.extend(self.public_keys.iter().map(|key| format!("  - {}\n", quote(key.trim()))));
         }
         text
     }

@@ -96,6 +96,7 @@ impl Tool {
     }
 
     /// Runs it while `read` consumes what it prints.
+    #[allow(clippy::missing_panics_doc, reason = "both streams are piped two lines above")]
     pub fn stream<T>(mut self, read: impl FnOnce(&mut dyn Read) -> io::Result<T>) -> Result<T, ToolError> {
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let name = self.name.clone();
@@ -184,7 +185,7 @@ fn tail(mut from: impl Read) -> String {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[test]
     fn returns_what_the_program_prints() {

@@ -11,9 +11,9 @@ use super::BuildError;
 use crate::digest::Digest;
 use crate::tool::Tool;
 
-const QUERY_LIMIT: Duration = Duration::from_secs(60);
-const DOWNLOAD_LIMIT: Duration = Duration::from_secs(900);
-const UNPACK_LIMIT: Duration = Duration::from_secs(120);
+const QUERY_LIMIT: Duration = Duration::from_mins(1);
+const DOWNLOAD_LIMIT: Duration = Duration::from_mins(15);
+const UNPACK_LIMIT: Duration = Duration::from_mins(2);
 
 /// A folder of downloaded packages.
 #[derive(Debug)]
@@ -36,15 +36,6 @@ impl Packages {
         let dir = dir.into();
         fs::create_dir_all(&dir).map_err(BuildError::at(&dir))?;
         Ok(Self { dir })
-    }
-
-    /// The name of the first package `name` depends on: what a meta package stands for today.
-    pub(super) fn dependency(&self, name: &str) -> Result<String, BuildError> {
-        let listing = Tool::new("apt-cache", QUERY_LIMIT).args(["depends", "--important", name]).output()?;
-        String::from_utf8_lossy(&listing)
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("Depends: ").map(str::to_owned))
-            .ok_or_else(|| BuildError::UnknownPackage { name: name.to_owned() })
     }
 
     /// The packages' files that `wanted` picks by path, downloaded when they are not here yet.
@@ -88,6 +79,15 @@ impl Packages {
         }
         Ok(offers.iter().map(path).collect())
     }
+}
+
+/// The name of the first package `name` depends on: what a meta package stands for today.
+pub(super) fn dependency(name: &str) -> Result<String, BuildError> {
+    let listing = Tool::new("apt-cache", QUERY_LIMIT).args(["depends", "--important", name]).output()?;
+    String::from_utf8_lossy(&listing)
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Depends: ").map(str::to_owned))
+        .ok_or_else(|| BuildError::UnknownPackage { name: name.to_owned() })
 }
 
 /// One file the package mirror offers.

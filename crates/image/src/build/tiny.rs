@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::BuildError;
 use super::cpio::Cpio;
-use super::packages::{Files, PackagedFile, Packages};
+use super::packages::{Files, PackagedFile, Packages, dependency};
 
 /// What the tiny kernel is started with. `quiet`: every line on an emulated serial port costs time.
 pub const TINY_CMDLINE: &str = "console=ttyS0 quiet panic=10";
@@ -80,7 +80,7 @@ const SEED_MODULES: [&str; 6] = ["nls_cp437", "nls_ascii", "fat", "vfat", "cdrom
 
 /// Builds the tiny guest into `out` as the files `kernel` and `initrd`.
 pub fn tiny(out: &Path, packages: &Packages) -> Result<Tiny, BuildError> {
-    let kernel_package = packages.dependency(KERNEL_META)?;
+    let kernel_package = dependency(KERNEL_META)?;
     let kernel = packages.files(&[&kernel_package], |path| {
         path.starts_with("/boot/vmlinuz-") || module_name(path).is_some_and(is_needed)
     })?;

@@ -100,7 +100,7 @@ fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     const SPECIAL: [(Ipv4Addr, u8); 13] = [
-        (Ipv4Addr::new(0, 0, 0, 0), 8),
+        (Ipv4Addr::UNSPECIFIED, 8),
         (Ipv4Addr::new(10, 0, 0, 0), 8),
         (Ipv4Addr::new(100, 64, 0, 0), 10),
         (Ipv4Addr::new(127, 0, 0, 0), 8),
@@ -132,7 +132,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // 6to4 carries an IPv4 address too.
         [0x2002, high, low, ..] => is_public_v4(embedded(high, low)),
         // Teredo, documentation.
-        [0x2001, 0, ..] | [0x2001, 0xdb8, ..] => false,
+        [0x2001, 0 | 0xdb8, ..] => false,
         // Global unicast is 2000::/3; all the rest is special.
         [first, ..] => first & 0xe000 == 0x2000,
     }

@@ -21,9 +21,9 @@ use crate::task::Task;
 pub use egress::{Egress, EgressError, Network};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+const RESPONSE_TIMEOUT: Duration = Duration::from_mins(1);
 /// A source that sends nothing for this long is gone.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 const REDIRECTS_MAX: u32 = 5;
 /// Attempts in a row that bring no byte.
 const FRUITLESS_MAX: u32 = 4;

@@ -52,10 +52,10 @@ pub fn inspect(format: ImageFormat, file: &mut (impl Read + Seek)) -> Result<u64
 }
 
 /// At most `length` bytes from `offset`; fewer when the file ends before.
-fn read_at(file: &mut (impl Read + Seek), offset: u64, length: usize) -> Result<Window, InspectError> {
+fn read_at(file: &mut (impl Read + Seek), offset: u64, length: u64) -> Result<Window, InspectError> {
     file.seek(SeekFrom::Start(offset))?;
     let mut bytes = Vec::new();
-    file.take(length as u64).read_to_end(&mut bytes)?;
+    file.take(length).read_to_end(&mut bytes)?;
     Ok(Window(bytes))
 }
 

@@ -114,7 +114,7 @@ impl Header {
         require(CLUSTER_BITS.contains(&self.cluster_bits), "cluster size")?;
         let cluster = 1_u64 << self.cluster_bits;
         let inside = |offset: u64, bytes: u64| {
-            offset % cluster == 0 && offset.checked_add(bytes).is_some_and(|end| end <= length)
+            offset.is_multiple_of(cluster) && offset.checked_add(bytes).is_some_and(|end| end <= length)
         };
 
         let l1_bytes = u64::from(self.l1_entries) * 8;

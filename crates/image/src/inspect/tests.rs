@@ -160,10 +160,11 @@ fn vhdx(flags: u32, log: u8, extra: Option<[u8; 16]>) -> Vec<u8> {
     }
     let items = [Some(file_parameters), Some(virtual_size), extra];
     put(&mut file, REGION, b"metadata");
-    put(&mut file, REGION + 10, &[items.iter().flatten().count() as u8, 0]);
-    for (n, item) in items.into_iter().flatten().enumerate() {
-        put(&mut file, REGION + 32 + n * 32, &item);
-        put(&mut file, REGION + 48 + n * 32, &(65536 + n as u32 * 8).to_le_bytes());
+    put(&mut file, REGION + 10, &[if extra.is_some() { 3 } else { 2 }, 0]);
+    for (n, item) in (0_u32..).zip(items.into_iter().flatten()) {
+        let entry = REGION + 32 + n as usize * 32;
+        put(&mut file, entry, &item);
+        put(&mut file, entry + 16, &(65536 + n * 8).to_le_bytes());
     }
     put(&mut file, REGION + 65536 + 4, &flags.to_le_bytes());
     put(&mut file, REGION + 65536 + 8, &(10 * MIB).to_le_bytes());

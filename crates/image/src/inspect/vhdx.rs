@@ -7,7 +7,7 @@ use super::{InspectError, Window, read_at};
 const FORMAT: &str = "vhdx";
 const HEADERS: [u64; 2] = [64 << 10, 128 << 10];
 const REGION_TABLES: [u64; 2] = [192 << 10, 256 << 10];
-const TABLE_SIZE: usize = 64 << 10;
+const TABLE_SIZE: u64 = 64 << 10;
 const ENTRIES_MAX: u32 = 2047;
 const METADATA_MAX: u64 = 64 << 20;
 

@@ -38,7 +38,7 @@ pub(super) fn inspect(file: &mut (impl Read + Seek)) -> Result<u64, InspectError
     }
     // All that any tool could take for the descriptor, whatever size the header states for it.
     let sectors = descriptor_size.max(DESCRIPTOR_SECTORS_READ);
-    let region = read_at(file, DESCRIPTOR_SECTOR * SECTOR, sectors as usize * SECTOR as usize)?.0;
+    let region = read_at(file, DESCRIPTOR_SECTOR * SECTOR, sectors * SECTOR)?.0;
     check_no_parent(&region)?;
     check_descriptor(&String::from_utf8_lossy(&region))?;
     capacity.checked_mul(SECTOR).ok_or_else(|| bounds("virtual size"))

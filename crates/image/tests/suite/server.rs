@@ -37,10 +37,10 @@ impl Server {
 }
 
 pub(crate) fn answer(status: &str, headers: &[&str], body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{}\r\n", lines(headers));
+    let mut head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n");
+    for line in headers.iter().chain(&[""]) {
+        head.push_str(line);
+        head.push_str("\r\n");
+    }
     [head.as_bytes(), body].concat()
-}
-
-fn lines(headers: &[&str]) -> String {
-    headers.iter().map(|header| format!("{header}\r\n")).collect()
 }
