@@ -27,4 +27,4 @@ pub use import::{Import, ImportError, Imported, Source, import};
 pub use inspect::{InspectError, VIRTUAL_SIZE_MAX, inspect};
 pub use seed::{Seed, SeedError};
 pub use task::{Cancel, Progress, Task};
-pub use tool::{Tool, ToolError};
+pub use tool::ToolError;
