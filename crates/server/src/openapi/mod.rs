@@ -1,6 +1,6 @@
 //! OpenAPI: descriptions of all kinds, made from the types themselves, in the forms that `kubectl explain`,
 //! `kubectl apply` and Terraform read. Answers `/openapi/v3`, one document per group and version, and
-//! `/openapi/v2` as JSON and, for kubectl before 1.28, as protobuf. Pure; made once.
+//! `/openapi/v2` as JSON and, for kubectl up to 1.28, as protobuf. Pure; made once.
 
 mod components;
 mod paths;
@@ -19,7 +19,8 @@ pub(crate) use components::{has_status, schema_of};
 
 /// In the media types of clients that read protobuf.
 const PROTOBUF: &str = "+protobuf";
-const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Clients ask with `@` before the version, which is no media type and none of them would take as an answer.
+const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// What `path` answers; None when it is no OpenAPI document. A query (`?hash=`) does not matter: a document
 /// does not change while the server runs.

@@ -1,5 +1,5 @@
 //! OpenAPI version 2 as protobuf (`openapi.v2.Document` of gnostic's OpenAPIv2.proto), written by hand: kubectl
-//! before 1.28 reads nothing else for `explain` and for validation. Only what it looks at is written: the
+//! up to 1.28 reads nothing else for `explain` and for validation. Only what it looks at is written: the
 //! definitions, and of the paths the patches with their query parameters.
 
 use serde_json::Value;
