@@ -85,7 +85,8 @@ impl Agent {
 
         let queue = Queue::new();
         let cache = follow(&options, &queue);
-        let recorder = Recorder::new(options.client.clone(), "agent", &options.host, Arc::clone(&options.now));
+        let recorder =
+            Recorder::new(options.client.clone(), "agent", &options.host, Arc::clone(&options.now));
         let instances = Arc::new(Instances {
             host: options.host.clone(),
             client: options.client.clone(),
@@ -185,9 +186,17 @@ impl Instances {
             source,
         })?;
         found.extend(homes.into_iter().map(|uid| (uid, None)));
-        let params = ListParams { field_selector: format!("status.host={}", self.host), ..ListParams::default() };
-        let known: HashSet<Uid> =
-            self.client.all::<Instance>().list(&params).await?.items.into_iter().map(|i| i.metadata.uid).collect();
+        let params =
+            ListParams { field_selector: format!("status.host={}", self.host), ..ListParams::default() };
+        let known: HashSet<Uid> = self
+            .client
+            .all::<Instance>()
+            .list(&params)
+            .await?
+            .items
+            .into_iter()
+            .map(|i| i.metadata.uid)
+            .collect();
         for (uid, serving) in found.into_iter().filter(|(uid, _)| !known.contains(uid)) {
             if let Some(serving) = serving {
                 tracing::info!(%uid, driver = serving.driver.name(), "removing a sandbox that no instance stands for");

@@ -76,10 +76,9 @@ impl Images {
     /// The local path of one of the image's files, fetched if need be.
     pub async fn local(&self, image: &Image, role: ArtifactRole) -> Result<PathBuf, ApiError> {
         let name = &image.metadata.name;
-        let artifact = image
-            .status
-            .artifact(role)
-            .ok_or_else(|| ApiError::new(Reason::NotFound, format!("image {name:?} has no {} file", role.as_str())))?;
+        let artifact = image.status.artifact(role).ok_or_else(|| {
+            ApiError::new(Reason::NotFound, format!("image {name:?} has no {} file", role.as_str()))
+        })?;
         let digest: Digest =
             artifact.sha256.parse().map_err(|e| ApiError::internal(format!("image {name:?}: {e}")))?;
         if !self.cache.contains(&digest) {
@@ -89,11 +88,15 @@ impl Images {
     }
 
     async fn fetch(&self, artifact: &Artifact, digest: Digest) -> Result<(), ApiError> {
-        let failed = |e: io::Error| ApiError::new(Reason::ServiceUnavailable, format!("fetching an image file failed: {e}"));
+        let failed = |e: io::Error| {
+            ApiError::new(Reason::ServiceUnavailable, format!("fetching an image file failed: {e}"))
+        };
         let mut from = self.source.open(&artifact.sha256).await?;
         let cache = Arc::clone(&self.cache);
-        let mut staging =
-            tokio::task::spawn_blocking(move || cache.stage()).await.map_err(|e| failed(e.into()))?.map_err(|e| failed(io::Error::other(e)))?;
+        let mut staging = tokio::task::spawn_blocking(move || cache.stage())
+            .await
+            .map_err(|e| failed(e.into()))?
+            .map_err(|e| failed(io::Error::other(e)))?;
         let mut buffer = vec![0; 1 << 20];
         loop {
             let n = from.read(&mut buffer).await.map_err(failed)?;

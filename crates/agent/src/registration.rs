@@ -32,7 +32,8 @@ pub(crate) async fn probe(drivers: &[Arc<dyn ComputeDriver>]) -> (Vec<Serving>, 
     let mut serving = Vec::new();
     let mut statuses = Vec::new();
     for driver in drivers {
-        let late = |_| Err(DriverError::TimedOut { what: "probing".into(), seconds: PROBE_TIMEOUT.as_secs() });
+        let late =
+            |_| Err(DriverError::TimedOut { what: "probing".into(), seconds: PROBE_TIMEOUT.as_secs() });
         let mut status = DriverStatus { name: driver.name().into(), ..DriverStatus::default() };
         match tokio::time::timeout(PROBE_TIMEOUT, driver.probe()).await.unwrap_or_else(late) {
             Ok(info) => {
@@ -106,15 +107,15 @@ impl Registration {
 
     pub(crate) async fn renew(&self) -> Result<(), ApiError> {
         let leases = self.client.all::<Lease>();
-        let name = format!("host-{}", self.host);
+        let name = &self.host;
         let spec = LeaseSpec {
             holder: self.incarnation.clone(),
             duration_seconds: u32::try_from(LEASE_DURATION.as_secs()).unwrap_or(u32::MAX),
             renewed_at: Some((self.now)()),
             epoch: 0,
         };
-        match leases.find(&name).await? {
-            None => leases.create(&Lease::new(ObjectMeta::named(&name), spec)).await.map(drop),
+        match leases.find(name).await? {
+            None => leases.create(&Lease::new(ObjectMeta::named(name), spec)).await.map(drop),
             Some(mut lease) => {
                 // A new run of the agent is a new holder; the epoch says how many there were.
                 let epoch = lease.spec.epoch + u64::from(lease.spec.holder != self.incarnation);

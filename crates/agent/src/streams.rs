@@ -76,7 +76,11 @@ impl Streams {
     }
 
     /// Runs a program; the stream carries [`Frame`]s both ways.
-    pub async fn exec(&self, uid: &Uid, request: ExecRequest) -> Result<Pin<Box<dyn ByteStream>>, StreamError> {
+    pub async fn exec(
+        &self,
+        uid: &Uid,
+        request: ExecRequest,
+    ) -> Result<Pin<Box<dyn ByteStream>>, StreamError> {
         let driver = self.driver(uid).await?;
         let access = driver.exec().ok_or_else(|| unsupported(driver, "run programs inside"))?;
         let exec = access.exec(uid, request).await?;

@@ -13,5 +13,7 @@ pub mod https;
 
 pub use api::{Api, Client, Items, TypedEvent, TypedWatch};
 pub use recorder::{Recorder, Severity};
-pub use request::{DeleteOptions, Fence, ListParams, PatchKind, Propagation, Request, Verb, WriteOptions};
+pub use request::{
+    DeleteOptions, Fence, ListParams, PatchKind, Propagation, Request, Verb, WriteOptions, percent_encode,
+};
 pub use transport::{ChangeKind, Reply, Transport, WatchEvent, WatchStream};

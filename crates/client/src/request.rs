@@ -223,7 +223,7 @@ impl Request {
 }
 
 /// Escapes what may not stand in a query value (RFC 3986).
-pub(crate) fn percent_encode(text: &str) -> String {
+pub fn percent_encode(text: &str) -> String {
     use std::fmt::Write;
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -93,6 +93,7 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         (COMPUTE, "instances" | "images" | "keypairs" | "instancetypes", "") => request.verb.is_read(),
         (COMPUTE, "images", subresource) => request.verb == Verb::Get && subresource != "status",
         (COMPUTE, "instances", "status") => writes || request.verb == Verb::Get,
+        (COMPUTE, "instances", "release") => request.verb == Verb::Create,
         (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),
         (TOPOLOGY, "hosts", "status") => own && (writes || request.verb == Verb::Get),
         (TOPOLOGY, "leases", "") => own && (request.verb.is_read() || request.verb == Verb::Create || writes),

@@ -89,7 +89,9 @@ impl Server {
             Verb::Patch(_) => identity::Verb::Patch,
             Verb::Delete | Verb::DeleteCollection => identity::Verb::Delete,
         };
-        let name = (!request.name.is_empty()).then_some(request.name.as_str());
+        // Hosts may create objects of their own name only, so theirs must be known.
+        let sent = if caller.host().is_some() && request.verb == Verb::Create { name_in(&request.body) } else { None };
+        let name = if request.name.is_empty() { sent.as_deref() } else { Some(request.name.as_str()) };
         let attributes =
             Attributes::new(verb, info, request.project.as_deref(), name).on(&request.subresource);
         self.inner.access.decide(caller, &attributes)
@@ -108,6 +110,7 @@ impl Server {
             (Verb::List, "") => self.list(&request).await,
             (Verb::Create, "") => self.create(caller, request).await,
             (Verb::Create, "binding") if info.plural == "instances" => self.bind(caller, request).await,
+            (Verb::Create, "release") if info.plural == "instances" => self.release(caller, request).await,
             (Verb::Update, "" | "status") => self.update(caller, request).await,
             (Verb::Patch(kind), "" | "status") => self.patch(caller, kind, request).await,
             (Verb::Delete, "") => self.delete(request).await,
@@ -143,6 +146,12 @@ impl Transport for Local {
     async fn watch(&self, request: Request) -> Result<WatchStream, ApiError> {
         self.server.watch(&self.principal, request).await
     }
+}
+
+/// The name that a new object has in its body.
+fn name_in(body: &[u8]) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+    value.pointer("/metadata/name")?.as_str().map(str::to_owned)
 }
 
 /// What a store's error means to a caller.

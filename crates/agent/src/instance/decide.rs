@@ -9,7 +9,9 @@ pub(crate) enum Step {
     /// End the payload, remove every trace, let go of the object.
     Remove,
     /// Make it run. `again`: it ran before and ended by itself.
-    Start { again: bool },
+    Start {
+        again: bool,
+    },
     /// Ask the guest to stop, and kill it when it does not.
     Stop,
     /// Stop it, in order to start it anew.
@@ -50,7 +52,9 @@ fn ended(instance: &Instance, code: Option<i32>) -> Step {
         (InstancePhase::Stopped | InstancePhase::Stopping, _) => Step::Start { again: false },
         (_, RestartPolicy::Always) => Step::Start { again: true },
         (_, RestartPolicy::OnFailure) if !well => Step::Start { again: true },
-        (_, RestartPolicy::OnFailure | RestartPolicy::Never) if well => Step::Report(InstancePhase::Succeeded),
+        (_, RestartPolicy::OnFailure | RestartPolicy::Never) if well => {
+            Step::Report(InstancePhase::Succeeded)
+        }
         (_, RestartPolicy::OnFailure | RestartPolicy::Never) => Step::Report(InstancePhase::Failed),
     }
 }
@@ -70,7 +74,14 @@ mod tests {
 
     fn observed(state: SandboxState) -> Option<Observed> {
         let uid = Uid::parse("ab").expect("a uid");
-        Some(Observed { uid, state, pid: None, started_at: None, message: String::new(), containers: Vec::new() })
+        Some(Observed {
+            uid,
+            state,
+            pid: None,
+            started_at: None,
+            message: String::new(),
+            containers: Vec::new(),
+        })
     }
 
     #[test]
@@ -107,9 +118,15 @@ mod tests {
         let mut i = instance(Power::Running, RestartPolicy::Never, InstancePhase::Running);
         i.spec.reboots = 1;
         assert_eq!(decide(&i, observed(SandboxState::Running).as_ref()), Step::Reboot);
-        assert_eq!(decide(&i, observed(SandboxState::Exited(Some(0))).as_ref()), Step::Start { again: false });
+        assert_eq!(
+            decide(&i, observed(SandboxState::Exited(Some(0))).as_ref()),
+            Step::Start { again: false }
+        );
         i.status.reboots_done = 1;
-        assert_eq!(decide(&i, observed(SandboxState::Running).as_ref()), Step::Report(InstancePhase::Running));
+        assert_eq!(
+            decide(&i, observed(SandboxState::Running).as_ref()),
+            Step::Report(InstancePhase::Running)
+        );
     }
 
     #[test]

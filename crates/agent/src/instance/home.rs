@@ -57,7 +57,8 @@ impl Homes {
     /// The home of an instance, made if need be.
     pub(crate) fn ensure(&self, uid: &Uid) -> Result<Home, InstanceError> {
         let dir = self.root.join(uid.as_str());
-        let failed = |source| InstanceError::Host { what: format!("the home of {uid} cannot be made"), source };
+        let failed =
+            |source| InstanceError::Host { what: format!("the home of {uid} cannot be made"), source };
         std::fs::create_dir_all(&dir).map_err(failed)?;
         if let Some(user_id) = read_user_id(&dir) {
             return Ok(Home { dir, user_id });

@@ -32,9 +32,6 @@ const RESTART_FORGIVEN_AFTER: Duration = Duration::from_secs(600);
 /// How often a running instance is looked at though nothing was announced.
 const RESYNC: Duration = Duration::from_secs(30);
 
-/// The finalizer that this agent holds on instances bound to its host.
-const FINALIZER: &str = "compute.corten.dev/agent";
-
 /// Why an instance is not as wanted yet.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InstanceError {
@@ -141,7 +138,8 @@ impl Instances {
             Step::Report(phase) => {
                 let condition = report::condition(phase, observed.as_ref());
                 self.report(instance, phase, condition, observed.as_ref()).await?;
-                let running = matches!(phase, InstancePhase::Running | InstancePhase::Paused | InstancePhase::Unknown);
+                let running =
+                    matches!(phase, InstancePhase::Running | InstancePhase::Paused | InstancePhase::Unknown);
                 return Ok(Some(if running { Outcome::RequeueAfter(RESYNC) } else { Outcome::Done }));
             }
         }
@@ -165,8 +163,12 @@ impl Instances {
         let result = match tokio::time::timeout(SHOW_STARTING_AFTER, &mut preparation).await {
             Ok(result) => result,
             Err(_) => {
-                let condition =
-                    Condition::new("Ready", ConditionStatus::False, "Preparing", "the host prepares image and devices");
+                let condition = Condition::new(
+                    "Ready",
+                    ConditionStatus::False,
+                    "Preparing",
+                    "the host prepares image and devices",
+                );
                 self.report(instance, InstancePhase::Starting, condition, None).await?;
                 preparation.await
             }
@@ -215,9 +217,8 @@ impl Instances {
     ) -> Result<(), InstanceError> {
         let uid = &instance.metadata.uid;
         let force = instance.metadata.annotations.contains_key("corten.dev/force");
-        let is_up = observed.is_some_and(|o| {
-            matches!(o.state, driver::SandboxState::Running | driver::SandboxState::Paused)
-        });
+        let is_up = observed
+            .is_some_and(|o| matches!(o.state, driver::SandboxState::Running | driver::SandboxState::Paused));
         if is_up && !force {
             let asked = instance.metadata.deletion_grace_period_seconds.unwrap_or(0);
             let seconds = u32::try_from(asked).unwrap_or(0).min(instance.spec.grace_seconds());
@@ -231,20 +232,13 @@ impl Instances {
         self.let_go(instance).await
     }
 
-    /// Removes this agent's finalizer, and with it, as the last one, the object.
+    /// Tells the server that nothing of the instance is left here; with that the object goes.
     async fn let_go(&self, instance: &Instance) -> Result<(), InstanceError> {
         let api = self.client.project::<Instance>(&instance.metadata.namespace);
-        let mut latest = instance.clone();
-        loop {
-            latest.metadata.finalizers.retain(|f| f != FINALIZER);
-            match api.update(&latest).await {
-                Err(e) if e.is_not_found() => return Ok(()),
-                Err(e) if e.is_conflict() => match api.find(&instance.metadata.name).await? {
-                    Some(found) if found.metadata.uid == instance.metadata.uid => latest = found,
-                    _ => return Ok(()),
-                },
-                result => return result.map(drop).map_err(Into::into),
-            }
+        let release = serde_json::json!({ "uid": instance.metadata.uid });
+        match api.create_below(&instance.metadata.name, "release", &release).await {
+            Err(e) if !e.is_not_found() => Err(e.into()),
+            _ => Ok(()),
         }
     }
 
@@ -271,7 +265,8 @@ impl Instances {
         let message = error.to_string();
         self.recorder.record(instance, Severity::Warning, reason, &message).await;
         let condition = Condition::new("Ready", ConditionStatus::False, reason, message);
-        let permanent = matches!(error, InstanceError::Driver(DriverError::Invalid(_)) | InstanceError::NoDriver(_));
+        let permanent =
+            matches!(error, InstanceError::Driver(DriverError::Invalid(_)) | InstanceError::NoDriver(_));
         let phase = if permanent { InstancePhase::Failed } else { InstancePhase::Starting };
         match self.report(instance, phase, condition, None).await {
             // Someone else changed it: the next round reports.

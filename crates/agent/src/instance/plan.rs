@@ -172,13 +172,15 @@ fn user_nic(uid: &Uid, known: Option<&Plan>) -> Result<NicPlan, InstanceError> {
         return Ok(nic.clone());
     }
     let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    let port = free.map_err(|source| InstanceError::Host { what: "no free port for ssh".into(), source })?.port();
+    let port =
+        free.map_err(|source| InstanceError::Host { what: "no free port for ssh".into(), source })?.port();
     Ok(NicPlan::User { mac: mac(uid), forwards: vec![(port, SSH_PORT)] })
 }
 
 /// A locally administered unicast address made from the uid (IEEE 802, section 8.4).
 fn mac(uid: &Uid) -> String {
-    let hex: String = uid.as_str().chars().filter(char::is_ascii_hexdigit).chain("0000000000".chars()).take(10).collect();
+    let hex: String =
+        uid.as_str().chars().filter(char::is_ascii_hexdigit).chain("0000000000".chars()).take(10).collect();
     let pairs: Vec<&str> = (0..5).map(|i| &hex[i * 2..i * 2 + 2]).collect();
     format!("02:{}", pairs.join(":"))
 }
@@ -204,6 +206,7 @@ fn write_new(path: &Path, bytes: &[u8], what: &str) -> Result<(), InstanceError>
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, InstanceError> + Send + 'static,
 ) -> Result<T, InstanceError> {
-    let cut_off = |e| InstanceError::Host { what: "preparing was cut off".into(), source: std::io::Error::other(e) };
+    let cut_off =
+        |e| InstanceError::Host { what: "preparing was cut off".into(), source: std::io::Error::other(e) };
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|e: tokio::task::JoinError| Err(cut_off(e)))
 }

@@ -51,9 +51,11 @@ pub(super) fn condition(phase: InstancePhase, observed: Option<&Observed>) -> Co
         }
         InstancePhase::Paused => ready(ConditionStatus::False, "Paused", "paused as asked".into()),
         InstancePhase::Stopped => ready(ConditionStatus::False, "Stopped", "stopped as asked".into()),
-        InstancePhase::Succeeded => {
-            ready(ConditionStatus::False, "Ended", "ended by itself, successfully; `corten start` runs it again".into())
-        }
+        InstancePhase::Succeeded => ready(
+            ConditionStatus::False,
+            "Ended",
+            "ended by itself, successfully; `corten start` runs it again".into(),
+        ),
         InstancePhase::Failed => ready(ConditionStatus::False, "Failed", or(message, "ended with a failure")),
         InstancePhase::Pending | InstancePhase::Starting | InstancePhase::Stopping => {
             ready(ConditionStatus::False, phase.as_str(), message)

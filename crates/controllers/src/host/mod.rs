@@ -19,8 +19,6 @@ use crate::Context;
 
 /// Waited beyond the lease: for clock rates that differ, and for a renewal under way.
 const MARGIN: Duration = Duration::from_secs(4);
-/// A host that has not renewed within this time of our own start has been silent at least that long.
-const LEASE_PREFIX: &str = "host-";
 
 struct Hosts {
     context: Context,
@@ -41,10 +39,10 @@ pub(crate) async fn run(context: Context) {
             context.client.all::<Lease>(),
             ListParams::default(),
             vec![Box::new(move |change: &reconcile::Change<Lease>| {
-                if let Some(host) = change.object().metadata.name.strip_prefix(LEASE_PREFIX) {
-                    heard.lock().insert(host.to_owned(), Instant::now());
-                    queue.add(host);
-                }
+                // A host's lease has its name.
+                let host = &change.object().metadata.name;
+                heard.lock().insert(host.clone(), Instant::now());
+                queue.add(host.clone());
             })],
         )
     };
@@ -106,7 +104,7 @@ impl Hosts {
     }
 
     fn allowed_silence(&self, host: &str) -> Duration {
-        let lease = self.leases.get(&format!("{LEASE_PREFIX}{host}"));
+        let lease = self.leases.get(host);
         lease.map_or(Duration::ZERO, |l| Duration::from_secs(l.spec.duration_seconds.into()) + MARGIN)
     }
 

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::fields::FieldSet;
+use super::server_side::Conflicts;
 use super::*;
 
 /// A value or its absence, from few enough that managers meet.

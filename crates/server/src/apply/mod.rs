@@ -11,7 +11,7 @@ mod merge;
 mod server_side;
 mod shape;
 
-pub(crate) use server_side::{Apply, Conflicts, Update, apply, track_update};
+pub(crate) use server_side::{Apply, Update, apply, track_update};
 
 #[cfg(test)]
 mod laws;

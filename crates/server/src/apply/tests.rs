@@ -3,6 +3,7 @@
 use model::{KindEntry, Timestamp};
 use serde_json::{Value, json};
 
+use super::server_side::Conflicts;
 use super::*;
 
 fn instance() -> &'static KindEntry {

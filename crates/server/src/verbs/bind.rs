@@ -1,10 +1,10 @@
 //! Binding: the scheduler's claim of a host for an instance, in one transaction. With it comes the agent's
-//! finalizer, so that from now on the instance goes only when the host has let go of it.
+//! finalizer, so that from now on the instance goes only when the host has let go of it: by a release.
 
 use client::{Reply, Request};
 use identity::Principal;
-use model::compute::InstancePhase;
-use model::{ApiError, Condition, ConditionStatus, Reason, set_condition};
+use model::compute::{Instance, InstancePhase};
+use model::{ApiError, Condition, ConditionStatus, Reason, Uid, set_condition};
 use serde::Deserialize;
 
 use super::update::{as_instance, changed_meanwhile};
@@ -21,6 +21,12 @@ struct Binding {
     /// Why this host, in a sentence.
     #[serde(default)]
     message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Release {
+    uid: Uid,
 }
 
 impl Server {
@@ -60,5 +66,43 @@ impl Server {
                 result => return result,
             }
         }
+    }
+
+    /// The host's word that nothing of a deleted instance is left there.
+    pub(crate) async fn release(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
+        let release: Release = serde_json::from_slice(&request.body)
+            .map_err(|e| ApiError::bad_request(format!("this is not a valid release: {e}")))?;
+        loop {
+            let entry = self.entry(&request).await?;
+            let old = record::decode(request.kind, &entry)?;
+            let mut new = old.clone_box();
+            let instance = as_instance(&mut *new)?;
+            if instance.metadata.uid != release.uid {
+                return Err(ApiError::not_found("instance", &request.name));
+            }
+            require_own_host(caller, instance)?;
+            if !instance.metadata.is_deleting() {
+                let message = format!("instance {:?} is not being deleted", request.name);
+                return Err(ApiError::conflict(message));
+            }
+            instance.metadata.finalizers.retain(|f| f != AGENT_FINALIZER);
+            match self.replace(&request, &entry, &*old, new).await {
+                Err(e) if e == changed_meanwhile(&request) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// A host speaks for the instances bound to it, and for no others.
+pub(super) fn require_own_host(caller: &Principal, instance: &Instance) -> Result<(), ApiError> {
+    match caller.host() {
+        Some(host) if instance.status.host != host => {
+            let bound = &instance.status.host;
+            let name = &instance.metadata.name;
+            let message = format!("instance {name:?} is bound to host {bound:?}, not to {host:?}");
+            Err(ApiError::new(Reason::Forbidden, message))
+        }
+        _ => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ use model::compute::Instance;
 use model::{AnyObject, ApiError, Reason, Resource};
 use store::{Entry, StoreError, Txn};
 
+use super::bind::require_own_host;
 use super::{CONFLICT_RETRIES, decode_input, match_path};
 use crate::admission::Operation;
 use crate::record;
@@ -65,6 +66,9 @@ impl Server {
             self.keep_identity(request, &*old, &mut *new)?;
             if request.subresource == "status" {
                 new.keep_spec_of(&*old);
+                if let Some(instance) = old.as_any().downcast_ref::<Instance>() {
+                    require_own_host(caller, instance)?;
+                }
             } else {
                 new.keep_status_of(&*old);
                 new.set_defaults();

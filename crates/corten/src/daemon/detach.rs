@@ -1,0 +1,66 @@
+//! `up --detach`: starts the daemon in the background and waits until it answers.
+
+use std::fs::OpenOptions;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Layout;
+use super::layout::write_file;
+use super::stop::{self, Running};
+use crate::failure::Failure;
+
+/// How long the first start may take: it makes keys and probes the drivers.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+pub(crate) fn up(layout: &Layout, listen: SocketAddr) -> Result<(), Failure> {
+    if let Running::Yes(_) = stop::running(layout) {
+        if let Ok(endpoint) = std::fs::read_to_string(layout.endpoint()) {
+            println!("already up: {endpoint}");
+            return Ok(());
+        }
+    }
+    // A daemon that was killed could not remove it.
+    let _ = std::fs::remove_file(layout.endpoint());
+    let mut child = spawn(layout, listen)?;
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        if let Ok(endpoint) = std::fs::read_to_string(layout.endpoint()) {
+            println!("up: {endpoint}");
+            return Ok(());
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err(Failure::failed(format!("the daemon ended ({status}): {}", last_words(layout))));
+        }
+        if Instant::now() > deadline {
+            let log = layout.log();
+            return Err(Failure::timed_out(format!("the daemon did not answer within 60 s; see {}", log.display())));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn spawn(layout: &Layout, listen: SocketAddr) -> Result<Child, Failure> {
+    let failed = |what: &str, e: std::io::Error| Failure::failed(format!("{what}: {e}"));
+    let path = layout.log();
+    let log = OpenOptions::new().append(true).create(true).open(&path);
+    let log = log.map_err(|e| failed(&path.display().to_string(), e))?;
+    let program = std::env::current_exe().map_err(|e| failed("this program cannot be found", e))?;
+    let mut command = Command::new(program);
+    command.arg("up").arg("--data").arg(layout.root()).arg("--listen").arg(listen.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
+    // A group of its own, so that an interrupt at the terminal does not reach it.
+    command.process_group(0);
+    let child = command.spawn().map_err(|e| failed("the daemon cannot be started", e))?;
+    write_file(&layout.pid(), child.id().to_string().as_bytes(), 0o644).map_err(|e| failed("corten.pid", e))?;
+    Ok(child)
+}
+
+/// The last lines of the log, for the error.
+fn last_words(layout: &Layout) -> String {
+    let text = std::fs::read_to_string(layout.log()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(3).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}

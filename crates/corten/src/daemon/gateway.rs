@@ -1,0 +1,71 @@
+//! The way from the server to the streams of hosts: in this process, or over TLS to a host that joined.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use agent::{StreamError, Streams};
+use async_trait::async_trait;
+use driver::{DriverError, ExecRequest};
+use model::{ApiError, Reason};
+use parking_lot::RwLock;
+use server::http::{Duplex, HostGateway, StreamRequest};
+
+use super::remote::RemoteHosts;
+
+/// Knows the local host once its agent has started, and asks the others.
+pub(crate) struct Gateway {
+    local: Arc<RwLock<Option<(String, Streams)>>>,
+    remote: RemoteHosts,
+}
+
+impl Gateway {
+    pub(crate) fn new(remote: RemoteHosts) -> Self {
+        Self { local: Arc::default(), remote }
+    }
+
+    pub(crate) fn set_local(&self, host: &str, streams: Streams) {
+        *self.local.write() = Some((host.to_owned(), streams));
+    }
+}
+
+#[async_trait]
+impl HostGateway for Gateway {
+    async fn open(&self, host: &str, request: StreamRequest) -> Result<Pin<Box<dyn Duplex>>, ApiError> {
+        let local = self.local.read().as_ref().filter(|(name, _)| name == host).map(|(_, streams)| streams.clone());
+        match local {
+            Some(streams) => open(&streams, request).await,
+            None => self.remote.open(host, request).await,
+        }
+    }
+}
+
+/// Opens a stream of this host.
+pub(crate) async fn open(streams: &Streams, request: StreamRequest) -> Result<Pin<Box<dyn Duplex>>, ApiError> {
+    let stream = match request {
+        StreamRequest::Logs { uid, container, follow, tail } => streams.logs(&uid, &container, follow, tail).await,
+        StreamRequest::Console { uid } => streams.console(&uid).await,
+        StreamRequest::Display { uid } => streams.display(&uid).await,
+        StreamRequest::Exec { uid, container, argv, tty } => {
+            streams.exec(&uid, ExecRequest { container, argv, tty }).await
+        }
+    };
+    match stream {
+        Ok(stream) => Ok(Box::pin(stream)),
+        Err(e) => Err(translate(&e)),
+    }
+}
+
+fn translate(e: &StreamError) -> ApiError {
+    let reason = match e {
+        StreamError::Driver(DriverError::NotFound(_)) => Reason::NotFound,
+        StreamError::Driver(DriverError::Unsupported { .. }) => Reason::NotImplemented,
+        StreamError::Driver(DriverError::WrongState(_)) => Reason::Conflict,
+        StreamError::Driver(DriverError::Invalid(_)) => Reason::BadRequest,
+        StreamError::Driver(DriverError::TimedOut { .. }) => Reason::Timeout,
+        StreamError::Log(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return ApiError::new(Reason::NotFound, "nothing has been printed yet");
+        }
+        StreamError::Driver(DriverError::Failed { .. }) | StreamError::Log(_) => Reason::InternalError,
+    };
+    ApiError::new(reason, e.to_string())
+}
