@@ -264,10 +264,10 @@ mod tests {
                           26 24 0:24 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
                           27 24 0:25 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
 
-    fn settings(mountinfo: &str, limits: Limits) -> String {
+    fn settings(mountinfo: &str, limits: Limits) -> Vec<String> {
         let cgroups =
             Cgroups { hierarchies: parse_mounts(mountinfo).expect("groups"), parent: "corten".to_owned() };
-        cgroups.settings(limits).into_iter().map(|(_, file, value)| format!("{file}={value};")).collect()
+        cgroups.settings(limits).into_iter().map(|(_, file, value)| format!("{file}={value}")).collect()
     }
 
     #[test]
@@ -275,18 +275,30 @@ mod tests {
         let limits = Limits { cpu_millis: Some(1500), memory_bytes: Some(64 << 20), pids: 100 };
         assert_eq!(
             settings(UNIFIED, limits),
-            "pids.max=100;memory.max=67108864;memory.swap.max=0;cpu.max=150000 100000;cpu.weight=59;"
+            [
+                "pids.max=100",
+                "memory.max=67108864",
+                "memory.swap.max=0",
+                "cpu.max=150000 100000",
+                "cpu.weight=59"
+            ]
         );
         assert_eq!(
             settings(HYBRID, limits),
-            "pids.max=100;memory.limit_in_bytes=67108864;memory.memsw.limit_in_bytes=67108864;\
-             cpu.cfs_period_us=100000;cpu.cfs_quota_us=150000;cpu.shares=1536;"
+            [
+                "pids.max=100",
+                "memory.limit_in_bytes=67108864",
+                "memory.memsw.limit_in_bytes=67108864",
+                "cpu.cfs_period_us=100000",
+                "cpu.cfs_quota_us=150000",
+                "cpu.shares=1536"
+            ]
         );
     }
 
     #[test]
     fn no_limit_is_no_setting() {
-        assert_eq!(settings(UNIFIED, Limits::new(&Resources::ZERO, 7)), "pids.max=7;");
+        assert_eq!(settings(UNIFIED, Limits::new(&Resources::ZERO, 7)), ["pids.max=7"]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use sys::pidfd::PidFd;
 use tokio::process::{Child, Command};
 
 use crate::compute::OciDriver;
+use crate::console::pick;
 use crate::facts::{ContainerState, read_number};
 use crate::paths::container_id;
 use crate::pty::Pty;
@@ -54,7 +55,7 @@ impl ExecAccess for OciDriver {
 impl Host {
     /// The picked container, if a program can be run in it.
     fn running(&self, uid: &Uid, container: &str) -> Result<String, DriverError> {
-        let name = self.pick(&self.plan(uid)?, container)?;
+        let name = pick(&self.plan(uid)?, container)?;
         let refuse = |why: &str| Err(DriverError::WrongState(format!("container {name} of {uid} {why}")));
         match self.container(uid, &name).state {
             _ if self.observe(uid)?.state == SandboxState::Paused => refuse("is paused; resume it first"),
@@ -95,7 +96,7 @@ impl Program {
                 stdin: Box::pin(pty.input),
                 stdout: Box::pin(pty.output),
                 stderr: Box::pin(tokio::io::empty()),
-                exit: Box::pin(self.wait(child)),
+                exit: Box::pin(Running { program: self, child }.wait()),
             });
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -109,17 +110,8 @@ impl Program {
             stdin: Box::pin(stdin),
             stdout: Box::pin(stdout),
             stderr: Box::pin(stderr),
-            exit: Box::pin(self.wait(child)),
+            exit: Box::pin(Running { program: self, child }.wait()),
         })
-    }
-
-    async fn wait(self, child: Child) -> Result<i32, DriverError> {
-        use std::os::unix::process::ExitStatusExt;
-        let mut running = Running { program: self, child };
-        let status = running.child.wait().await.map_err(|e| {
-            DriverError::failed(format!("wait for a program in container {}", running.program.container), e)
-        })?;
-        Ok(status.code().or_else(|| status.signal().map(|n| 128 + n)).unwrap_or(RUNTIME_FAILED))
     }
 
     fn forget(&self) {
@@ -145,6 +137,16 @@ impl Program {
 struct Running {
     program: Program,
     child: Child,
+}
+
+impl Running {
+    async fn wait(mut self) -> Result<i32, DriverError> {
+        use std::os::unix::process::ExitStatusExt;
+        let status = self.child.wait().await.map_err(|e| {
+            DriverError::failed(format!("wait for a program in container {}", self.program.container), e)
+        })?;
+        Ok(status.code().or_else(|| status.signal().map(|n| 128 + n)).unwrap_or(RUNTIME_FAILED))
+    }
 }
 
 impl Drop for Running {

@@ -60,8 +60,7 @@ impl Host {
 
     fn make(&self, plan: &Plan, container: &ContainerPlan) -> Result<(), DriverError> {
         let bundle = self.run.bundle(&plan.uid, &container.name);
-        self.mount_root(plan, container)
-            .map_err(|e| failed("mount the root filesystem", plan, container, e))?;
+        mount_root(plan, container).map_err(|e| failed("mount the root filesystem", plan, container, e))?;
         let rootfs = DataDir(&plan.dir).rootfs(&container.name);
         let user = user::resolve(&container.user, &rootfs).map_err(|e| {
             DriverError::Invalid(format!("container {}: user {:?}: {e}", container.name, container.user))
@@ -79,18 +78,6 @@ impl Host {
             .and_then(|()| fs::write(bundle.join("config.json"), serde_json::to_vec(&spec)?))
             .map_err(|e| failed("write config.json", plan, container, e))?;
         self.monitor(plan, container, &bundle)
-    }
-
-    fn mount_root(&self, plan: &Plan, container: &ContainerPlan) -> io::Result<()> {
-        let data = DataDir(&plan.dir);
-        let (upper, work, rootfs) =
-            (data.upper(&container.name), data.work(&container.name), data.rootfs(&container.name));
-        for folder in [&upper, &work, &rootfs] {
-            fs::create_dir_all(folder)?;
-        }
-        // Left over from a start that was cut short.
-        mount::detach(&rootfs)?;
-        mount::overlay(Overlay { lower: &container.layers, upper: &upper, work: &work }, &rootfs)
     }
 
     /// Files of the sandbox that appear in every container.
@@ -203,6 +190,18 @@ impl Host {
         command.arg("--root").arg(self.run.runtime()).stdin(Stdio::null());
         command
     }
+}
+
+fn mount_root(plan: &Plan, container: &ContainerPlan) -> io::Result<()> {
+    let data = DataDir(&plan.dir);
+    let (upper, work, rootfs) =
+        (data.upper(&container.name), data.work(&container.name), data.rootfs(&container.name));
+    for folder in [&upper, &work, &rootfs] {
+        fs::create_dir_all(folder)?;
+    }
+    // Left over from a start that was cut short.
+    mount::detach(&rootfs)?;
+    mount::overlay(Overlay { lower: &container.layers, upper: &upper, work: &work }, &rootfs)
 }
 
 /// The monitor may hold its end open for long; its report is one line.

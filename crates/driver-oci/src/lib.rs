@@ -8,6 +8,7 @@
 //!
 //! Owns no network beyond the empty namespace, no image and no policy: who restarts what is the agent's say.
 
+mod attach;
 mod bundle;
 mod cgroup;
 mod compute;

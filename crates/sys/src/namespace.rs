@@ -81,6 +81,8 @@ fn is_held(path: &Path) -> bool {
 /// Sets IFF_UP on `lo` of the calling thread's network namespace.
 #[allow(unsafe_code)]
 fn raise_loopback() -> io::Result<()> {
+    /// IFF_UP is 1.
+    const UP: libc::c_short = 1;
     nix::ioctl_write_ptr_bad!(set_flags, libc::SIOCSIFFLAGS, libc::ifreq);
     let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
     // SAFETY: an all-zero ifreq is valid; it outlives the call, which reads exactly one ifreq.
@@ -88,7 +90,7 @@ fn raise_loopback() -> io::Result<()> {
         let mut request: libc::ifreq = std::mem::zeroed();
         request.ifr_name[0] = b'l'.cast_signed();
         request.ifr_name[1] = b'o'.cast_signed();
-        request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+        request.ifr_ifru.ifru_flags = UP;
         set_flags(socket.as_raw_fd(), &raw const request)?;
     }
     Ok(())

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use driver::{ComputeDriver, ContainerPlan, ExecRequest, Plan};
+use driver::{ComputeDriver, ContainerPlan, ExecRequest, Plan, SandboxState};
 use driver_oci::{OciDriver, OciOptions};
 use model::compute::{Cell, Isolation, PayloadKind};
 use model::{Bytes, CpuMillis, Resources, Uid};
@@ -32,17 +33,25 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> Self {
+        Self::with_log_limit(OciOptions::default().log_bytes_max)
+    }
+
+    pub(crate) fn with_log_limit(log_bytes_max: u64) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let folder = tempfile::tempdir().expect("folder");
         let bin = folder.path().join("layer/bin");
         std::fs::create_dir_all(&bin).expect("bin");
         std::fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is installed");
-        for name in ["sh", "cat", "echo", "sleep", "hostname", "nc", "id", "grep", "tty", "dd"] {
+        for name in [
+            "sh", "cat", "echo", "sleep", "hostname", "nc", "id", "grep", "tty", "dd", "ls", "kill", "mount",
+            "unshare", "printf", "true",
+        ] {
             std::os::unix::fs::symlink("busybox", bin.join(name)).expect("link");
         }
         let options = OciOptions {
             run_dir: folder.path().join("run"),
             cgroup: format!("corten-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)),
+            log_bytes_max,
             ..OciOptions::default()
         };
         Self { driver: OciDriver::new(options.clone()).expect("driver"), options, folder }
@@ -99,6 +108,61 @@ impl Lab {
         );
         out_done.and(err_done).expect("output");
         (code.expect("exit"), out, err)
+    }
+
+    pub(crate) async fn state(&self, uid: &Uid) -> SandboxState {
+        self.driver.observe(uid).await.expect("observe").state
+    }
+
+    /// Starts a payload that ends by itself, and waits until it has.
+    pub(crate) async fn ensure_ended(&self, plan: &Plan, expected: SandboxState) {
+        let mut changes = self.driver.changes();
+        self.driver.ensure(plan).await.expect("ensure");
+        while self.state(&plan.uid).await == SandboxState::Running {
+            changes.recv().await.expect("change");
+        }
+        assert_eq!(self.state(&plan.uid).await, expected);
+    }
+
+    /// The lines of a container's log, each with its stream.
+    pub(crate) async fn log(&self, uid: &Uid, container: &str) -> Vec<String> {
+        let console = self.driver.console().expect("console");
+        let path = console.log_path(uid, container).await.expect("path");
+        let text = std::fs::read(path).unwrap_or_default();
+        let lines = text.split_inclusive(|b| *b == b'\n').map(|line| console.log_format().read_line(line));
+        lines
+            .map(|line| {
+                assert!(line.time.is_some(), "{line:?}");
+                let stream = if line.is_stderr { "err" } else { "out" };
+                format!("{stream}:{}", String::from_utf8_lossy(line.text))
+            })
+            .collect()
+    }
+
+    pub(crate) async fn wait_for_log(&self, uid: &Uid, container: &str, text: &str) {
+        self.wait_for(|| async { self.log(uid, container).await.iter().any(|line| line.contains(text)) })
+            .await;
+    }
+
+    /// Looks again until it is so.
+    pub(crate) async fn wait_for<F: Future<Output = bool>>(&self, is_so: impl Fn() -> F) {
+        let patience = Duration::from_mins(1);
+        let looking = async {
+            while !is_so().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(patience, looking).await.expect("it never came to be so");
+    }
+
+    /// How many processes are in a sandbox.
+    pub(crate) fn processes(&self, uid: &Uid) -> usize {
+        let group = format!("/{}/{uid}/", self.options.cgroup);
+        let pids = std::fs::read_dir("/proc").expect("proc").flatten();
+        pids.filter(|pid| {
+            std::fs::read_to_string(pid.path().join("cgroup")).is_ok_and(|groups| groups.contains(&group))
+        })
+        .count()
     }
 
     pub(crate) fn traces(&self) -> Traces {
