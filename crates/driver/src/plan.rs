@@ -65,7 +65,14 @@ pub enum DiskFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NicPlan {
     /// A tap device that exists.
-    Tap { mac: String, device: String },
+    Tap {
+        mac: String,
+        device: String,
+        /// Where the network namespace is kept that the device lives in, e.g. `/run/netns/NAME`; the host's
+        /// own when `None`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        namespace: Option<PathBuf>,
+    },
     /// The driver's own user-mode network, with host ports forwarded to guest ports: for hosts without a
     /// network plane.
     User { mac: String, forwards: Vec<(u16, u16)> },

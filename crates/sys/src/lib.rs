@@ -1,7 +1,17 @@
-//! sys
+//! The only place for unsafe code, ioctls, namespaces, mounts and child processes. Small modules, each one idea
+//! of the kernel's in safe words; none knows a sandbox, an instance or a driver.
 
+pub mod cgroup;
+pub mod command;
+pub mod daemon;
+pub mod disk;
 pub mod inherit;
 pub mod jail;
 pub mod mount;
 pub mod namespace;
 pub mod pidfd;
+pub mod process;
+pub mod tap;
+pub mod tsc;
+pub mod unix;
+pub mod xattr;

@@ -1,7 +1,7 @@
 //! Processes that are nobody's child: held by descriptor, so that a reused pid is never mistaken for them.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -52,7 +52,6 @@ impl PidFd {
 
     /// Waits until the process has ended; false when it has not within `limit`.
     pub fn wait(&self, limit: Duration) -> io::Result<bool> {
-        use std::os::fd::AsFd;
         let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, limit) {
@@ -60,5 +59,11 @@ impl PidFd {
             Err(nix::errno::Errno::EINTR) => Ok(false),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

@@ -1,0 +1,114 @@
+//! The devices of a virtual machine as QEMU arguments: screen, disks, network cards, and the small ones every
+//! guest gets. All of it in JSON, so that no value can end early and start another option.
+
+use std::os::fd::RawFd;
+
+use driver::{DiskFormat, DiskPlan, NicPlan, VmPlan};
+use model::compute::Machine;
+use serde_json::{Value, json};
+
+use crate::args::{Line, has_display};
+
+/// Slots into which devices can be plugged while the machine runs.
+const HOTPLUG_SLOTS: u32 = 4;
+
+/// Adds every device of the machine; `taps` are the descriptors of its taps, in order.
+pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[RawFd]) {
+    if has_display(vm) {
+        line.json("-device", json!({ "driver": "VGA", "id": "screen" }));
+    }
+    line.json("-device", json!({ "driver": virtio(vm.machine, "rng"), "id": "rng" }));
+    line.json(
+        "-device",
+        json!({ "driver": virtio(vm.machine, "balloon"), "id": "balloon", "free-page-reporting": true }),
+    );
+    for (number, disk) in vm.disks.iter().enumerate() {
+        add_disk(line, vm, number, disk);
+    }
+    let mut taps = taps.iter();
+    for (number, nic) in vm.nics.iter().enumerate() {
+        add_nic(line, vm.machine, number, nic, &mut taps);
+    }
+    if vm.machine == Machine::Q35 {
+        for slot in 1..=HOTPLUG_SLOTS {
+            let port = json!({ "driver": "pcie-root-port", "id": format!("slot{slot}"), "chassis": slot });
+            line.json("-device", port);
+        }
+    }
+}
+
+/// The name of a virtio device on this machine's bus.
+fn virtio(machine: Machine, device: &str) -> String {
+    match machine {
+        Machine::Q35 => format!("virtio-{device}-pci"),
+        Machine::MicroVm => format!("virtio-{device}-device"),
+    }
+}
+
+fn add_disk(line: &mut Line, vm: &VmPlan, number: usize, disk: &DiskPlan) {
+    let node = format!("disk{number}");
+    let driver = match disk.format {
+        DiskFormat::Raw => "raw",
+        DiskFormat::Qcow2 => "qcow2",
+    };
+    line.json(
+        "-blockdev",
+        json!({
+            "node-name": node,
+            "driver": driver,
+            "read-only": disk.read_only,
+            "discard": "unmap",
+            "file": { "driver": "file", "filename": disk.path.to_string_lossy(), "discard": "unmap" },
+        }),
+    );
+    let mut device = json!({
+        "driver": virtio(vm.machine, "blk"),
+        "id": format!("{node}-device"),
+        "drive": node,
+        "serial": disk.serial,
+    });
+    if number == 0 && has_display(vm) {
+        device["bootindex"] = json!(0);
+    }
+    line.json("-device", device);
+}
+
+fn add_nic<'a>(
+    line: &mut Line,
+    machine: Machine,
+    number: usize,
+    nic: &NicPlan,
+    taps: &mut impl Iterator<Item = &'a RawFd>,
+) {
+    let netdev = format!("nic{number}");
+    let (backend, mac) = match nic {
+        NicPlan::Tap { mac, .. } => {
+            // The caller opened one descriptor per tap of the plan.
+            let Some(fd) = taps.next() else { return };
+            (json!({ "type": "tap", "id": netdev, "fd": fd.to_string() }), mac)
+        }
+        NicPlan::User { mac, forwards } => (user_network(&netdev, forwards), mac),
+    };
+    line.json("-netdev", backend);
+    let mut device = json!({
+        "driver": virtio(machine, "net"),
+        "id": format!("{netdev}-device"),
+        "netdev": netdev,
+        "mac": mac,
+    });
+    if machine == Machine::Q35 {
+        // No boot from the network: the instance's disk is what boots, and the ROM costs time.
+        device["romfile"] = json!("");
+    }
+    line.json("-device", device);
+}
+
+/// Restricted, because QEMU's own network would otherwise let the guest reach the host's loopback, where
+/// services trust whoever comes.
+fn user_network(id: &str, forwards: &[(u16, u16)]) -> Value {
+    let forwards: Vec<Value> = forwards
+        .iter()
+        .map(|(host, guest)| json!({ "str": format!("tcp:127.0.0.1:{host}-:{guest}") }))
+        .collect();
+    json!({ "type": "user", "id": id, "restrict": true, "hostfwd": forwards })
+}

@@ -1,0 +1,190 @@
+//! From a plan to a running process: checks, the cgroup, the descriptors it inherits, the start itself. Blocks
+//! (a fork, a few files); callers run it where that is fine.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ::driver::{Boot, DriverError, NicPlan, Plan, VmPlan};
+use model::compute::{Firmware, Machine};
+use model::{Resources, Timestamp};
+use sys::cgroup::{Cgroup, Cgroups, Limits};
+use sys::daemon::{Daemon, ResourceLimit};
+
+use crate::args::{self, Descriptors, translations_mib};
+use crate::host::{Accelerator, Host};
+use crate::state::{Index, Started, State, socket};
+
+/// What QEMU itself takes beside the guest's memory and the translations: measured at 160 MiB for a small
+/// guest, with room for its I/O threads and the screen.
+const MEMORY_OVERHEAD_MIB: u64 = 368;
+/// What QEMU's own threads may take beside the guest's processors.
+const CPU_OVERHEAD_MILLIS: u64 = 100;
+/// Threads of one QEMU beside the guest's processors; its pool for disk requests has 64.
+const THREADS_MAX: u64 = 128;
+const OPEN_FILES_MAX: u64 = 4096;
+/// Longest serial number of a virtio disk.
+const SERIAL_MAX: usize = 20;
+
+/// The cgroup of a virtual machine.
+pub(crate) fn cgroup(uid: &model::Uid) -> Result<Cgroup, DriverError> {
+    let group = Cgroups::detect().and_then(|cgroups| cgroups.group(&format!("qemu-{uid}")));
+    group.map_err(|e| DriverError::failed("finding the cgroup", e))
+}
+
+/// Says what is wrong with a plan before anything is made.
+pub(crate) fn check<'a>(plan: &'a Plan, host: &Host) -> Result<&'a VmPlan, DriverError> {
+    let vm = plan.vm.as_ref().ok_or_else(|| invalid("the plan has no virtual machine"))?;
+    if plan.resources.memory.as_mib() == 0 {
+        return Err(invalid("resources.memory must be at least 1Mi"));
+    }
+    if plan.user_id == 0 {
+        return Err(invalid("user_id must not be root's"));
+    }
+    if let Some(disk) = vm.disks.iter().find(|disk| disk.serial.len() > SERIAL_MAX) {
+        return Err(invalid(&format!("disk serial {:?} is longer than {SERIAL_MAX} bytes", disk.serial)));
+    }
+    match (&vm.boot, vm.machine) {
+        (Boot::Firmware(_), Machine::MicroVm) => {
+            Err(unsupported("boot a microvm from a disk: give it a kernel"))
+        }
+        (Boot::Firmware(_), Machine::Q35) if vm.disks.is_empty() => {
+            Err(invalid("a machine that boots by firmware needs a disk"))
+        }
+        (Boot::Firmware(Firmware::Uefi), _) if host.uefi.is_none() => {
+            Err(unsupported("boot by UEFI: install ovmf"))
+        }
+        _ => Ok(vm),
+    }
+}
+
+/// Starts the machine and keeps who it is.
+pub(crate) fn start(program: &Path, host: &Host, index: &Index, plan: &Plan) -> Result<State, DriverError> {
+    let vm = check(plan, host)?;
+    let group = cgroup(&plan.uid)?;
+    group.ensure(&limits(&plan.resources, plan)).map_err(|e| DriverError::failed("limiting the guest", e))?;
+    let at = |what: &'static str| move |e: io::Error| DriverError::failed(what, e);
+    let state = index.add(plan).map_err(at("making the state folder"))?;
+    state.forget_started().map_err(at("making the state folder"))?;
+    state.keep_plan(plan).map_err(at("keeping the plan"))?;
+    hand_over_disks(vm, plan.user_id)?;
+    let inherited = Inherited::open(&state, vm, host).map_err(at("opening what the guest needs"))?;
+    let entrances = group.entrances().map_err(|e| DriverError::failed("limiting the guest", e))?;
+    let identity = Daemon {
+        program,
+        args: &args::args(plan, vm, host, &inherited.numbers()),
+        directory: Path::new("/"),
+        output: state.new_log().map_err(at("opening the log"))?,
+        inherit: &inherited.all(),
+        cgroups: &entrances,
+        user_id: Some(plan.user_id),
+        limits: &[(ResourceLimit::OpenFiles, OPEN_FILES_MAX), (ResourceLimit::CoreBytes, 0)],
+    }
+    .spawn()
+    .map_err(at("starting qemu"))?;
+    state.keep_started(&Started { identity, at: now() }).map_err(at("keeping who was started"))?;
+    Ok(state)
+}
+
+fn limits(resources: &Resources, plan: &Plan) -> Limits {
+    let memory_mib = resources.memory.as_mib() + translations_mib(plan) + MEMORY_OVERHEAD_MIB;
+    Limits {
+        cpu_millis: (resources.cpu.0 > 0).then_some(resources.cpu.0 + CPU_OVERHEAD_MILLIS),
+        memory_bytes: Some(memory_mib << 20),
+        pids: Some(THREADS_MAX + resources.cpu.ceil_cores()),
+    }
+}
+
+/// Disks the guest may write belong to its user from now on; nobody else's file is touched.
+fn hand_over_disks(vm: &VmPlan, user_id: u32) -> Result<(), DriverError> {
+    for disk in vm.disks.iter().filter(|disk| !disk.read_only) {
+        let give = || {
+            let file = std::fs::symlink_metadata(&disk.path)?;
+            if file.uid() == user_id && file.gid() == user_id {
+                return Ok(());
+            }
+            chown(&disk.path, Some(user_id), Some(user_id))
+        };
+        give().map_err(|e: io::Error| {
+            DriverError::failed(format!("handing {} to its guest", disk.path.display()), e)
+        })?;
+    }
+    Ok(())
+}
+
+/// What the process gets as open descriptors.
+#[derive(Debug)]
+struct Inherited {
+    monitor: UnixListener,
+    events: UnixListener,
+    console: UnixListener,
+    console_log: File,
+    kvm: Option<File>,
+    uefi_variables: Option<File>,
+    taps: Vec<OwnedFd>,
+}
+
+impl Inherited {
+    fn open(state: &State, vm: &VmPlan, host: &Host) -> io::Result<Self> {
+        let listen = |name| sys::unix::listen(state.folder(), name);
+        let kvm = match host.accelerator {
+            Accelerator::Kvm => Some(File::options().read(true).write(true).open("/dev/kvm")?),
+            Accelerator::Tcg => None,
+        };
+        let uefi_variables = match (&vm.boot, &host.uefi) {
+            (Boot::Firmware(Firmware::Uefi), Some(uefi)) => Some(state.open_uefi_variables(&uefi.variables)?),
+            _ => None,
+        };
+        let taps = vm.nics.iter().filter_map(|nic| match nic {
+            NicPlan::Tap { device, namespace, .. } => Some(sys::tap::open(device, namespace.as_deref())),
+            NicPlan::User { .. } => None,
+        });
+        Ok(Self {
+            monitor: listen(socket::MONITOR)?,
+            events: listen(socket::EVENTS)?,
+            console: listen(socket::CONSOLE)?,
+            console_log: state.open_console_log()?,
+            kvm,
+            uefi_variables,
+            taps: taps.collect::<io::Result<_>>()?,
+        })
+    }
+
+    fn numbers(&self) -> Descriptors {
+        Descriptors {
+            monitor: self.monitor.as_raw_fd(),
+            events: self.events.as_raw_fd(),
+            console: self.console.as_raw_fd(),
+            console_log: self.console_log.as_raw_fd(),
+            kvm: self.kvm.as_ref().map(AsRawFd::as_raw_fd),
+            uefi_variables: self.uefi_variables.as_ref().map(AsRawFd::as_raw_fd),
+            taps: self.taps.iter().map(AsRawFd::as_raw_fd).collect(),
+        }
+    }
+
+    fn all(&self) -> Vec<std::os::fd::BorrowedFd<'_>> {
+        let mut all =
+            vec![self.monitor.as_fd(), self.events.as_fd(), self.console.as_fd(), self.console_log.as_fd()];
+        all.extend(self.kvm.iter().map(AsFd::as_fd));
+        all.extend(self.uefi_variables.iter().map(AsFd::as_fd));
+        all.extend(self.taps.iter().map(AsFd::as_fd));
+        all
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn invalid(what: &str) -> DriverError {
+    DriverError::Invalid(what.to_owned())
+}
+
+fn unsupported(what: &str) -> DriverError {
+    DriverError::Unsupported { driver: crate::NAME, what: what.to_owned() }
+}

@@ -1,0 +1,64 @@
+//! Tap devices: opening one that exists, in whatever network namespace it lives, so that an unprivileged
+//! program gets the descriptor and no right to open others.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+use nix::sched::{CloneFlags, setns};
+
+/// Opens the tap `device` of the network namespace kept at `namespace` (our own when `None`).
+pub fn open(device: &str, namespace: Option<&Path>) -> io::Result<OwnedFd> {
+    let fd = match namespace {
+        None => attach(device),
+        Some(path) => {
+            let namespace = File::open(path)?;
+            // A thread, because only threads change namespaces; this one ends in it.
+            std::thread::scope(|scope| {
+                scope
+                    .spawn(|| {
+                        setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
+                        attach(device)
+                    })
+                    .join()
+            })
+            .unwrap_or_else(|_| Err(io::Error::other("the thread that opens taps panicked")))
+        }
+    };
+    fd.map_err(|e| io::Error::new(e.kind(), format!("tap device {device}: {e}")))
+}
+
+#[allow(unsafe_code)]
+fn attach(device: &str) -> io::Result<OwnedFd> {
+    nix::ioctl_write_int!(set_interface, b'T', 202);
+    let mut request: libc::ifreq = zeroed();
+    let room = request.ifr_name.len() - 1;
+    if device.is_empty() || device.len() > room {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a device name has 1 to 15 bytes"));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
+        *to = from.cast_signed();
+    }
+    // Without this check TUNSETIFF would make a device of that name.
+    // SAFETY: the name ends in NUL, because the request was zeroed and the name is shorter.
+    if unsafe { libc::if_nametoindex(request.ifr_name.as_ptr()) } == 0 {
+        return Err(io::Error::from(io::ErrorKind::NotFound));
+    }
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    let tun = File::options().read(true).write(true).open("/dev/net/tun")?;
+    // SAFETY: the request outlives the call, which reads and writes exactly one ifreq.
+    unsafe {
+        let pointer = (&raw mut request) as libc::c_ulong;
+        set_interface(tun.as_raw_fd(), pointer)?;
+    }
+    nix::fcntl::fcntl(&tun, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+    Ok(tun.into())
+}
+
+#[allow(unsafe_code)]
+fn zeroed() -> libc::ifreq {
+    // SAFETY: an all-zero ifreq is valid.
+    unsafe { std::mem::zeroed() }
+}
