@@ -1,2 +1,21 @@
-//! Entry point.
-fn main() {}
+//! The one binary: reads the command line and ends with the exit code its contract promises.
+
+mod cli;
+mod daemon;
+mod failure;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("{failure}");
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}

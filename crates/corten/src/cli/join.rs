@@ -1,0 +1,22 @@
+//! `corten join`: makes this machine a host of a cloud.
+
+use super::cloud::Global;
+use super::parse;
+use crate::daemon;
+use crate::failure::Failure;
+
+/// Make this machine a host of another cloud
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The cloud's address, https://HOST:PORT
+    url: String,
+    /// A token of `corten host token`; it works once
+    token: String,
+    /// The host's name; this machine's own when not given
+    #[arg(long, value_parser = parse::name)]
+    name: Option<String>,
+}
+
+pub(crate) fn run(global: &Global, args: Args) -> Result<(), Failure> {
+    daemon::join(&args.url, &args.token, args.name, global.data.clone())
+}

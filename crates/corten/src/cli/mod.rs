@@ -1,0 +1,118 @@
+//! The command line: one table of commands, one file per command. One more client of the API: it has no rights
+//! and no knowledge that other clients have not. Starting the cloud itself is `daemon`'s.
+
+mod api;
+mod cloud;
+mod key;
+mod kind;
+mod output;
+mod parse;
+mod progress;
+mod table;
+mod wait;
+
+mod down;
+mod env;
+mod get;
+mod join;
+mod kubeconfig;
+mod logs;
+mod power;
+mod rm;
+mod run;
+mod status;
+mod up;
+mod version;
+
+use std::future::Future;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+use api::Cloud;
+use cloud::Global;
+use power::Change;
+
+/// Turns bare-metal Linux machines into a cloud
+#[derive(Debug, Parser)]
+#[command(name = "corten", disable_version_flag = true, disable_help_subcommand = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Every command, in the order of the help.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Up(up::Args),
+    Down(down::Args),
+    Status(status::Args),
+    Env(env::Args),
+    Run(run::Args),
+    #[command(alias = "list")]
+    Get(get::Args),
+    #[command(alias = "delete")]
+    Rm(rm::Args),
+    /// Start instances that are stopped or have ended
+    Start(power::Args),
+    /// Stop instances: ask the guest, then kill it
+    Stop(power::Args),
+    /// Stop instances and start them again
+    Reboot(power::Args),
+    /// Hold instances where they are
+    Pause(power::Args),
+    /// Let paused instances go on
+    Resume(power::Args),
+    Logs(logs::Args),
+    Kubeconfig(kubeconfig::Args),
+    Join(join::Args),
+    Version(version::Args),
+}
+
+impl Cli {
+    /// Carries out the command. The number is the exit code of a program that ran inside an instance.
+    pub(crate) fn run(self) -> Result<u8, Failure> {
+        let Self { global, command } = self;
+        let power = |args, change| connected(&global, |cloud| power::run(cloud, args, change));
+        match command {
+            Command::Up(args) => up::run(&global, &args).map(|()| 0),
+            Command::Down(args) => down::run(&global, &args).map(|()| 0),
+            Command::Status(_) => connected(&global, status::run),
+            Command::Env(args) => env::run(&global, &args).map(|()| 0),
+            Command::Run(args) => connected(&global, |cloud| run::run(cloud, args)),
+            Command::Get(args) => connected(&global, |cloud| get::run(cloud, args)),
+            Command::Rm(args) => connected(&global, |cloud| rm::run(cloud, args)),
+            Command::Start(args) => power(args, Change::Start),
+            Command::Stop(args) => power(args, Change::Stop),
+            Command::Reboot(args) => power(args, Change::Reboot),
+            Command::Pause(args) => power(args, Change::Pause),
+            Command::Resume(args) => power(args, Change::Resume),
+            Command::Logs(args) => connected(&global, |cloud| logs::run(cloud, args)),
+            Command::Kubeconfig(_) => kubeconfig::run(&global).map(|()| 0),
+            Command::Join(args) => join::run(&global, args).map(|()| 0),
+            Command::Version(args) => version::run(&args).map(|()| 0),
+        }
+    }
+}
+
+/// Runs a command that needs the cloud and no exit code of its own.
+fn connected<F: Future<Output = Result<(), Failure>>>(
+    global: &Global,
+    command: impl FnOnce(Cloud) -> F,
+) -> Result<u8, Failure> {
+    let cloud = Cloud::find(global)?;
+    block_on(command(cloud)).map(|()| 0)
+}
+
+/// One thread is all a command needs, and starts in no time. Blocking reads of the terminal are left behind.
+fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::io("cannot start the asynchronous runtime"))?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,99 @@
+//! `corten rm`: deletes objects, and waits until they are gone.
+
+use std::time::Duration;
+
+use client::{DeleteOptions, Verb};
+use model::Resource;
+use model::compute::Instance;
+use serde_json::{Value, json};
+
+use super::api::Cloud;
+use super::kind::Target;
+use super::output;
+use super::wait::{self, Verdict};
+use crate::failure::{Exit, Failure};
+
+/// Delete instances, or objects of any kind
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Names of instances, or KIND/NAME
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Wait until they are gone; the default for instances
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    wait: Option<bool>,
+    /// Kill guests in place of asking them to stop
+    #[arg(long)]
+    force: bool,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = super::parse::duration)]
+    timeout: Duration,
+}
+
+/// Everything that can be deleted is; the exit code is that of the first that could not.
+pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
+    let targets = Target::parse_all(&args.names)?;
+    let mut first: Option<Failure> = None;
+    let mut note = |failure: Failure| match &first {
+        Some(_) => eprintln!("{failure}"),
+        None => first = Some(failure),
+    };
+    let mut going = Vec::new();
+    for target in targets {
+        match delete(&cloud, target, args.force).await {
+            Ok(uid) => going.push((target, uid)),
+            Err(failure) => note(target.or_hint(failure)),
+        }
+    }
+    for (target, uid) in going {
+        let is_instance = target.kind.info == Instance::KIND;
+        let result = if args.wait.unwrap_or(is_instance) {
+            gone(&cloud, target, &uid, args.timeout).await
+        } else {
+            Ok(())
+        };
+        match result {
+            Ok(()) if cloud.global.quiet => {}
+            Ok(()) => output::print(&format!("{} deleted\n", target.full_name()))?,
+            Err(failure) => note(failure),
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// Asks for the deletion; answers the uid of what goes.
+async fn delete(cloud: &Cloud, target: Target<'_>, force: bool) -> Result<String, Failure> {
+    let object = if force {
+        cloud.merge(target, &json!({ "metadata": { "annotations": { "corten.dev/force": "true" } } })).await?
+    } else {
+        cloud.object(target).await?
+    };
+    let mut request = cloud.request(Verb::Delete, target.kind, target.name);
+    request.delete = DeleteOptions { grace_period_seconds: force.then_some(0), ..DeleteOptions::default() };
+    match cloud.call(request).await {
+        // Whoever else deleted it meanwhile did what was asked for.
+        Err(failure) if failure.exit != Exit::NotFound => Err(failure),
+        _ => Ok(uid(&object).to_owned()),
+    }
+}
+
+async fn gone(cloud: &Cloud, target: Target<'_>, old: &str, limit: Duration) -> Result<(), Failure> {
+    wait::until(cloud, target, limit, "gone", |object| {
+        Ok(match object {
+            Some(object) if uid(object) == old => Verdict::Wait(waits_for(object)),
+            _ => Verdict::Done,
+        })
+    })
+    .await
+}
+
+fn uid(object: &Value) -> &str {
+    object["metadata"]["uid"].as_str().unwrap_or_default()
+}
+
+fn waits_for(object: &Value) -> String {
+    let none = Vec::new();
+    let finalizers = object["metadata"]["finalizers"].as_array().unwrap_or(&none);
+    let names: Vec<&str> = finalizers.iter().filter_map(Value::as_str).collect();
+    if names.is_empty() { "deleting".into() } else { format!("waiting for {}", names.join(", ")) }
+}

@@ -1,0 +1,248 @@
+//! `corten run`: makes instances out of an image.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use model::compute::{
+    Container, ContainersPayload, DiskPayload, EnvVar, Image, Instance, InstanceSpec, Isolation,
+    KernelPayload, Payload, PayloadKind, PlacementSpec, RestartPolicy, Visibility,
+};
+use model::{Bytes, CpuMillis, ObjectMeta, Resources};
+
+use super::api::{Cloud, write_options};
+use super::kind::{self, Target};
+use super::{key, output, parse, wait};
+use crate::failure::Failure;
+
+/// The project whose public images everyone may use.
+const SYSTEM_PROJECT: &str = "system";
+/// Longest part of an image's name in a generated name.
+const PREFIX_MAX: usize = 50;
+
+/// Make an instance out of an image and start it
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The image, of this project or a public one
+    #[arg(long, value_parser = parse::name)]
+    image: String,
+    /// The instance's name; the image's with five characters more when not given
+    #[arg(long, value_parser = parse::name)]
+    name: Option<String>,
+    /// Its size; `corten get instancetypes` lists them
+    #[arg(long = "type", value_name = "TYPE")]
+    instance_type: Option<String>,
+    /// What separates it from others; vm for disks and kernels, namespace for OCI images when not given
+    #[arg(long, value_parser = parse::isolation())]
+    isolation: Option<Isolation>,
+    /// Cores, as in 2 or 500m; in place of a type
+    #[arg(long, value_parser = parse::cpu)]
+    cpu: Option<CpuMillis>,
+    /// Memory, as in 512Mi or 2Gi; in place of a type
+    #[arg(long, value_parser = parse::bytes)]
+    memory: Option<Bytes>,
+    /// A script or cloud-init configuration for the guest, at most 64 KiB
+    #[arg(long, value_name = "FILE", value_parser = parse::file)]
+    user_data: Option<PathBuf>,
+    /// The KeyPair to let in; a key of your own is made when not given
+    #[arg(long, value_name = "NAME", value_parser = parse::name)]
+    key: Option<String>,
+    /// An environment variable of a container; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::pair)]
+    env: Vec<(String, String)>,
+    /// A label; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::pair)]
+    label: Vec<(String, String)>,
+    /// Only on this host
+    #[arg(long, value_parser = parse::name)]
+    host: Option<String>,
+    /// What to do when it ends by itself
+    #[arg(long, default_value = "on-failure", value_parser = parse::restart())]
+    restart: RestartPolicy,
+    /// How many; with --name they are numbered
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    count: u32,
+    /// Check everything and make nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Wait until it runs
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = parse::duration)]
+    timeout: Duration,
+    /// Arguments of the container's program, or the kernel's command line
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
+    let image = find_image(&cloud, &args.image).await?;
+    let mut spec = spec(&args, &image)?;
+    if takes_a_key(&spec) && !args.dry_run && spec.key_pair.is_empty() {
+        spec.key_pair = key::ensure(&cloud).await?;
+    }
+    let api = cloud.api::<Instance>().with(write_options(args.dry_run));
+    let mut made = Vec::new();
+    for index in 1..=args.count {
+        let instance = Instance::new(metadata(&args, index), spec.clone());
+        let name = api.create(&instance).await?.metadata.name;
+        if !cloud.global.quiet {
+            let note = if args.dry_run { " (dry run)" } else { "" };
+            output::print(&format!("{} created{note}\n", kind::full_name(kind::of::<Instance>(), &name)))?;
+        }
+        made.push(name);
+    }
+    if args.wait && !args.dry_run {
+        for name in &made {
+            let target = Target::new(kind::of::<Instance>(), name)?;
+            wait::until(&cloud, target, args.timeout, "running", wait::runs).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn find_image(cloud: &Cloud, name: &str) -> Result<Image, Failure> {
+    if let Some(image) = cloud.api::<Image>().find(name).await? {
+        return Ok(image);
+    }
+    // A caller who may not look into the system's project finds no image there either.
+    let shared = cloud.client.project::<Image>(SYSTEM_PROJECT).find(name).await.ok().flatten();
+    shared.filter(|image| image.spec.visibility == Visibility::Public).ok_or_else(|| {
+        Failure::not_found(format!("there is no image {name:?} in project {:?}", cloud.project()))
+            .hint("`corten get images` lists them; `corten image build` and `corten image import` make one")
+    })
+}
+
+fn spec(args: &Args, image: &Image) -> Result<InstanceSpec, Failure> {
+    let payload = payload(args, image)?;
+    let isolation = args.isolation.unwrap_or(match payload.kind() {
+        PayloadKind::Containers => Isolation::Namespace,
+        _ => Isolation::Vm,
+    });
+    Ok(InstanceSpec {
+        isolation,
+        payload,
+        instance_type: args.instance_type.clone().unwrap_or_default(),
+        resources: Resources {
+            cpu: args.cpu.unwrap_or_default(),
+            memory: args.memory.unwrap_or_default(),
+            ..Resources::default()
+        },
+        restart_policy: args.restart,
+        key_pair: args.key.clone().unwrap_or_default(),
+        user_data: args.user_data.as_deref().map(super::cloud::read).transpose()?.unwrap_or_default(),
+        placement: PlacementSpec { host: args.host.clone().unwrap_or_default(), ..PlacementSpec::default() },
+        ..InstanceSpec::default()
+    })
+}
+
+fn payload(args: &Args, image: &Image) -> Result<Payload, Failure> {
+    let name = || args.image.clone();
+    let sort = image.spec.format.payload();
+    if !args.env.is_empty() && sort != PayloadKind::Containers {
+        return Err(Failure::usage(format!("--env is for OCI images, and {:?} is none", args.image))
+            .hint("hand values to a guest with --user-data"));
+    }
+    match sort {
+        PayloadKind::Kernel => {
+            Ok(Payload::Kernel(KernelPayload { image: name(), cmdline: args.command.join(" ") }))
+        }
+        PayloadKind::Containers => {
+            let env =
+                args.env.iter().map(|(name, value)| EnvVar { name: name.clone(), value: value.clone() });
+            let container = Container {
+                name: "main".into(),
+                image: name(),
+                args: args.command.clone(),
+                env: env.collect(),
+                ..Container::default()
+            };
+            Ok(Payload::Containers(ContainersPayload { containers: vec![container] }))
+        }
+        _ if args.command.is_empty() => Ok(Payload::Disk(DiskPayload { image: name() })),
+        _ => Err(Failure::usage(format!("image {:?} is a disk, which takes no command", args.image))
+            .hint("run commands in the guest with --user-data")),
+    }
+}
+
+/// Only a guest with a system of its own lets anybody in by key.
+fn takes_a_key(spec: &InstanceSpec) -> bool {
+    matches!(spec.isolation, Isolation::Vm | Isolation::MicroVm)
+        && matches!(spec.payload, Payload::Disk(_) | Payload::Kernel(_))
+}
+
+fn metadata(args: &Args, index: u32) -> ObjectMeta {
+    let mut meta = match &args.name {
+        Some(name) if args.count == 1 => ObjectMeta::named(name),
+        Some(name) => ObjectMeta::named(format!("{name}-{index}")),
+        None => ObjectMeta {
+            generate_name: format!("{}-", &args.image[..args.image.len().min(PREFIX_MAX)]),
+            ..ObjectMeta::default()
+        },
+    };
+    meta.labels = args.label.iter().cloned().collect();
+    meta
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use model::compute::{ImageFormat, ImageSpec};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn args(line: &str) -> Args {
+        Line::try_parse_from(["run", "--image", "app"].into_iter().chain(line.split_whitespace()))
+            .unwrap()
+            .args
+    }
+
+    fn image(format: ImageFormat) -> Image {
+        Image::new(ObjectMeta::named("app"), ImageSpec { format, ..ImageSpec::default() })
+    }
+
+    #[test]
+    fn the_format_decides_payload_and_isolation() {
+        let check = |format, line: &str, expected: &str| {
+            let spec = spec(&args(line), &image(format));
+            let found = spec.map_or_else(|e| e.message, |s| format!("{} {}", s.cell(), takes_a_key(&s)));
+            assert_eq!(found, expected, "{format:?} {line}");
+        };
+        check(ImageFormat::Qcow2, "", "vm/disk true");
+        check(ImageFormat::Kernel, "", "vm/kernel true");
+        check(ImageFormat::Kernel, "--isolation microvm", "microvm/kernel true");
+        check(ImageFormat::Oci, "", "namespace/containers false");
+        check(ImageFormat::Oci, "--isolation vm", "vm/containers false");
+        check(ImageFormat::Raw, "-- true", "image \"app\" is a disk, which takes no command");
+        check(ImageFormat::Kernel, "--env A=b", "--env is for OCI images, and \"app\" is none");
+    }
+
+    #[test]
+    fn a_command_becomes_arguments_or_the_kernels_command_line() {
+        let containers = spec(&args("--env A=b=c -- sleep 5"), &image(ImageFormat::Oci)).unwrap().payload;
+        let Payload::Containers(p) = containers else { panic!("not containers") };
+        assert_eq!(p.containers[0].args, ["sleep", "5"]);
+        assert_eq!(p.containers[0].env, [EnvVar { name: "A".into(), value: "b=c".into() }]);
+        let kernel = spec(&args("-- quiet debug"), &image(ImageFormat::Kernel)).unwrap().payload;
+        assert_eq!(
+            kernel,
+            Payload::Kernel(KernelPayload { image: "app".into(), cmdline: "quiet debug".into() })
+        );
+    }
+
+    #[test]
+    fn names() {
+        let name = |line: &str, index| {
+            let meta = metadata(&args(line), index);
+            (meta.name, meta.generate_name)
+        };
+        assert_eq!(name("--name web", 1), ("web".into(), String::new()));
+        assert_eq!(name("--name web --count 2", 2), ("web-2".into(), String::new()));
+        assert_eq!(name("", 1), (String::new(), "app-".into()));
+    }
+}
