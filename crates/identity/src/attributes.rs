@@ -54,8 +54,9 @@ pub struct Attributes<'a> {
     pub subresource: &'a str,
     /// None for cloud-wide kinds, and for a list or watch over all projects.
     pub project: Option<&'a str>,
-    /// None for requests to a collection. For a creation the new object's name, when it is known; for a list or
-    /// watch that a field selector limits to one name, that name.
+    /// None for requests to a collection. For a creation the new object's name, when the client gives one; for a
+    /// list or watch that a field selector limits to one name, that name. Without a name a rule that allows by
+    /// name does not allow, and one that denies by name denies.
     pub name: Option<&'a str>,
 }
 
@@ -72,11 +73,6 @@ impl<'a> Attributes<'a> {
     /// The kind's scope; things that are no kind of the model are taken to live in projects.
     pub(crate) fn scope(&self) -> Scope {
         model::kind_by_resource(self.group, self.resource).map_or(Scope::Project, |kind| kind.info.scope)
-    }
-
-    /// Whether it reaches objects whose names the request does not say.
-    pub(crate) fn is_collection(&self) -> bool {
-        self.name.is_none() && self.verb != Verb::Create
     }
 }
 

@@ -22,7 +22,7 @@ const READ: [&str; 3] = ["get", "list", "watch"];
 /// - `admin`: everything.
 /// - `viewer`: reads every kind but those that say who may do what (keys, users, roles, bindings), and logs.
 /// - `editor`: what a viewer may, and everything with what lives in projects, but not quotas; subresources too
-///   (console, exec, upload), but not the status, which belongs to controllers.
+///   (console, exec, upload), but not those of the cloud's own parts (status, binding, release).
 pub fn builtin_roles() -> Vec<Role> {
     let role = |name: &str, rules| Role::new(ObjectMeta::named(name), RoleSpec { rules });
     let allow = |verbs: &[&str], resources: Vec<String>| Rule {
@@ -93,6 +93,8 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         (COMPUTE, "instances" | "images" | "keypairs" | "instancetypes", "") => request.verb.is_read(),
         (COMPUTE, "images", subresource) => request.verb == Verb::Get && subresource != "status",
         (COMPUTE, "instances", "status") => writes || request.verb == Verb::Get,
+        // The host's word that nothing of a deleted instance is left; the server checks that it is the host's.
+        (COMPUTE, "instances", "release") => request.verb == Verb::Create,
         (COMPUTE, "instances", "release") => request.verb == Verb::Create,
         (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),
         (TOPOLOGY, "hosts", "status") => own && (writes || request.verb == Verb::Get),

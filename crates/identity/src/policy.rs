@@ -238,7 +238,7 @@ impl Policy {
 }
 
 fn denied(principal: &Principal, request: &Attributes<'_>, binding: &Binding) -> String {
-    let hint = if request.is_collection() { ", perhaps only for some of them; name one" } else { "" };
+    let hint = if request.name.is_none() { ", perhaps only for some names; give one" } else { "" };
     format!(
         "user {:?} may not {request}: role binding {:?} (role {:?}) denies it{hint}",
         principal.user, binding.name, binding.role

@@ -4,8 +4,9 @@ use model::identity::{Effect, RoleSpec, Rule};
 
 use crate::Attributes;
 
-/// The status belongs to controllers: `instances/*` does not reach it, only `*` or its own name does.
-const STATUS: &str = "status";
+/// Subresources that belong to controllers, the scheduler and agents: `instances/*` does not reach them, only `*`
+/// or their own names do.
+const INTERNAL: [&str; 3] = ["status", "binding", "release"];
 
 /// A role's rules, apart by effect.
 #[derive(Debug, Default)]
@@ -61,10 +62,10 @@ impl CompiledRule {
         self.speaks_of(request) && self.names.has(request.name)
     }
 
-    /// Whether a deny forbids the request. A deny must not be got around, so names match a collection too: the
-    /// named object would be in it.
+    /// Whether a deny forbids the request. A deny must not be got around, so names match whatever request does
+    /// not say its own: the named object may be what it reaches or makes.
     pub(crate) fn denies(&self, request: &Attributes<'_>) -> bool {
-        self.speaks_of(request) && (request.is_collection() || self.names.has(request.name))
+        self.speaks_of(request) && (request.name.is_none() || self.names.has(request.name))
     }
 
     fn speaks_of(&self, request: &Attributes<'_>) -> bool {
@@ -163,7 +164,7 @@ pub(crate) enum Resources {
 pub(crate) enum Part {
     /// The object itself.
     Itself,
-    /// Every subresource but the status.
+    /// Every subresource but the internal ones.
     AnySubresource,
     Subresource(String),
 }
@@ -210,7 +211,7 @@ impl Part {
     fn has(&self, subresource: &str) -> bool {
         match self {
             Self::Itself => subresource.is_empty(),
-            Self::AnySubresource => !subresource.is_empty() && subresource != STATUS,
+            Self::AnySubresource => !subresource.is_empty() && !INTERNAL.contains(&subresource),
             Self::Subresource(sub) => sub == subresource,
         }
     }
@@ -255,6 +256,9 @@ mod tests {
         check("instances/*", "instances", "console", true);
         check("instances/*", "instances", "", false);
         check("instances/*", "instances", "status", false);
+        check("instances/*", "instances", "binding", false);
+        check("instances/*", "instances", "release", false);
+        check("instances/release", "instances", "release", true);
         check("*/status", "hosts", "status", true);
         check("*/status", "hosts", "", false);
         check("images", "instances", "", false);

@@ -112,8 +112,7 @@ fn speaks(rule: &Rule, request: &Attributes<'_>) -> bool {
     let name = match (rule.effect, request.name) {
         _ if rule.names.is_empty() => true,
         (_, Some(name)) => has(&rule.names, name),
-        (Effect::Deny, None) => request.verb != Verb::Create,
-        (Effect::Allow, None) => false,
+        (effect, None) => effect == Effect::Deny,
     };
     has(&rule.verbs, request.verb.as_str())
         && rule.resources.iter().any(resource)

@@ -79,7 +79,17 @@ fn a_deny_cannot_be_got_around_by_listing() {
     assert!(!allowed(&policy, &ann, "list instances in p"));
     assert!(!allowed(&policy, &ann, "watch instances"), "a watch over all projects would show x");
     assert!(allowed(&policy, &ann, "list instances in q"));
+    assert!(allowed(&policy, &ann, "create instances in p"), "the deny is of reading");
     assert!(allowed(&policy, &ann, "list hosts"));
+}
+
+#[test]
+fn a_deny_by_name_cannot_be_got_around_by_not_saying_the_name() {
+    let roles = [role("all", &["allow * *"]), role("not-x", &["deny create instances names=x"])];
+    let policy = policy(&roles, &[binding("a", "all", "ann", "*"), binding("d", "not-x", "ann", "p")]);
+    assert!(!allowed(&policy, &user("ann"), "create instances x in p"));
+    assert!(!allowed(&policy, &user("ann"), "create instances in p"));
+    assert!(allowed(&policy, &user("ann"), "create instances y in p"));
 }
 
 #[test]
@@ -137,6 +147,7 @@ fn a_host_reaches_what_its_agent_needs_and_no_other_host() {
         "get images/content tiny in p",
         "get keypairs k in p",
         "update instances/status web in p",
+        "create instances/release web in p",
         "get hosts n1",
         "create hosts n1",
         "patch hosts/status n1",
@@ -195,6 +206,8 @@ fn builtin_roles_do_what_their_names_say() {
     check("eli", "update images/content tiny in p", true);
     check("eli", "delete keypairs k in p", true);
     check("eli", "update instances/status web in p", false);
+    check("eli", "create instances/binding web in p", false);
+    check("eli", "create instances/release web in p", false);
     check("eli", "update quotas q in p", false);
     check("eli", "create events in p", false);
     check("eli", "create instances web in q", false);
