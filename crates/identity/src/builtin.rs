@@ -95,7 +95,6 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         (COMPUTE, "instances", "status") => writes || request.verb == Verb::Get,
         // The host's word that nothing of a deleted instance is left; the server checks that it is the host's.
         (COMPUTE, "instances", "release") => request.verb == Verb::Create,
-        (COMPUTE, "instances", "release") => request.verb == Verb::Create,
         (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),
         (TOPOLOGY, "hosts", "status") => own && (writes || request.verb == Verb::Get),
         (TOPOLOGY, "leases", "") => own && (request.verb.is_read() || request.verb == Verb::Create || writes),
