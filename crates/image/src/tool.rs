@@ -24,7 +24,7 @@ const CANCEL_STEP: Duration = Duration::from_millis(50);
 
 /// A program about to run.
 #[derive(Debug)]
-pub struct Tool {
+pub(crate) struct Tool {
     command: Command,
     name: String,
     limit: Duration,
@@ -46,7 +46,7 @@ pub enum ToolError {
 }
 
 impl Tool {
-    pub fn new(program: &str, limit: Duration) -> Self {
+    pub(crate) fn new(program: &str, limit: Duration) -> Self {
         let mut command = Command::new(program);
         // Messages are quoted in errors and some are parsed: always the same language.
         command.env("LC_ALL", "C");
@@ -58,36 +58,36 @@ impl Tool {
     }
 
     #[must_use]
-    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+    pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.command.args(args);
         self
     }
 
     #[must_use]
-    pub fn current_dir(mut self, dir: &Path) -> Self {
+    pub(crate) fn current_dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self
     }
 
     #[must_use]
-    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
     #[must_use]
-    pub fn cancelled_by(mut self, cancel: &Cancel) -> Self {
+    pub(crate) fn cancelled_by(mut self, cancel: &Cancel) -> Self {
         self.cancel = cancel.clone();
         self
     }
 
     /// Runs it and drops what it prints.
-    pub fn run(self) -> Result<(), ToolError> {
+    pub(crate) fn run(self) -> Result<(), ToolError> {
         self.output().map(drop)
     }
 
     /// Runs it and returns what it printed.
-    pub fn output(self) -> Result<Vec<u8>, ToolError> {
+    pub(crate) fn output(self) -> Result<Vec<u8>, ToolError> {
         self.stream(|stdout| {
             let mut output = Vec::new();
             stdout.take(OUTPUT_MAX).read_to_end(&mut output)?;
@@ -96,8 +96,10 @@ impl Tool {
     }
 
     /// Runs it while `read` consumes what it prints.
-    #[allow(clippy::missing_panics_doc, reason = "both streams are piped two lines above")]
-    pub fn stream<T>(mut self, read: impl FnOnce(&mut dyn Read) -> io::Result<T>) -> Result<T, ToolError> {
+    pub(crate) fn stream<T>(
+        mut self,
+        read: impl FnOnce(&mut dyn Read) -> io::Result<T>,
+    ) -> Result<T, ToolError> {
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let name = self.name.clone();
         let mut child = self.command.spawn().map_err(|source| ToolError::Start { name, source })?;
