@@ -79,9 +79,10 @@ pub(crate) fn container_id(uid: &Uid, container: &str) -> String {
     format!("{uid}.{container}")
 }
 
-/// The sandbox of a [`container_id`].
+/// The sandbox of a [`container_id`]; `None` for other names, such as those of files still being written.
 pub(crate) fn uid_of(container_id: &str) -> Option<Uid> {
-    container_id.split_once('.').and_then(|(uid, _)| Uid::parse(uid))
+    let (uid, container) = container_id.split_once('.')?;
+    if container.contains('.') { None } else { Uid::parse(uid) }
 }
 
 /// Below [`driver::Plan::dir`]: what outlives a run.
