@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::index::Change;
-use crate::{LeaseId, StoreError};
+use crate::{Entry, LeaseId, StoreError};
 
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
@@ -91,7 +91,19 @@ impl Leases {
         }
     }
 
-    pub(crate) fn attach(&mut self, lease: LeaseId, key: Arc<str>) {
+    /// Finds every lease's keys anew.
+    pub(crate) fn attach_all<'e>(&mut self, entries: impl Iterator<Item = &'e Arc<Entry>>) {
+        if self.granted.is_empty() {
+            return;
+        }
+        for entry in entries {
+            if let Some(lease) = entry.lease {
+                self.attach(lease, Arc::clone(&entry.key));
+            }
+        }
+    }
+
+    fn attach(&mut self, lease: LeaseId, key: Arc<str>) {
         if let Some(lease) = self.granted.get_mut(&lease) {
             lease.keys.insert(key);
         }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::mirror::Mirror;
 use crate::seats::Seat;
-use crate::{Entry, Event, Revision, StoreError, WatchBatch, Watcher};
+use crate::{Event, Revision, StoreError, WatchBatch, Watcher};
 
 /// A batch ends with the revision that reaches this; a long way back is travelled in several.
 const MAX_BATCH_EVENTS: usize = 1024;
@@ -42,8 +42,8 @@ impl HistoryWatcher {
                 batch.events.push(Event {
                     revision,
                     key: Arc::clone(&change.key),
-                    entry: change.entry.as_deref().map(Entry::clone),
-                    previous: change.previous.as_deref().map(Entry::clone),
+                    entry: change.entry.as_deref().cloned(),
+                    previous: change.previous.as_deref().cloned(),
                 });
             }
             if batch.events.len() >= MAX_BATCH_EVENTS {

@@ -14,17 +14,32 @@ pub(super) struct Keys {
 
 /// A key's versions. Most keys have one, so the older ones cost nothing until they exist.
 #[derive(Debug)]
-struct Slot {
+pub(super) struct Slot {
     newest: Version,
     /// Oldest first.
     older: Vec<Version>,
 }
 
 #[derive(Debug)]
-struct Version {
-    position: Position,
+pub(super) struct Version {
+    pub(super) position: Position,
     /// `None`: deleted.
-    entry: Option<Arc<Entry>>,
+    pub(super) entry: Option<Arc<Entry>>,
+}
+
+impl Slot {
+    /// From a key's versions, oldest first; `None` if there are none. An empty list keeps its memory.
+    pub(super) fn from_versions(versions: &mut Vec<Version>) -> Option<Self> {
+        let newest = versions.pop()?;
+        let older = if versions.is_empty() { Vec::new() } else { std::mem::take(versions) };
+        Some(Self { newest, older })
+    }
+}
+
+impl FromIterator<(Arc<str>, Slot)> for Keys {
+    fn from_iter<I: IntoIterator<Item = (Arc<str>, Slot)>>(slots: I) -> Self {
+        Self { slots: slots.into_iter().collect() }
+    }
 }
 
 impl Keys {

@@ -4,6 +4,7 @@
 mod evaluate;
 mod history;
 mod keys;
+mod rebuild;
 
 use std::sync::Arc;
 
@@ -48,6 +49,13 @@ pub(crate) struct Write {
     pub(crate) entry: Option<Arc<Entry>>,
 }
 
+impl Write {
+    /// All writes of a key together, in their order.
+    pub(crate) fn by_key(&self, other: &Self) -> std::cmp::Ordering {
+        self.key.cmp(&other.key).then(self.position.cmp(&other.position))
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     keys: Keys,
@@ -55,11 +63,6 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// An index that starts after `compacted`, as if that were its first revision.
-    pub(crate) fn starting_at(compacted: Revision) -> Self {
-        Self { keys: Keys::default(), history: History::starting_at(compacted) }
-    }
-
     pub(crate) fn revision(&self) -> Revision {
         self.history.newest()
     }
@@ -131,17 +134,6 @@ impl Index {
             })
             .collect();
         self.history.push(changes)
-    }
-
-    /// Takes in one write from before the compaction, of which no history is kept. Returns what it made
-    /// worthless, oldest first.
-    pub(crate) fn restore(&mut self, write: Write, garbage: &mut Vec<Position>) {
-        let Write { key, position, entry } = write;
-        let created = entry.is_some();
-        let superseded = self.keys.write(Arc::clone(&key), position, entry).is_some();
-        if superseded || !created {
-            self.keys.forget(&key, position.revision(), garbage);
-        }
     }
 
     /// Forgets what nobody can read once `revision` is the oldest. Returns the positions of the forgotten writes:

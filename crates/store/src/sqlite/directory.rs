@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rusqlite::ErrorCode;
+
 use super::OpenError;
 
 /// A directory that this process alone has open, until this is dropped.
@@ -37,6 +39,21 @@ impl Directory {
 
     pub(super) fn reserve(&self) -> PathBuf {
         self.path.join("reserve")
+    }
+
+    pub(super) fn damaged(&self, what: String) -> OpenError {
+        OpenError::Damaged { path: self.path.clone(), what }
+    }
+
+    /// What SQLite found, in the store's own terms.
+    pub(super) fn fault(&self, source: rusqlite::Error) -> OpenError {
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt) => self.damaged(source.to_string()),
+            Some(ErrorCode::NotADatabase) => {
+                OpenError::Foreign { path: self.path.clone(), why: source.to_string() }
+            }
+            _ => OpenError::Database { path: self.database(), source },
+        }
     }
 
     /// Makes the names of new files survive a power loss.

@@ -3,6 +3,9 @@
 //! The log is keyed by position (revision, place), so writes only ever append; superseded rows are removed later,
 //! in bulk. A row without value is a deletion.
 
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
@@ -92,24 +95,16 @@ pub(super) fn insert(statement: &mut Statement<'_>, write: &Write) -> rusqlite::
     let sum = checksum(&Fields::of(write));
     statement.raw_bind_parameter(1, position)?;
     statement.raw_bind_parameter(2, sum)?;
-    match write.entry.as_deref() {
-        Some(entry) => {
-            statement.raw_bind_parameter(3, signed(entry.create_revision))?;
-            statement.raw_bind_parameter(4, entry.lease.map(signed))?;
-            statement.raw_bind_parameter(6, &entry.value[..])?;
-        }
-        None => {
-            statement.raw_bind_parameter(3, 0)?;
-            statement.raw_bind_parameter(4, None::<i64>)?;
-            statement.raw_bind_parameter(6, None::<&[u8]>)?;
-        }
-    }
+    let entry = write.entry.as_deref();
+    statement.raw_bind_parameter(3, entry.map_or(0, |entry| signed(entry.create_revision)))?;
+    statement.raw_bind_parameter(4, entry.and_then(|entry| entry.lease).map(signed))?;
+    statement.raw_bind_parameter(6, entry.map(|entry| &entry.value[..]))?;
     statement.raw_bind_parameter(5, &*write.key)?;
     statement.raw_execute().map(drop)
 }
 
 /// Reads a row back, or says what is wrong with it.
-pub(super) fn decode(row: &Row<'_>) -> Result<Write, String> {
+pub(super) fn decode(row: &Row<'_>, values: &mut Values) -> Result<Write, String> {
     let position = Position::from_raw(unsigned(row.get(0).map_err(|error| format!("a row: {error}"))?));
     let name = |what: &str| format!("row {} (revision {}) {what}", position.raw(), position.revision());
     let broken = |error: rusqlite::Error| name(&format!("cannot be read ({error})"));
@@ -126,15 +121,37 @@ pub(super) fn decode(row: &Row<'_>) -> Result<Write, String> {
     if checksum(&Fields { position, created, lease, key, value }) != sum {
         return Err(name(&format!("of key {key:?} does not match its checksum")));
     }
-    let key: std::sync::Arc<str> = key.into();
+    let key: Arc<str> = key.into();
     let entry = value.map(|value| Entry {
-        key: std::sync::Arc::clone(&key),
-        value: bytes::Bytes::copy_from_slice(value),
+        key: Arc::clone(&key),
+        value: values.copy(value),
         create_revision: created,
         mod_revision: position.revision(),
         lease,
     });
-    Ok(Write { key, position, entry: entry.map(std::sync::Arc::new) })
+    Ok(Write { key, position, entry: entry.map(Arc::new) })
+}
+
+/// Memory for loaded values, asked for in large pieces: that many small ones would take longer than all the rest
+/// of opening. A piece is given back when its last value is; they were last written at about the same time, so the
+/// short-lived ones share pieces.
+#[derive(Debug, Default)]
+pub(super) struct Values(BytesMut);
+
+impl Values {
+    const PIECE: usize = 256 * 1024;
+    const OWN_PIECE: usize = 16 * 1024;
+
+    fn copy(&mut self, value: &[u8]) -> Bytes {
+        if value.len() >= Self::OWN_PIECE {
+            return Bytes::copy_from_slice(value);
+        }
+        if self.0.capacity() < value.len() {
+            self.0 = BytesMut::with_capacity(Self::PIECE);
+        }
+        self.0.extend_from_slice(value);
+        self.0.split().freeze()
+    }
 }
 
 struct Fields<'a> {

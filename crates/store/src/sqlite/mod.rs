@@ -53,6 +53,8 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// The WAL is written back into the database when it is larger than this; it bounds the time to open.
     pub wal_bytes: usize,
+    /// Superseded rows are removed once there are so many, or an eighth of the keys if that is more.
+    pub sweep_rows: usize,
 }
 
 impl Default for Options {
@@ -62,6 +64,7 @@ impl Default for Options {
             queue: 8192,
             reserve_bytes: 8 * 1024 * 1024,
             wal_bytes: 8 * 1024 * 1024,
+            sweep_rows: 4096,
         }
     }
 }

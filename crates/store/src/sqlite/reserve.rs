@@ -55,7 +55,7 @@ impl Reserve {
     /// Written, not just allocated: file systems differ in what they promise for holes.
     fn fill(&self) -> io::Result<()> {
         let mut file = open_private(&self.path)?;
-        let block = [0; 64 * 1024];
+        let block = vec![0; 64 * 1024];
         let mut left = self.bytes;
         while left > 0 {
             let count = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));

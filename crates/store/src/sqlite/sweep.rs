@@ -13,22 +13,20 @@ use crate::index::Position;
 
 /// Rows removed in one transaction of its own.
 const STEP: usize = 512;
-/// Sweeping begins with this many superseded rows, or an eighth of the keys if that is more, and then goes on to
-/// the end: rows that die together are removed together.
-const WORTH_IT: usize = 4096;
-
 #[derive(Debug)]
 pub(super) struct Sweep {
     /// Of one key oldest first, and removed in this order, so that no crash brings a deleted key back.
     garbage: VecDeque<Position>,
     /// The compaction that made them garbage.
     compacted: Revision,
+    /// Once begun, sweeping goes on to the end: rows that die together are removed together.
     running: bool,
+    worth_it: usize,
 }
 
 impl Sweep {
-    pub(super) fn new(garbage: VecDeque<Position>) -> Self {
-        Self { garbage, compacted: 0, running: false }
+    pub(super) fn new(garbage: VecDeque<Position>, worth_it: usize) -> Self {
+        Self { garbage, compacted: 0, running: false, worth_it }
     }
 
     pub(super) fn add(&mut self, garbage: Vec<Position>, compacted: Revision) {
@@ -36,8 +34,12 @@ impl Sweep {
         self.compacted = compacted;
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.garbage.is_empty()
+    }
+
     pub(super) fn is_due(&mut self, keys: usize) -> bool {
-        let worth_it = WORTH_IT.max(keys / 8);
+        let worth_it = self.worth_it.max(keys / 8);
         self.running = !self.garbage.is_empty() && (self.running || self.garbage.len() >= worth_it);
         self.running
     }

@@ -66,7 +66,7 @@ impl Writer {
             queue,
             counters,
             reserve,
-            sweep: Sweep::new(garbage),
+            sweep: Sweep::new(garbage, options.sweep_rows),
             wal_pages,
             wal_limit_pages: (options.wal_bytes / layout::PAGE_BYTES).max(1),
             waiting: VecDeque::new(),
@@ -107,11 +107,12 @@ impl Writer {
 
     fn serve(&mut self, requests: Vec<Request>) {
         let batch = Batch::decide(&self.mirror.read(), requests);
-        let batch = match self.make_room_first(batch) {
-            Ok(batch) => batch,
-            Err(()) => return,
-        };
-        match self.append(&batch) {
+        let Some(batch) = self.make_room_first(batch) else { return };
+        let mut appended = self.append(&batch);
+        if appended.as_ref().is_err_and(is_full) && self.give_up_history() {
+            appended = self.append(&batch);
+        }
+        match appended {
             Ok(()) => {
                 self.publish(batch);
                 if self.reserve.is_spent() {
@@ -124,20 +125,42 @@ impl Writer {
     }
 
     /// While the reserve is spent, only what makes room is written.
-    fn make_room_first(&mut self, batch: Batch) -> Result<Batch, ()> {
+    fn make_room_first(&mut self, batch: Batch) -> Option<Batch> {
         match self.reserve.restore() {
-            Ok(true) => Ok(batch),
+            Ok(true) => Some(batch),
             Ok(false) => {
                 let error = StoreError::Full("its reserve for deletions is in use".to_owned());
                 let kept = batch.keep_what_makes_room(&error);
-                if kept.is_empty() { Err(()) } else { Ok(Batch::decide(&self.mirror.read(), kept)) }
+                (!kept.is_empty()).then(|| Batch::decide(&self.mirror.read(), kept))
             }
             Err(error) => {
                 let error = StoreError::Full(format!("its reserve cannot be set aside: {error}"));
                 batch.refuse(&error);
-                Err(())
+                None
             }
         }
+    }
+
+    /// On a full disk history goes first. Says whether that made room; no key has changed.
+    fn give_up_history(&mut self) -> bool {
+        if !self.has_history() {
+            return false;
+        }
+        self.spend_reserve();
+        self.reclaim();
+        self.failed.is_none() && self.reserve.restore().unwrap_or(false)
+    }
+
+    fn has_history(&self) -> bool {
+        let state = self.mirror.read();
+        state.index.oldest() < state.index.revision() || !self.sweep.is_empty()
+    }
+
+    fn spend_reserve(&mut self) {
+        if let Err(error) = self.reserve.spend() {
+            tracing::error!(%error, "the store's reserve cannot be given back");
+        }
+        self.empty_wal();
     }
 
     fn serve_on_reserve(&mut self, batch: Batch, error: &rusqlite::Error) {
@@ -146,10 +169,7 @@ impl Writer {
         if kept.is_empty() {
             return;
         }
-        if let Err(error) = self.reserve.spend() {
-            tracing::error!(%error, "the store's reserve cannot be given back");
-        }
-        self.empty_wal();
+        self.spend_reserve();
         let batch = Batch::decide(&self.mirror.read(), kept);
         match self.append(&batch) {
             Ok(()) => {

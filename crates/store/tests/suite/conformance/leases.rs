@@ -12,7 +12,7 @@ super::on_every_backend![
     a_lease_kept_alive_lives,
 ];
 
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 
 fn put(key: &str, lease: LeaseId) -> Txn {
     let op = Op::Put { key: key.to_owned(), value: "x".into(), lease: Some(lease) };
