@@ -4,7 +4,9 @@
 //! them run. It knows nothing of networks, volumes, APIs or the store.
 
 mod compute;
+pub mod conformance;
 mod error;
+pub mod fake;
 mod log;
 mod plan;
 

@@ -69,6 +69,10 @@ mod tests {
         check(LogFormat::Cri, &format!("{time} stderr P part\n"), (true, true, "part", false));
         check(LogFormat::Cri, &format!("{time} stdout F \n"), (true, false, "", true));
         check(LogFormat::Cri, "not in the form\n", (false, false, "not in the form", true));
-        check(LogFormat::Raw, &format!("{time} stdout F x"), (false, false, &format!("{time} stdout F x"), false));
+        check(
+            LogFormat::Raw,
+            &format!("{time} stdout F x"),
+            (false, false, &format!("{time} stdout F x"), false),
+        );
     }
 }
