@@ -87,3 +87,33 @@ fn prepare(path: &Path) -> impl FnOnce(io::Error) -> ConvertError {
     let path = path.to_owned();
     move |source| ConvertError::Prepare { path, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What no inspector would let through still finds no file of the host.
+    #[test]
+    fn a_backing_file_does_not_exist_in_the_jail() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        Tool::new("qemu-img", TIME_MAX)
+            .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd"])
+            .args([&from])
+            .run()
+            .unwrap();
+        let error = convert(ImageFormat::Qcow2, &from, &to, 1 << 20, &Task::default()).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("'/etc/passwd': No such file or directory"), "{error}");
+    }
+
+    #[test]
+    fn an_output_beyond_its_limit_is_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, vec![7; 80 << 20]).unwrap();
+        // The disk claims one MiB and then turns out to have eighty.
+        assert!(convert(ImageFormat::Raw, &from, &to, 1 << 20, &Task::default()).is_err());
+        assert!(fs::metadata(&to).unwrap().len() <= limits(1 << 20).file_size);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,12 +48,15 @@ impl Packages {
     }
 
     fn fetch(&self, names: &[&str]) -> Result<Vec<PathBuf>, BuildError> {
+        // One download at a time, whoever else uses this folder: the next finds everything here.
+        let lock = self.dir.join("lock");
+        let _locked =
+            File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(BuildError::at(&lock))?;
         // apt says nothing about a package whose file lies in its working directory: always an empty one.
-        let work = self.dir.join(format!("work-{}", std::process::id()));
-        fs::create_dir_all(&work).map_err(BuildError::at(&work))?;
-        let result = self.fetch_through(&work, names);
+        let work = self.dir.join("work");
         let _ = fs::remove_dir_all(&work);
-        result
+        fs::create_dir(&work).map_err(BuildError::at(&work))?;
+        self.fetch_through(&work, names)
     }
 
     fn fetch_through(&self, work: &Path, names: &[&str]) -> Result<Vec<PathBuf>, BuildError> {
