@@ -89,8 +89,9 @@ impl Server {
             Verb::Patch(_) => identity::Verb::Patch,
             Verb::Delete | Verb::DeleteCollection => identity::Verb::Delete,
         };
-        // Hosts may create objects of their own name only, so theirs must be known.
-        let sent = if caller.host().is_some() && request.verb == Verb::Create { name_in(&request.body) } else { None };
+        // Rules may speak of names, so a new object's must be known; components are bound by no rule.
+        let unknown = request.verb == Verb::Create && request.name.is_empty() && !caller.is_component();
+        let sent = if unknown { name_in(&request.body) } else { None };
         let name = if request.name.is_empty() { sent.as_deref() } else { Some(request.name.as_str()) };
         let attributes =
             Attributes::new(verb, info, request.project.as_deref(), name).on(&request.subresource);
@@ -113,8 +114,8 @@ impl Server {
             (Verb::Create, "release") if info.plural == "instances" => self.release(caller, request).await,
             (Verb::Update, "" | "status") => self.update(caller, request).await,
             (Verb::Patch(kind), "" | "status") => self.patch(caller, kind, request).await,
-            (Verb::Delete, "") => self.delete(request).await,
-            (Verb::DeleteCollection, "") => self.delete_collection(request).await,
+            (Verb::Delete, "") => self.delete(caller, request).await,
+            (Verb::DeleteCollection, "") => self.delete_collection(caller, request).await,
             (verb, subresource) => {
                 let what = if subresource.is_empty() {
                     info.plural.into()
@@ -150,8 +151,15 @@ impl Transport for Local {
 
 /// The name that a new object has in its body.
 fn name_in(body: &[u8]) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_slice(body).ok()?;
-    value.pointer("/metadata/name")?.as_str().map(str::to_owned)
+    #[derive(serde::Deserialize)]
+    struct Object {
+        metadata: Metadata,
+    }
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        name: String,
+    }
+    serde_json::from_slice::<Object>(body).ok().map(|object| object.metadata.name)
 }
 
 /// What a store's error means to a caller.

@@ -32,7 +32,12 @@ impl Server {
                     ),
                 ));
             };
-            self.inner.access.with_policy(|policy| policy.may_grant(caller, &role, &binding.spec.projects))
+            let old = old.and_then(|old| old.as_any().downcast_ref::<RoleBinding>());
+            let revoked = self.revoked_by(caller, old).await?;
+            self.inner
+                .access
+                .with_policy(|policy| policy.may_grant(caller, &role, &binding.spec.projects))
+                .and(revoked)
         } else if let Some(user) = object.as_any().downcast_ref::<User>() {
             self.act_as(caller, &user.metadata.name, &user.spec.groups)
         } else if let Some(key) = object.as_any().downcast_ref::<AccessKey>() {
@@ -47,6 +52,30 @@ impl Server {
             Ok(())
         };
         result.map_err(|e| ApiError::new(Reason::Forbidden, e.to_string()))
+    }
+
+    /// Whether the caller may take away what a role or binding denies: to lift a deny is to grant.
+    pub(crate) async fn check_removal(
+        &self,
+        caller: &Principal,
+        object: &dyn AnyObject,
+    ) -> Result<(), ApiError> {
+        let result = if let Some(role) = object.as_any().downcast_ref::<Role>() {
+            self.inner.access.with_policy(|policy| policy.may_revoke(caller, role, &["*".to_owned()]))
+        } else {
+            self.revoked_by(caller, object.as_any().downcast_ref::<RoleBinding>()).await?
+        };
+        result.map_err(|e| ApiError::new(Reason::Forbidden, e.to_string()))
+    }
+
+    async fn revoked_by(
+        &self,
+        caller: &Principal,
+        binding: Option<&RoleBinding>,
+    ) -> Result<Result<(), Escalation>, ApiError> {
+        let Some(binding) = binding else { return Ok(Ok(())) };
+        let Some(role) = self.read::<Role>("", &binding.spec.role).await? else { return Ok(Ok(())) };
+        Ok(self.inner.access.with_policy(|policy| policy.may_revoke(caller, &role, &binding.spec.projects)))
     }
 
     fn act_as(&self, caller: &Principal, user: &str, groups: &[String]) -> Result<(), Escalation> {

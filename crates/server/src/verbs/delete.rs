@@ -1,6 +1,7 @@
 //! Delete: at once when nobody has a finalizer on the object, else by marking it.
 
 use client::{Reply, Request, Verb};
+use identity::Principal;
 use model::compute::Instance;
 use model::{AnyObject, ApiError, Reason};
 use store::{Entry, StoreError, Txn};
@@ -15,12 +16,13 @@ const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
 impl Server {
-    pub(crate) async fn delete(&self, request: Request) -> Result<Reply, ApiError> {
+    pub(crate) async fn delete(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
         let named = &request.delete.resource_version;
         for _ in 0..CONFLICT_RETRIES {
             let entry = self.entry(&request).await?;
             let old = record::decode(request.kind, &entry)?;
             check_preconditions(&request, &*old)?;
+            self.check_removal(caller, &*old).await?;
             let mut new = old.clone_box();
             if !self.mark_deleted(&request, &mut *new) {
                 return self.remove(&request, &entry, &*old).await;
@@ -36,7 +38,11 @@ impl Server {
         Err(changed_meanwhile(&request))
     }
 
-    pub(crate) async fn delete_collection(&self, request: Request) -> Result<Reply, ApiError> {
+    pub(crate) async fn delete_collection(
+        &self,
+        caller: &Principal,
+        request: Request,
+    ) -> Result<Reply, ApiError> {
         let mut list = request.clone();
         list.verb = Verb::List;
         let page = self.select(&list).await?;
@@ -44,7 +50,7 @@ impl Server {
             let mut one = request.clone();
             one.verb = Verb::Delete;
             one.name.clone_from(&object.metadata().name);
-            match self.delete(one).await {
+            match self.delete(caller, one).await {
                 Err(e) if !e.is_not_found() => return Err(e),
                 _ => {}
             }

@@ -37,11 +37,6 @@ impl Server {
             .map_err(store_error)?
             .ok_or_else(|| ApiError::not_found(&info.resource(), &request.name))
     }
-
-    /// The key of the object a request names.
-    fn key(request: &Request) -> String {
-        request.kind.info.key(request.project.as_deref().unwrap_or(""), &request.name)
-    }
 }
 
 /// Reads an object that a user sent.
