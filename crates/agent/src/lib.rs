@@ -4,6 +4,7 @@
 //! identity. Owns the host's entry in the cloud, its lease, and the instances' directories on this host.
 
 mod agent;
+mod blocking;
 mod images;
 mod instance;
 mod machine;

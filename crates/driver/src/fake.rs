@@ -316,6 +316,7 @@ impl ComputeDriver for FakeDriver {
             };
             let over = timeout(grace, async {
                 tokio::select! {
+                    biased;
                     () = shutdown => Some(0),
                     () = self.ended(uid) => None,
                 }

@@ -1,6 +1,6 @@
 //! A cache that follows the server: all objects of a selection, as of some moment not long ago.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ struct Inner<R> {
 }
 
 struct Shared<R> {
-    objects: RwLock<HashMap<String, Arc<R>>>,
+    /// In order, so that what is looked at in turn is so on every replay of a simulation.
+    objects: RwLock<BTreeMap<String, Arc<R>>>,
     listeners: Vec<Listener<R>>,
     synced: watch::Sender<bool>,
 }
@@ -162,7 +163,7 @@ impl<R: Resource> Shared<R> {
     fn replace(&self, items: Vec<R>) {
         let mut gone: Vec<String> = Vec::new();
         {
-            let fresh: std::collections::HashSet<String> = items.iter().map(|i| i.metadata().key()).collect();
+            let fresh: HashSet<String> = items.iter().map(|i| i.metadata().key()).collect();
             gone.extend(self.objects.read().keys().filter(|key| !fresh.contains(*key)).cloned());
         }
         for key in gone {

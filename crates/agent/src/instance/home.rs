@@ -11,6 +11,7 @@ use model::compute::Cell;
 use parking_lot::Mutex;
 
 use super::InstanceError;
+use crate::blocking::blocking;
 
 /// The first user id given to guests; far above people and services, below the range of nobody.
 const FIRST_USER_ID: u32 = 2_000_000;
@@ -51,6 +52,7 @@ impl Homes {
         for entry in std::fs::read_dir(&self.root)? {
             uids.extend(entry?.file_name().to_str().and_then(Uid::parse));
         }
+        uids.sort_unstable();
         Ok(uids)
     }
 
@@ -79,7 +81,7 @@ impl Homes {
         let dir = self.root.join(uid.as_str());
         let user_id = read_user_id(&dir);
         let path = dir.clone();
-        let result = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(path)).await;
+        let result = blocking(move || std::fs::remove_dir_all(path)).await;
         match result.unwrap_or_else(|e| Err(io::Error::other(e))) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(InstanceError::Host { what: format!("{} cannot be removed", dir.display()), source: e })

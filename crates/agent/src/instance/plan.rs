@@ -10,6 +10,7 @@ use model::{Bytes, Uid};
 
 use super::home::Home;
 use super::{InstanceError, Instances};
+use crate::blocking::blocking;
 
 /// The file in a home that keeps the plan between starts, so that ports and addresses stay.
 const PLAN_FILE: &str = "agent-plan.json";
@@ -123,7 +124,7 @@ impl Instances {
         let archive = self.images.local(&image, ArtifactRole::Oci).await?;
         let layers = self.images.layers_dir().to_owned();
         let given = container.clone();
-        let (invocation, layers) = blocking(move || {
+        let (invocation, layers) = prepare(move || {
             let wrong = |e: image::oci::OciError| InstanceError::Image(e.to_string());
             let unpacked = image::oci::unpack(&archive, &layers, &Limits::default()).map_err(wrong)?;
             Ok((unpacked.config.invocation(&given).map_err(wrong)?, unpacked.layers))
@@ -149,7 +150,7 @@ async fn clone_disk(base: PathBuf, target: PathBuf, size: Bytes) -> Result<(), I
     if target.exists() {
         return Ok(());
     }
-    blocking(move || {
+    prepare(move || {
         let unfinished = target.with_extension("new");
         let failed = |source| InstanceError::Host { what: "the root disk cannot be made".into(), source };
         match std::fs::remove_file(&unfinished) {
@@ -203,10 +204,10 @@ fn write_new(path: &Path, bytes: &[u8], what: &str) -> Result<(), InstanceError>
         .map_err(|source| InstanceError::Host { what: format!("{what} cannot be written"), source })
 }
 
-async fn blocking<T: Send + 'static>(
+async fn prepare<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, InstanceError> + Send + 'static,
 ) -> Result<T, InstanceError> {
     let cut_off =
         |e| InstanceError::Host { what: "preparing was cut off".into(), source: std::io::Error::other(e) };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e: tokio::task::JoinError| Err(cut_off(e)))
+    blocking(work).await.unwrap_or_else(|e| Err(cut_off(e)))
 }
