@@ -27,7 +27,7 @@ pub struct CpuMillis(pub u64);
 pub struct Bytes(pub u64);
 
 /// What an instance asks for, or a host offers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Resources {
     /// CPU cores, e.g. `2` or `500m`.

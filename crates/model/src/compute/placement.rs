@@ -68,7 +68,7 @@ pub enum TopologyKey {
 }
 
 /// Instances of the same project with these labels, on the same host, rack or zone.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Affinity {
     pub labels: BTreeMap<String, String>,
@@ -79,7 +79,7 @@ pub struct Affinity {
 }
 
 /// At most `max_skew` more matching instances in one domain than in the emptiest.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SpreadConstraint {
     pub labels: BTreeMap<String, String>,
