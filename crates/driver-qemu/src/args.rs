@@ -184,3 +184,7 @@ fn escape(value: &str) -> String {
 fn is_uuid(uid: &str) -> bool {
     uid.len() == 36 && uid.bytes().enumerate().all(|(i, b)| (b == b'-') == matches!(i, 8 | 13 | 18 | 23))
 }
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

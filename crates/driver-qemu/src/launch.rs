@@ -48,6 +48,9 @@ pub(crate) fn check<'a>(plan: &'a Plan, host: &Host) -> Result<&'a VmPlan, Drive
     if let Some(disk) = vm.disks.iter().find(|disk| disk.serial.len() > SERIAL_MAX) {
         return Err(invalid(&format!("disk serial {:?} is longer than {SERIAL_MAX} bytes", disk.serial)));
     }
+    if let Some(disk) = vm.disks.iter().find(|disk| disk.path.to_str().is_none()) {
+        return Err(invalid(&format!("disk path {} is not UTF-8", disk.path.display())));
+    }
     match (&vm.boot, vm.machine) {
         (Boot::Firmware(_), Machine::MicroVm) => {
             Err(unsupported("boot a microvm from a disk: give it a kernel"))

@@ -1,0 +1,170 @@
+//! Golden command lines, and the proof that no value can end early.
+
+use std::path::PathBuf;
+
+use driver::{DiskFormat, DiskPlan, NicPlan};
+use model::compute::{Cell, Isolation, PayloadKind};
+use model::{Bytes, CpuMillis, Resources, Uid};
+use proptest::prelude::*;
+
+use super::*;
+use crate::host::UefiFirmware;
+
+fn host(accelerator: Accelerator) -> Host {
+    let uefi = UefiFirmware { code: "/ovmf/code.fd".into(), variables: "/ovmf/vars.fd".into() };
+    Host { version: "10.0.2".into(), accelerator, uefi: Some(uefi) }
+}
+
+fn descriptors() -> Descriptors {
+    Descriptors {
+        monitor: 10,
+        events: 11,
+        console: 12,
+        console_log: 13,
+        kvm: None,
+        uefi_variables: None,
+        taps: Vec::new(),
+    }
+}
+
+fn plan(machine: Machine, boot: Boot) -> (Plan, VmPlan) {
+    let vm = VmPlan { machine, boot, disks: Vec::new(), nics: Vec::new() };
+    let plan = Plan {
+        uid: Uid::parse("0123abcd-0000-4000-8000-000000000001").unwrap(),
+        label: "shop/web".into(),
+        cell: Cell::new(Isolation::Vm, PayloadKind::Kernel),
+        resources: Resources { cpu: CpuMillis(1500), memory: Bytes::mib(96), disk: Bytes(0) },
+        dir: "/sandbox".into(),
+        user_id: 70_000,
+        vm: None,
+        containers: Vec::new(),
+    };
+    (plan, vm)
+}
+
+fn kernel(cmdline: &str) -> Boot {
+    Boot::Kernel { kernel: "/k".into(), initrd: Some("/i".into()), cmdline: cmdline.into() }
+}
+
+/// One option per line, as a person would write it.
+fn text(args: &[OsString]) -> String {
+    let words = args.iter().map(|arg| arg.to_string_lossy());
+    words.collect::<Vec<_>>().join(" ").replace(" -", "\n-")
+}
+
+#[test]
+fn a_microvm_with_a_kernel() {
+    let (plan, vm) = plan(Machine::MicroVm, kernel("console=ttyS0"));
+    let expected = r#"-name guest=shop/web,process=corten-0123abcd
+-nodefaults
+-no-user-config
+-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-trace enable=qemu_system_shutdown_request
+-machine microvm,rtc=on
+-accel tcg,thread=multi,tb-size=32
+-cpu max
+-smp 2
+-m 96M
+-uuid 0123abcd-0000-4000-8000-000000000001
+-kernel /k
+-initrd /i
+-append console=ttyS0
+-chardev socket,id=monitor,fd=10,server=on,wait=off
+-mon chardev=monitor,mode=control
+-chardev socket,id=events,fd=11,server=on,wait=off
+-mon chardev=events,mode=control
+-add-fd fd=13,set=1
+-chardev socket,id=console,fd=12,server=on,wait=off,logfile=/dev/fdset/1,logappend=on
+-serial chardev:console
+-display none
+-vnc none
+-device {"driver":"virtio-rng-device","id":"rng"}
+-device {"driver":"virtio-balloon-device","free-page-reporting":true,"id":"balloon"}"#;
+    assert_eq!(text(&args(&plan, &vm, &host(Accelerator::Tcg), &descriptors())), expected);
+}
+
+#[test]
+fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
+    let (plan, mut vm) = plan(Machine::Q35, Boot::Firmware(Firmware::Uefi));
+    vm.disks.push(DiskPlan {
+        path: "/d.qcow2".into(),
+        format: DiskFormat::Qcow2,
+        serial: "vol-1".into(),
+        read_only: false,
+    });
+    vm.nics.push(NicPlan::Tap { mac: "02:00:00:00:00:01".into(), device: "tap0".into(), namespace: None });
+    vm.nics.push(NicPlan::User { mac: "02:00:00:00:00:02".into(), forwards: vec![(2222, 22)] });
+    let fds = Descriptors { kvm: Some(14), uefi_variables: Some(15), taps: vec![16], ..descriptors() };
+    let line = text(&args(&plan, &vm, &host(Accelerator::Kvm), &fds));
+    let expected = [
+        "-machine q35,usb=off,vmport=off,smm=off,hpet=off,pflash0=uefi-code,pflash1=uefi-variables",
+        "-add-fd fd=14,set=2\n-accel kvm,device=/dev/fdset/2\n-cpu host",
+        "-smbios type=1,manufacturer=Corten,product=Corten Instance,\
+         serial=0123abcd-0000-4000-8000-000000000001",
+        r#"-blockdev {"driver":"raw","file":{"driver":"file","filename":"/ovmf/code.fd"},"node-name":"uefi-code","read-only":true}"#,
+        r#"-blockdev {"driver":"raw","file":{"driver":"file","filename":"/dev/fdset/3"},"node-name":"uefi-variables","read-only":false}"#,
+        r#"-device {"driver":"VGA","id":"screen"}"#,
+        r#"-blockdev {"discard":"unmap","driver":"qcow2","file":{"discard":"unmap","driver":"file","filename":"/d.qcow2"},"node-name":"disk0","read-only":false}"#,
+        r#"-device {"bootindex":0,"drive":"disk0","driver":"virtio-blk-pci","id":"disk0-device","serial":"vol-1"}"#,
+        r#"-netdev {"fd":"16","id":"nic0","type":"tap"}"#,
+        r#"-device {"driver":"virtio-net-pci","id":"nic0-device","mac":"02:00:00:00:00:01","netdev":"nic0","romfile":""}"#,
+        r#"-netdev {"hostfwd":[{"str":"tcp:127.0.0.1:2222-:22"}],"id":"nic1","restrict":true,"type":"user"}"#,
+        r#"-device {"chassis":4,"driver":"pcie-root-port","id":"slot4"}"#,
+    ];
+    for part in expected {
+        assert!(line.contains(part), "{part}\nis not in\n{line}");
+    }
+}
+
+proptest! {
+    /// Whatever the names are, QEMU reads the same options with the same keys, and the values come back whole.
+    #[test]
+    fn no_value_ends_early(
+        label in "[ -~é]{0,30}",
+        cmdline in "[ -~]{1,60}",
+        path in "/[ -~é]{0,30}",
+        serial in "[ -~]{0,20}",
+        mac in "[ -~]{0,17}",
+    ) {
+        let (mut plan, mut vm) = plan(Machine::Q35, kernel(&cmdline));
+        plan.label.clone_from(&label);
+        let path = PathBuf::from(path);
+        vm.disks.push(DiskPlan { path: path.clone(), format: DiskFormat::Raw, serial: serial.clone(), read_only: true });
+        vm.nics.push(NicPlan::User { mac: mac.clone(), forwards: Vec::new() });
+        let line = args(&plan, &vm, &host(Accelerator::Tcg), &descriptors());
+        let value = |option: &str, nth: usize| {
+            let at = line.iter().enumerate().filter(|(_, arg)| *arg == option).nth(nth).unwrap().0;
+            line[at + 1].to_str().unwrap()
+        };
+        let json = |option: &str, nth: usize| serde_json::from_str::<Value>(value(option, nth)).unwrap();
+
+        let name = options(value("-name", 0));
+        prop_assert_eq!(name, [("guest".into(), label), ("process".into(), "corten-0123abcd".into())]);
+        prop_assert_eq!(value("-append", 0), cmdline);
+        prop_assert_eq!(&json("-blockdev", 0)["file"]["filename"], &json!(path));
+        prop_assert_eq!(&json("-device", 2)["serial"], &json!(serial));
+        prop_assert_eq!(&json("-device", 3)["mac"], &json!(mac));
+    }
+}
+
+/// QEMU's own reading of `a=b,c=d`, where `,,` is a comma.
+fn options(text: &str) -> Vec<(String, String)> {
+    let mut fields = vec![String::new()];
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            ',' if chars.peek() == Some(&',') => {
+                chars.next();
+                fields.last_mut().unwrap().push(',');
+            }
+            ',' => fields.push(String::new()),
+            c => fields.last_mut().unwrap().push(c),
+        }
+    }
+    fields
+        .into_iter()
+        .map(|field| {
+            field.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).unwrap_or((field, String::new()))
+        })
+        .collect()
+}
