@@ -13,6 +13,9 @@ pub struct Context {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Identifies this run of the control plane, where only one may act.
     pub incarnation: String,
+    /// No other control plane can use this store (it is locked by this process): leases of earlier runs are
+    /// taken over at once instead of after a silence.
+    pub exclusive: bool,
 }
 
 impl std::fmt::Debug for Context {

@@ -1,13 +1,15 @@
 //! Joining: a new host presents a one-time token and gets the certificate that says which host it is.
 
+use std::net::IpAddr;
+
 use client::{Request, Verb};
 use identity::{Principal, Token};
 use model::identity::AccessKey;
 use model::topology::{Host, HostSpec};
 use model::{ApiError, Name, ObjectMeta, Reason, Resource};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::pki::Authority;
+use crate::pki::{Authority, Identity};
 use crate::server::Server;
 
 /// The user that join tokens belong to; it may do nothing but join.
@@ -18,6 +20,20 @@ pub const JOIN_USER: &str = "corten-join";
 struct Wish {
     token: String,
     name: String,
+    /// Where the host's agent will listen.
+    address: IpAddr,
+}
+
+/// What a new host gets: who it is, how it proves that, and whom it may believe.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Membership {
+    pub name: String,
+    /// Shown when the host calls the server.
+    pub client: Identity,
+    /// Shown when the server calls the host.
+    pub server: Identity,
+    pub servers_ca: String,
+    pub clients_ca: String,
 }
 
 /// Uses up the token, registers the host and answers its certificate and the authority's.
@@ -35,20 +51,33 @@ pub(crate) async fn join(server: &Server, authority: &Authority, body: &[u8]) ->
     let identity = authority
         .client_identity(&format!("host:{name}"), &[identity::HOSTS])
         .map_err(|e| ApiError::internal(e.to_string()))?;
-    use_up(server, &wish.token).await?;
+    let listening = authority
+        .server_identity(&[wish.address], &[name.to_string()])
+        .map_err(|e| ApiError::internal(e.to_string()))?;
     let joiner = server.client(Principal::component("join"));
+    let hosts = joiner.all::<Host>();
+    if hosts.find(name.as_str()).await?.is_some_and(|host| host.is_ready()) {
+        let message =
+            format!("host {name:?} is part of this cloud already and alive: join under another name");
+        return Err(ApiError::new(Reason::AlreadyExists, message));
+    }
+    use_up(server, &wish.token).await?;
     let host = Host::new(
         ObjectMeta::named(name.as_str()),
         HostSpec { zone: "default".into(), ..HostSpec::default() },
     );
-    match joiner.all::<Host>().create(&host).await {
+    match hosts.create(&host).await {
         Err(e) if e.reason != Reason::AlreadyExists => return Err(e),
         _ => {}
     }
-    let answer = serde_json::json!({
-        "certificate": identity.certificate, "key": identity.key, "ca": authority.servers.certificate,
-    });
-    Ok(answer.to_string())
+    let membership = Membership {
+        name: name.to_string(),
+        client: identity,
+        server: listening,
+        servers_ca: authority.servers.certificate.clone(),
+        clients_ca: authority.clients.certificate.clone(),
+    };
+    serde_json::to_string(&membership).map_err(|e| ApiError::internal(e.to_string()))
 }
 
 /// Deletes the token's key; whoever deletes it first has used it.

@@ -24,5 +24,5 @@ pub mod pki;
 pub use bootstrap::{ADMIN_GROUP, bootstrap};
 pub use environment::{Environment, SystemEnvironment};
 pub use identity::Principal;
-pub use join::JOIN_USER;
+pub use join::{JOIN_USER, Membership};
 pub use server::{Local, Server};

@@ -76,6 +76,8 @@ impl Authority {
         sign(leaf(user, groups, ExtendedKeyUsagePurpose::ClientAuth)?, &self.clients)
     }
 
+    /// TLS for a server at this address: the authority's certificate is sent along, so that a host that joins
+    /// can check it against the digest it was told.
     pub(crate) fn server_config(&self, listening: IpAddr) -> Result<rustls::ServerConfig, PkiError> {
         let mut addresses = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
         if !addresses.contains(&listening) && !listening.is_unspecified() {
@@ -84,26 +86,36 @@ impl Authority {
         let mut names = vec!["localhost".to_owned(), "corten".to_owned()];
         names.extend(host_name());
         let identity = self.server_identity(&addresses, &names)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(der(&self.clients.certificate)?)?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .allow_unauthenticated()
-            .build()
-            .map_err(|e| PkiError::Stored(e.to_string()))?;
-        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())
-            .map_err(|e| PkiError::Stored(e.to_string()))?;
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(vec![der(&identity.certificate)?], key)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(config)
+        server_config(&identity, &self.servers.certificate, &self.clients.certificate)
     }
 }
 
+/// TLS for a server that knows callers by certificates of `clients`; callers without one are let in and must
+/// show a token.
+pub fn server_config(
+    identity: &Identity,
+    servers: &str,
+    clients: &str,
+) -> Result<rustls::ServerConfig, PkiError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(der(clients)?)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| PkiError::Stored(e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())
+        .map_err(|e| PkiError::Stored(e.to_string()))?;
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![der(&identity.certificate)?, der(servers)?], key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
 /// Who a verified client certificate stands for.
-pub(crate) fn principal(certificate: &CertificateDer<'_>) -> Option<Principal> {
+pub fn principal(certificate: &CertificateDer<'_>) -> Option<Principal> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = parsed.subject();
     let user = subject.iter_common_name().next()?.as_str().ok()?;

@@ -1,32 +1,251 @@
-//! placeholder: binds everything to the first host
-use crate::Context;
-use client::ListParams;
-use model::compute::Instance;
+//! The scheduler's loop: every instance without a host gets one, or a condition that says why not.
+//!
+//! Only one scheduler may bind: it holds a lease, and every binding carries the lease's epoch, which the
+//! server checks in the transaction that binds. So what this process has promised in memory is all there is
+//! to promise, and the binding itself is the claim.
+
+mod leadership;
+mod pending;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Api, Fence, ListParams, Recorder, Severity, WriteOptions};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use model::compute::{Image, Instance};
 use model::topology::Host;
-use reconcile::{Cache, Change, Outcome, Queue};
+use model::{ApiError, Condition, ConditionStatus, set_condition};
+use parking_lot::Mutex;
+use reconcile::{Cache, Change};
+use scheduler::{HostView, Index, Placement, Refusal, Request};
+use tokio::sync::Notify;
+
+use crate::Context;
+use leadership::Leadership;
+use pending::Pending;
+
+/// Bindings under way at the same time: enough to fill the store's group commits.
+const BINDINGS_MAX: usize = 512;
+
+/// Between two attempts for the same instance after the first could not be written down.
+const RETRY: Duration = Duration::from_millis(10);
+
+struct Scheduler {
+    context: Context,
+    recorder: Recorder,
+    index: Arc<Mutex<Index>>,
+    pending: Arc<Mutex<Pending>>,
+    wake: Arc<Notify>,
+    instances: Cache<Instance>,
+    images: Cache<Image>,
+    leadership: Leadership,
+}
+
+/// What became of one attempt.
+enum Attempt {
+    /// Bound, or refused with the reason written down.
+    Settled,
+    /// The instance changed meanwhile, or the server could not be reached.
+    Again { key: String },
+}
+
 pub(crate) async fn run(context: Context) {
-    let queue = Queue::new();
-    let q = queue.clone();
-    let instances = Cache::start(
-        context.client.all::<Instance>(),
-        ListParams::default(),
-        vec![Box::new(move |c: &Change<Instance>| q.add(c.object().metadata.key()))],
-    );
-    let hosts: Cache<Host> = Cache::start(context.client.all::<Host>(), ListParams::default(), vec![]);
-    reconcile::run("scheduler", queue, 8, |key| {
-        let (instances, hosts, context) = (instances.clone(), hosts.clone(), context.clone());
-        async move {
-            let Some(i) = instances.get(&key) else { return Ok(Outcome::Done) };
-            if !i.status.host.is_empty() || i.metadata.is_deleting() {
-                return Ok(Outcome::Done);
+    let index = Arc::new(Mutex::new(Index::new()));
+    let pending: Arc<Mutex<Pending>> = Arc::default();
+    let wake = Arc::new(Notify::new());
+    let _hosts = follow_hosts(&context, &index, &pending, &wake);
+    let instances = follow_instances(&context, &index, &pending, &wake);
+    let images = Cache::start(context.client.all::<Image>(), ListParams::default(), Vec::new());
+    tokio::join!(_hosts.synced(), instances.synced(), images.synced());
+    let recorder = context.recorder("scheduler");
+    let leadership = Leadership::start(context.clone());
+    let scheduler = Scheduler { context, recorder, index, pending, wake, instances, images, leadership };
+    scheduler.run().await;
+}
+
+fn follow_hosts(
+    context: &Context,
+    index: &Arc<Mutex<Index>>,
+    pending: &Arc<Mutex<Pending>>,
+    wake: &Arc<Notify>,
+) -> Cache<Host> {
+    let (index, pending, wake) = (Arc::clone(index), Arc::clone(pending), Arc::clone(wake));
+    let listener = move |change: &Change<Host>| {
+        match change {
+            Change::Applied { new, .. } => {
+                index.lock().upsert_host(HostView::from(&**new));
             }
-            let Some(h) = hosts.all().into_iter().find(|h| h.is_ready()) else {
-                return Ok(Outcome::RequeueAfter(std::time::Duration::from_millis(200)));
-            };
-            let api = context.client.project::<Instance>(&i.metadata.namespace);
-            let body = serde_json::json!({"host": h.metadata.name, "message": "first"});
-            api.create_below(&i.metadata.name, "binding", &body).await.map(|_| Outcome::Done)
+            Change::Deleted(old) => {
+                index.lock().remove_host(&old.metadata.name);
+            }
         }
-    })
-    .await;
+        pending.lock().retry_refused();
+        wake.notify_one();
+    };
+    Cache::start(context.client.all::<Host>(), ListParams::default(), vec![Box::new(listener)])
+}
+
+fn follow_instances(
+    context: &Context,
+    index: &Arc<Mutex<Index>>,
+    pending: &Arc<Mutex<Pending>>,
+    wake: &Arc<Notify>,
+) -> Cache<Instance> {
+    let (index, pending, wake) = (Arc::clone(index), Arc::clone(pending), Arc::clone(wake));
+    let listener = move |change: &Change<Instance>| match change {
+        Change::Applied { new, .. } if new.status.host.is_empty() => {
+            let mut pending = pending.lock();
+            if new.metadata.is_deleting() {
+                pending.remove(&new.metadata.key());
+            } else {
+                pending.add(new.metadata.key(), new.spec.placement.priority);
+            }
+            drop(pending);
+            wake.notify_one();
+        }
+        Change::Applied { old, new } => {
+            let key = new.metadata.key();
+            pending.lock().remove(&key);
+            let known = old.as_ref().is_some_and(|old| {
+                old.status.host == new.status.host
+                    && old.spec.resources == new.spec.resources
+                    && old.metadata.labels == new.metadata.labels
+                    && old.metadata.uid == new.metadata.uid
+            });
+            if !known {
+                // What the store says is so, whatever was thought before.
+                index.lock().adopt(&Request::new(new, Vec::new()), &new.status.host);
+            }
+        }
+        Change::Deleted(old) => {
+            let key = old.metadata.key();
+            pending.lock().remove(&key);
+            index.lock().unbind(&key);
+            pending.lock().retry_refused();
+            wake.notify_one();
+        }
+    };
+    Cache::start(context.client.all::<Instance>(), ListParams::default(), vec![Box::new(listener)])
+}
+
+impl Scheduler {
+    async fn run(&self) {
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while under_way.len() < BINDINGS_MAX {
+                let Some(fence) = self.leadership.fence() else { break };
+                let Some(key) = self.pending.lock().pop() else { break };
+                if let Some(attempt) = self.attempt(key, fence) {
+                    under_way.push(attempt);
+                }
+            }
+            tokio::select! {
+                biased;
+                Some(done) = under_way.next(), if !under_way.is_empty() => self.settle(done),
+                () = self.wake.notified() => {}
+                () = self.leadership.changed() => {}
+            }
+        }
+    }
+
+    fn settle(&self, attempt: Attempt) {
+        match attempt {
+            Attempt::Settled => {}
+            Attempt::Again { key } => {
+                let instance = self.instances.get(&key);
+                let bound = instance.as_ref().map_or("", |i| i.status.host.as_str());
+                if bound.is_empty() {
+                    self.index.lock().unbind(&key);
+                }
+                if let Some(instance) = instance.filter(|i| i.status.host.is_empty() && !i.metadata.is_deleting()) {
+                    self.pending.lock().add(key, instance.spec.placement.priority);
+                }
+            }
+        }
+    }
+
+    /// Decides for one instance and, when there is a host, returns the work of writing it down.
+    fn attempt(&self, key: String, fence: Fence) -> Option<impl Future<Output = Attempt> + use<'_>> {
+        let instance = self.instances.get(&key)?;
+        if !instance.status.host.is_empty() || instance.metadata.is_deleting() {
+            return None;
+        }
+        let request = Request::new(&instance, self.image_digests(&instance));
+        let decision = {
+            let mut index = self.index.lock();
+            let decision = index.place(&request);
+            if let Ok(placement) = &decision {
+                // Fits by the same index under the same lock; a refusal would be a contradiction.
+                if let Err(e) = index.bind(&request, &placement.host) {
+                    tracing::error!(key, error = %e, "the scheduler contradicts itself");
+                    return None;
+                }
+            }
+            decision
+        };
+        if decision.is_err() {
+            self.pending.lock().refuse(key.clone(), instance.spec.placement.priority);
+        }
+        Some(async move {
+            match decision {
+                Ok(placement) => self.bind(&key, &instance, placement, fence).await,
+                Err(refusal) => self.explain(key, &instance, &refusal, fence).await,
+            }
+        })
+    }
+
+    async fn bind(&self, key: &str, instance: &Instance, placement: Placement, fence: Fence) -> Attempt {
+        let body = serde_json::json!({
+            "host": &*placement.host,
+            "message": placement.explanation.to_string(),
+        });
+        let api = self.api(instance, fence);
+        match api.create_below(&instance.metadata.name, "binding", &body).await {
+            Ok(_) => Attempt::Settled,
+            Err(e) => again(key.to_owned(), &e).await,
+        }
+    }
+
+    /// Writes down why there is no host, when it is news.
+    async fn explain(&self, key: String, instance: &Instance, refusal: &Refusal, fence: Fence) -> Attempt {
+        let message = refusal.to_string();
+        let known = instance.status.conditions.iter().any(|c| c.kind == "Scheduled" && c.message == message);
+        if known {
+            return Attempt::Settled;
+        }
+        let mut changed = instance.clone();
+        let condition = Condition::new("Scheduled", ConditionStatus::False, "NoHost", message.clone());
+        set_condition(&mut changed.status.conditions, condition, (self.context.now)());
+        match self.api(instance, fence).update_status(&changed).await {
+            Ok(written) => {
+                self.recorder.record(&written, Severity::Warning, "NoHost", &message).await;
+                Attempt::Settled
+            }
+            Err(e) => again(key, &e).await,
+        }
+    }
+
+    fn api(&self, instance: &Instance, fence: Fence) -> Api<Instance> {
+        let write = WriteOptions { fence: Some(fence), ..WriteOptions::default() };
+        self.context.client.project::<Instance>(&instance.metadata.namespace).with(write)
+    }
+
+    /// Digests of the files an instance starts from: hosts that have them are preferred.
+    fn image_digests(&self, instance: &Instance) -> Vec<String> {
+        let project = &instance.metadata.namespace;
+        let find = |name: &str| {
+            let own = self.images.get(&format!("{project}/{name}"));
+            own.or_else(|| self.images.get(&format!("system/{name}")))
+        };
+        let images = instance.spec.payload.images().into_iter().filter_map(find);
+        images.flat_map(|image| image.status.artifacts.iter().map(|a| a.sha256.clone()).collect::<Vec<_>>()).collect()
+    }
+}
+
+/// Gives the cache a moment to see what the server has seen.
+async fn again(key: String, error: &ApiError) -> Attempt {
+    tracing::debug!(key, error = %error, "could not be bound, will try again");
+    tokio::time::sleep(RETRY).await;
+    Attempt::Again { key }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use driver::ComputeDriver;
 use driver_oci::{OciDriver, OciOptions};
+use driver_qemu::{QemuDriver, QemuOptions};
 
 use super::Layout;
 
@@ -12,6 +13,7 @@ pub(crate) fn all(layout: &Layout) -> Vec<Arc<dyn ComputeDriver>> {
     let run_dir = layout.run_dir();
     let cgroup = format!("corten-{}", layout.tag());
     let mut drivers: Vec<Arc<dyn ComputeDriver>> = Vec::new();
+    drivers.push(Arc::new(QemuDriver::new(QemuOptions::new(run_dir.join("qemu")))));
     let oci = OciOptions { run_dir: run_dir.join("oci"), cgroup, ..OciOptions::default() };
     match OciDriver::new(oci) {
         Ok(driver) => drivers.push(Arc::new(driver)),

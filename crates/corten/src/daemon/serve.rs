@@ -46,6 +46,7 @@ pub(crate) async fn serve(layout: Layout, listen: SocketAddr) -> Result<(), Fail
         client: server.client(Principal::component("controller")),
         now: Arc::clone(&now),
         incarnation: incarnation.clone(),
+        exclusive: true,
     };
     let cache = Arc::new(image::Cache::open(layout.images()).map_err(|e| failed(&e))?);
     let importer = Importer::new(context.clone(), Arc::clone(&cache), egress()?);
@@ -88,7 +89,7 @@ pub(crate) async fn serve(layout: Layout, listen: SocketAddr) -> Result<(), Fail
     Ok(())
 }
 
-async fn wait_for_signal() -> Result<(), Failure> {
+pub(crate) async fn wait_for_signal() -> Result<(), Failure> {
     let failed = |e: std::io::Error| Failure::failed(format!("signals cannot be awaited: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

@@ -1,5 +1,7 @@
 //! Query strings: `application/x-www-form-urlencoded` pairs (WHATWG URL standard, 5.1).
 
+use client::percent_decode;
+
 /// The pairs of a query, decoded.
 #[derive(Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
@@ -11,7 +13,7 @@ impl Query {
             pairs
                 .map(|pair| {
                     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (decode(key), decode(value))
+                    (percent_decode(key), percent_decode(value))
                 })
                 .collect(),
         )
@@ -31,29 +33,4 @@ impl Query {
     pub(crate) fn flag(&self, key: &str) -> bool {
         self.0.iter().any(|(k, v)| k == key && matches!(v.as_str(), "" | "true" | "1"))
     }
-}
-
-/// Decodes `%XX` and `+`; what is no valid escape stays as it is, bytes that are no UTF-8 are replaced.
-pub(crate) fn decode(text: &str) -> String {
-    if !text.contains(['%', '+']) {
-        return text.to_owned();
-    }
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escaped = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
-            .flatten();
-        match (escaped, bytes[at]) {
-            (Some(byte), _) => {
-                out.push(byte);
-                at += 2;
-            }
-            (None, b'+') => out.push(b' '),
-            (None, byte) => out.push(byte),
-        }
-        at += 1;
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

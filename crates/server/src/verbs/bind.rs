@@ -61,8 +61,9 @@ impl Server {
                 Condition::new("Scheduled", ConditionStatus::True, "Bound", binding.message.clone());
             set_condition(&mut instance.status.conditions, condition, self.inner.environment.now());
             match self.replace(&request, &entry, &*old, new).await {
-                // Another part of the cloud wrote a status meanwhile; the claim itself is not in doubt.
-                Err(e) if e == changed_meanwhile(&request) && request.write.fence.is_none() => {}
+                // Someone wrote a status or renewed the lease meanwhile. The claim itself is not in doubt, and
+                // the proof of leadership is checked anew in the next round.
+                Err(e) if e == changed_meanwhile(&request) => {}
                 result => return result,
             }
         }

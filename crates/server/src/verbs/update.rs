@@ -78,7 +78,7 @@ impl Server {
                 self.track_manager(request, Some(&*old), &mut *new);
             }
             match self.replace(request, &entry, &*old, new).await {
-                Err(e) if e.is_conflict() && version.is_empty() && request.write.fence.is_none() => {}
+                Err(e) if e == changed_meanwhile(request) && version.is_empty() => {}
                 result => return result,
             }
         }
