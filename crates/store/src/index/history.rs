@@ -35,8 +35,8 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn starting_at(oldest: Revision, capacity: usize) -> Self {
-        Self { oldest, commits: VecDeque::with_capacity(capacity), superseded_bytes: 0 }
+    pub(super) fn starting_at(oldest: Revision) -> Self {
+        Self { oldest, ..Self::default() }
     }
 
     pub(super) fn oldest(&self) -> Revision {

@@ -13,6 +13,7 @@ pub(crate) use history::Change;
 use history::History;
 pub use history::Retention;
 use keys::Keys;
+pub(crate) use rebuild::LogSpan;
 
 use crate::{Entry, ListOptions, Revision, StoreError};
 

@@ -8,11 +8,11 @@ use rusqlite::types::FromSql;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::time::Instant;
 
-use super::OpenError;
 use super::directory::{self, Directory};
 use super::layout::{self, meta};
+use super::{OpenError, Options};
 use crate::LeaseId;
-use crate::index::{Index, Position, Write};
+use crate::index::{Index, LogSpan, Position, Write};
 use crate::lease::Leases;
 
 /// The log is read in so many pieces of equal span, by as many threads as pay.
@@ -35,7 +35,7 @@ pub(super) struct Database {
     pub(super) directory: Directory,
 }
 
-pub(super) fn load(directory: Directory, now: Instant) -> Result<Loaded, OpenError> {
+pub(super) fn load(directory: Directory, options: Options, now: Instant) -> Result<Loaded, OpenError> {
     let connection = match open(&directory) {
         // Even reading needs a little shared memory on the same disk.
         Err(error) if lacks_room(&error) && std::fs::remove_file(directory.reserve()).is_ok() => {
@@ -46,8 +46,11 @@ pub(super) fn load(directory: Directory, now: Instant) -> Result<Loaded, OpenErr
     let cluster = check_format(&directory, &connection)?;
     let compacted = layout::unsigned(required(&directory, &connection, meta::COMPACTED)?);
     let mut leases = load_leases(&directory, &connection, now)?;
-    let runs = read_log(&directory, &connection)?;
-    let (index, garbage) = Index::from_log(compacted, runs)
+    let rows = positions(&directory, &connection)?;
+    let runs = read_log(&directory, rows)?;
+    let newest = compacted.max(Position::from_raw(layout::unsigned(rows.last)).revision());
+    let span = LogSpan { compacted, newest, history: options.resumable };
+    let (index, garbage) = Index::from_log(span, runs)
         .map_err(|missing| directory.damaged(format!("revision {missing} is missing")))?;
     leases.attach_all(index.entries());
     tracing::debug!(revision = index.revision(), keys = index.len(), "store loaded");
@@ -134,14 +137,22 @@ fn load_leases(directory: &Directory, connection: &Connection, now: Instant) -> 
     Ok(leases)
 }
 
-/// All rows, one run of them from each thread, each sorted by key and position.
-fn read_log(directory: &Directory, connection: &Connection) -> Result<Vec<Vec<Write>>, OpenError> {
+#[derive(Clone, Copy)]
+struct Rows {
+    first: i64,
+    last: i64,
+}
+
+fn positions(directory: &Directory, connection: &Connection) -> Result<Rows, OpenError> {
     // Two queries in one: SQLite looks up a lone minimum or maximum, but scans the table for both.
     let span = "SELECT coalesce((SELECT min(position) FROM log), 0),
                        coalesce((SELECT max(position) FROM log), 0)";
-    let (first, last) = connection
-        .query_row(span, (), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-        .map_err(|error| directory.fault(error))?;
+    let found = connection.query_row(span, (), |row| Ok(Rows { first: row.get(0)?, last: row.get(1)? }));
+    found.map_err(|error| directory.fault(error))
+}
+
+/// All rows, one run of them from each thread, each sorted by key and position.
+fn read_log(directory: &Directory, Rows { first, last }: Rows) -> Result<Vec<Vec<Write>>, OpenError> {
     let step = (last - first) / PIECES + 1;
     let next = AtomicI64::new(0);
     let path = directory.database();

@@ -36,6 +36,7 @@ use directory::Directory;
 use queue::{Queue, Request, Work, stopped};
 use stats::Counters;
 pub use stats::Stats;
+use sweep::Sweep;
 use writer::Writer;
 
 use crate::expiry::{Expiry, Revoke};
@@ -47,6 +48,9 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     pub retention: Retention,
+    /// How many of the newest revisions have their history again after opening: enough for whoever was watching
+    /// to go on, and not so much that it slows opening.
+    pub resumable: u64,
     /// How many transactions may wait for the disk before callers are told [`StoreError::Busy`].
     pub queue: usize,
     /// Space set aside for deletions on a full disk.
@@ -61,6 +65,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             retention: Retention::default(),
+            resumable: 10_000,
             queue: 8192,
             reserve_bytes: 8 * 1024 * 1024,
             wal_bytes: 8 * 1024 * 1024,
@@ -94,7 +99,7 @@ impl SqliteStore {
     pub async fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let path = directory.as_ref().to_owned();
         let now = Instant::now();
-        let loading = tokio::task::spawn_blocking(move || load::load(Directory::claim(&path)?, now));
+        let loading = tokio::task::spawn_blocking(move || load::load(Directory::claim(&path)?, options, now));
         let loaded = loading.await.map_err(|error| OpenError::Loading(error.to_string()))??;
 
         let mirror = Arc::new(Mirror::new(loaded.index, loaded.leases, options.retention));
@@ -102,7 +107,7 @@ impl SqliteStore {
         let queue = Arc::new(Queue::new(options.queue));
         let writer = Writer::new(
             loaded.database,
-            loaded.garbage,
+            Sweep::new(loaded.garbage, mirror.read().index.oldest(), options.sweep_rows),
             Arc::clone(&mirror),
             Arc::clone(&queue),
             Arc::clone(&counters),

@@ -25,8 +25,8 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    pub(super) fn new(garbage: VecDeque<Position>, worth_it: usize) -> Self {
-        Self { garbage, compacted: 0, running: false, worth_it }
+    pub(super) fn new(garbage: VecDeque<Position>, compacted: Revision, worth_it: usize) -> Self {
+        Self { garbage, compacted, running: false, worth_it }
     }
 
     pub(super) fn add(&mut self, garbage: Vec<Position>, compacted: Revision) {

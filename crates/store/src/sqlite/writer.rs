@@ -21,7 +21,6 @@ use super::stats::{Counters, add};
 use super::sweep::Sweep;
 use super::{OpenError, Options};
 use crate::StoreError;
-use crate::index::Position;
 use crate::mirror::Mirror;
 
 pub(super) struct Writer {
@@ -41,7 +40,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(
         mut database: Database,
-        garbage: VecDeque<Position>,
+        sweep: Sweep,
         mirror: Arc<Mirror>,
         queue: Arc<Queue>,
         counters: Arc<Counters>,
@@ -66,7 +65,7 @@ impl Writer {
             queue,
             counters,
             reserve,
-            sweep: Sweep::new(garbage, options.sweep_rows),
+            sweep,
             wal_pages,
             wal_limit_pages: (options.wal_bytes / layout::PAGE_BYTES).max(1),
             waiting: VecDeque::new(),

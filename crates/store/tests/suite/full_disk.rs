@@ -33,6 +33,7 @@ impl Drop for SmallDisk {
 
 const OPTIONS: Options = Options {
     retention: Retention { revisions: 1_000_000, bytes: usize::MAX },
+    resumable: 10_000,
     queue: 1024,
     reserve_bytes: 2 * 1024 * 1024,
     wal_bytes: 1024 * 1024,
