@@ -86,6 +86,23 @@ impl fmt::Display for Failure {
     }
 }
 
+/// Of several things to do all are tried: each failure is told, and the first decides how the command ends.
+#[derive(Debug, Default)]
+pub(crate) struct Failures(Option<Failure>);
+
+impl Failures {
+    pub(crate) fn note(&mut self, failure: Failure) {
+        match &self.0 {
+            None => self.0 = Some(failure),
+            Some(_) => eprintln!("{failure}"),
+        }
+    }
+
+    pub(crate) fn end(self) -> Result<(), Failure> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
 impl From<ApiError> for Failure {
     fn from(e: ApiError) -> Self {
         let exit = match e.reason {

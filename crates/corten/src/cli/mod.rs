@@ -1,7 +1,9 @@
 //! The command line: one table of commands, one file per command. One more client of the API: it has no rights
 //! and no knowledge that other clients have not. Starting the cloud itself is `daemon`'s.
 
+// What commands share.
 mod api;
+mod clock;
 mod cloud;
 mod key;
 mod kind;
@@ -9,19 +11,36 @@ mod output;
 mod parse;
 mod progress;
 mod table;
+mod terminal;
 mod wait;
 
+// The commands.
+mod apply;
+mod completions;
+mod console;
+mod doctor;
 mod down;
 mod env;
+mod events;
+mod exec;
+mod explain;
 mod get;
+mod host;
+mod image;
 mod join;
 mod kubeconfig;
 mod logs;
 mod power;
+mod project;
 mod rm;
 mod run;
+mod show;
+mod ssh;
 mod status;
+mod token;
+mod top;
 mod up;
+mod user;
 mod version;
 
 use std::future::Future;
@@ -30,6 +49,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 use api::Cloud;
+use apply::How;
 use cloud::Global;
 use power::Change;
 
@@ -53,6 +73,12 @@ enum Command {
     Run(run::Args),
     #[command(alias = "list")]
     Get(get::Args),
+    #[command(alias = "describe")]
+    Show(show::Args),
+    /// Make objects out of files
+    Create(apply::Args),
+    /// Make objects out of files, or change them to what the files say
+    Apply(apply::Args),
     #[command(alias = "delete")]
     Rm(rm::Args),
     /// Start instances that are stopped or have ended
@@ -66,7 +92,20 @@ enum Command {
     /// Let paused instances go on
     Resume(power::Args),
     Logs(logs::Args),
+    Console(console::Args),
+    Exec(exec::Args),
+    Ssh(ssh::Args),
+    Explain(explain::Args),
+    Events(events::Args),
+    Top(top::Args),
+    Image(image::Args),
+    Host(host::Args),
+    Project(project::Args),
+    User(user::Args),
+    Token(token::Args),
     Kubeconfig(kubeconfig::Args),
+    Completions(completions::Args),
+    Doctor(doctor::Args),
     Join(join::Args),
     Version(version::Args),
 }
@@ -83,6 +122,9 @@ impl Cli {
             Command::Env(args) => env::run(&global, &args).map(|()| 0),
             Command::Run(args) => connected(&global, |cloud| run::run(cloud, args)),
             Command::Get(args) => connected(&global, |cloud| get::run(cloud, args)),
+            Command::Show(args) => connected(&global, |cloud| show::run(cloud, args)),
+            Command::Create(args) => connected(&global, |cloud| apply::run(cloud, args, How::Create)),
+            Command::Apply(args) => connected(&global, |cloud| apply::run(cloud, args, How::Apply)),
             Command::Rm(args) => connected(&global, |cloud| rm::run(cloud, args)),
             Command::Start(args) => power(args, Change::Start),
             Command::Stop(args) => power(args, Change::Stop),
@@ -90,7 +132,20 @@ impl Cli {
             Command::Pause(args) => power(args, Change::Pause),
             Command::Resume(args) => power(args, Change::Resume),
             Command::Logs(args) => connected(&global, |cloud| logs::run(cloud, args)),
+            Command::Console(args) => connected(&global, |cloud| console::run(cloud, args)),
+            Command::Exec(args) => block_on(exec::run(Cloud::find(&global)?, args)),
+            Command::Ssh(args) => connected(&global, |cloud| ssh::run(cloud, args)),
+            Command::Explain(args) => explain::run(&global, args),
+            Command::Events(args) => connected(&global, |cloud| events::run(cloud, args)),
+            Command::Top(_) => connected(&global, top::run),
+            Command::Image(args) => image::run(&global, args),
+            Command::Host(args) => connected(&global, |cloud| host::run(cloud, args)),
+            Command::Project(args) => connected(&global, |cloud| project::run(cloud, args)),
+            Command::User(args) => connected(&global, |cloud| user::run(cloud, args)),
+            Command::Token(args) => connected(&global, |cloud| token::run(cloud, args)),
             Command::Kubeconfig(_) => kubeconfig::run(&global).map(|()| 0),
+            Command::Completions(args) => completions::run(&args).map(|()| 0),
+            Command::Doctor(_) => doctor::run(&global).map(|()| 0),
             Command::Join(args) => join::run(&global, args).map(|()| 0),
             Command::Version(args) => version::run(&args).map(|()| 0),
         }

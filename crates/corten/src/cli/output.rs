@@ -3,8 +3,11 @@
 use std::io::Write;
 
 use clap::ValueEnum;
+use model::KindEntry;
 use serde_json::{Value, json};
 
+use super::api::Cloud;
+use super::kind::full_name;
 use crate::failure::Failure;
 
 /// How objects are printed.
@@ -23,6 +26,14 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.map_err(Failure::io("cannot write the result"))
+}
+
+/// Says that a command has made something.
+pub(crate) fn created(cloud: &Cloud, kind: &KindEntry, name: &str) -> Result<(), Failure> {
+    if cloud.global.quiet {
+        return Ok(());
+    }
+    print(&format!("{} created\n", full_name(kind, name)))
 }
 
 /// Objects as one document: a single object as it is, several as a `List`.

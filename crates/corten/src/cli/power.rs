@@ -10,7 +10,7 @@ use super::kind::{self, Target};
 use super::output;
 use super::parse;
 use super::wait::{self, Verdict};
-use crate::failure::Failure;
+use crate::failure::{Failure, Failures};
 
 /// How often a change is asked for while others change the same instance.
 const TRIES_MAX: u32 = 10;
@@ -39,23 +39,22 @@ pub(crate) enum Change {
 
 /// Everything that can be changed is; the exit code is that of the first that could not.
 pub(crate) async fn run(cloud: Cloud, args: Args, change: Change) -> Result<(), Failure> {
-    let mut first: Option<Failure> = None;
+    let mut failures = Failures::default();
     for name in &args.names {
         let result = match apply(&cloud, name, change).await {
             Ok(wanted) if args.wait => reached(&cloud, name, change, &wanted, args.timeout).await,
             result => result.map(drop),
         };
-        match (result, &first) {
-            (Ok(()), _) if cloud.global.quiet => {}
-            (Ok(()), _) => {
+        match result {
+            Ok(()) if cloud.global.quiet => {}
+            Ok(()) => {
                 let full_name = kind::full_name(kind::of::<Instance>(), name);
                 output::print(&format!("{full_name} {}\n", change.past()))?;
             }
-            (Err(failure), Some(_)) => eprintln!("{failure}"),
-            (Err(failure), None) => first = Some(failure),
+            Err(failure) => failures.note(failure),
         }
     }
-    first.map_or(Ok(()), Err)
+    failures.end()
 }
 
 /// Asks for the change; answers the instance as it is wanted now. Its status may change between looking and

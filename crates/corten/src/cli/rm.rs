@@ -11,7 +11,9 @@ use super::api::Cloud;
 use super::kind::Target;
 use super::output;
 use super::wait::{self, Verdict};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, Failures};
+
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Delete instances, or objects of any kind
 #[derive(Debug, clap::Args)]
@@ -30,19 +32,23 @@ pub(crate) struct Args {
     timeout: Duration,
 }
 
+impl Args {
+    /// What the `rm` of one kind's own command deletes.
+    pub(crate) fn of(kind: &str, names: &[String]) -> Self {
+        let names = names.iter().map(|name| format!("{kind}/{name}")).collect();
+        Self { names, wait: None, force: false, timeout: TIMEOUT }
+    }
+}
+
 /// Everything that can be deleted is; the exit code is that of the first that could not.
 pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
     let targets = Target::parse_all(&args.names)?;
-    let mut first: Option<Failure> = None;
-    let mut note = |failure: Failure| match &first {
-        Some(_) => eprintln!("{failure}"),
-        None => first = Some(failure),
-    };
+    let mut failures = Failures::default();
     let mut going = Vec::new();
     for target in targets {
         match delete(&cloud, target, args.force).await {
             Ok(uid) => going.push((target, uid)),
-            Err(failure) => note(target.or_hint(failure)),
+            Err(failure) => failures.note(target.or_hint(failure)),
         }
     }
     for (target, uid) in going {
@@ -55,10 +61,10 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
         match result {
             Ok(()) if cloud.global.quiet => {}
             Ok(()) => output::print(&format!("{} deleted\n", target.full_name()))?,
-            Err(failure) => note(failure),
+            Err(failure) => failures.note(failure),
         }
     }
-    first.map_or(Ok(()), Err)
+    failures.end()
 }
 
 /// Asks for the deletion; answers the uid of what goes.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::compute::{
     Container, ContainersPayload, DiskPayload, EnvVar, Image, Instance, InstanceSpec, Isolation,
-    KernelPayload, Payload, PayloadKind, PlacementSpec, RestartPolicy, Visibility,
+    KernelPayload, Payload, PayloadKind, PlacementSpec, RestartPolicy,
 };
 use model::{Bytes, CpuMillis, ObjectMeta, Resources};
 
@@ -14,8 +14,6 @@ use super::kind::{self, Target};
 use super::{key, output, parse, wait};
 use crate::failure::Failure;
 
-/// The project whose public images everyone may use.
-const SYSTEM_PROJECT: &str = "system";
 /// Longest part of an image's name in a generated name.
 const PREFIX_MAX: usize = 50;
 
@@ -102,12 +100,7 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
 }
 
 async fn find_image(cloud: &Cloud, name: &str) -> Result<Image, Failure> {
-    if let Some(image) = cloud.api::<Image>().find(name).await? {
-        return Ok(image);
-    }
-    // A caller who may not look into the system's project finds no image there either.
-    let shared = cloud.client.project::<Image>(SYSTEM_PROJECT).find(name).await.ok().flatten();
-    shared.filter(|image| image.spec.visibility == Visibility::Public).ok_or_else(|| {
+    super::image::find(cloud, name).await?.ok_or_else(|| {
         Failure::not_found(format!("there is no image {name:?} in project {:?}", cloud.project()))
             .hint("`corten get images` lists them; `corten image build` and `corten image import` make one")
     })
