@@ -7,6 +7,7 @@ mod agent;
 mod blocking;
 mod images;
 mod instance;
+mod log;
 mod machine;
 mod registration;
 mod streams;

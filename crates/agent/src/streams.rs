@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::log::Decoder;
 use client::frames::Frame;
 use driver::{ByteStream, ComputeDriver, DriverError, Exec, ExecRequest};
 use model::Uid;
@@ -59,7 +60,7 @@ impl Streams {
             seek_to_tail(&mut file, lines).await?;
         }
         let (reader, writer) = tokio::io::duplex(PIPE);
-        tokio::spawn(copy_log(file, path, writer, follow));
+        tokio::spawn(copy_log(file, path, Decoder::new(console.log_format()), writer, follow));
         Ok(Box::pin(reader))
     }
 
@@ -124,22 +125,30 @@ async fn seek_to_tail(file: &mut File, lines: u64) -> std::io::Result<()> {
 }
 
 /// Copies a log until the reader goes away, or to its end.
-async fn copy_log(mut file: File, path: PathBuf, mut to: DuplexStream, follow: bool) {
+async fn copy_log(mut file: File, path: PathBuf, mut decoder: Decoder, mut to: DuplexStream, follow: bool) {
+    let mut buffer = vec![0; PIPE];
     loop {
-        if tokio::io::copy(&mut file, &mut to).await.is_err() || !follow {
-            return;
-        }
-        tokio::time::sleep(FOLLOW_EVERY).await;
-        // A log that became shorter was started anew; one that is gone belongs to a deleted instance.
-        let Ok(meta) = tokio::fs::metadata(&path).await else { return };
-        if let Ok(position) = file.stream_position().await
-            && meta.len() < position
-            && file.seek(std::io::SeekFrom::Start(0)).await.is_err()
-        {
-            return;
-        }
-        if to.write_all(&[]).await.is_err() {
-            return;
+        match file.read(&mut buffer).await {
+            Err(_) => return,
+            Ok(0) if !follow => return,
+            Ok(0) => {
+                tokio::time::sleep(FOLLOW_EVERY).await;
+                // A log that became shorter was started anew; one that is gone belongs to a deleted instance.
+                let Ok(meta) = tokio::fs::metadata(&path).await else { return };
+                let position = file.stream_position().await.unwrap_or(0);
+                if meta.len() < position && file.seek(std::io::SeekFrom::Start(0)).await.is_err() {
+                    return;
+                }
+                // Finds out whether the reader is still there.
+                if to.flush().await.is_err() {
+                    return;
+                }
+            }
+            Ok(n) => {
+                if to.write_all(&decoder.decode(&buffer[..n])).await.is_err() {
+                    return;
+                }
+            }
         }
     }
 }

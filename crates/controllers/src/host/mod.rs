@@ -88,7 +88,18 @@ impl Hosts {
             }
             return Ok(Outcome::RequeueAfter(allowed.saturating_sub(silence) + Duration::from_millis(10)));
         }
-        if host.is_ready() || host.status.conditions.is_empty() {
+        if !self.heard.lock().contains_key(&name) && host.status.conditions.is_empty() {
+            // Known, but its agent has never been heard of: nothing was lost.
+            let condition = Condition::new(
+                "Ready",
+                ConditionStatus::Unknown,
+                "NeverSeen",
+                "its agent has not joined yet",
+            );
+            self.set_ready(&host, condition).await?;
+            return Ok(Outcome::Done);
+        }
+        if host.is_ready() {
             let message = format!("no sign of life for more than {} s", allowed.as_secs());
             let condition = Condition::new("Ready", ConditionStatus::Unknown, "Silent", &*message);
             self.set_ready(&host, condition).await?;

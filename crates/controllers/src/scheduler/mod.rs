@@ -158,7 +158,9 @@ impl Scheduler {
                 if bound.is_empty() {
                     self.index.lock().unbind(&key);
                 }
-                if let Some(instance) = instance.filter(|i| i.status.host.is_empty() && !i.metadata.is_deleting()) {
+                if let Some(instance) =
+                    instance.filter(|i| i.status.host.is_empty() && !i.metadata.is_deleting())
+                {
                     self.pending.lock().add(key, instance.spec.placement.priority);
                 }
             }
@@ -239,7 +241,9 @@ impl Scheduler {
             own.or_else(|| self.images.get(&format!("system/{name}")))
         };
         let images = instance.spec.payload.images().into_iter().filter_map(find);
-        images.flat_map(|image| image.status.artifacts.iter().map(|a| a.sha256.clone()).collect::<Vec<_>>()).collect()
+        images
+            .flat_map(|image| image.status.artifacts.iter().map(|a| a.sha256.clone()).collect::<Vec<_>>())
+            .collect()
     }
 }
 
