@@ -28,6 +28,8 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/js
 pub(crate) struct Cloud {
     pub(crate) global: Global,
     pub(crate) endpoint: String,
+    /// The certificate of the cloud's authority.
+    pub(crate) ca_file: std::path::PathBuf,
     pub(crate) https: Https,
     pub(crate) client: Client,
 }
@@ -37,7 +39,7 @@ impl Cloud {
         let place = Place::find(global)?;
         let https = place.connect()?;
         let client = Client::new(Arc::new(https.clone()));
-        Ok(Self { global: global.clone(), endpoint: place.endpoint, https, client })
+        Ok(Self { global: global.clone(), endpoint: place.endpoint, ca_file: place.ca, https, client })
     }
 
     pub(crate) fn project(&self) -> &str {
@@ -172,7 +174,7 @@ impl Lines {
 async fn body(response: Response<Incoming>) -> Result<Bytes, Failure> {
     let collected = response.into_body().collect().await;
     collected
-        .map(|c| c.to_bytes())
+        .map(http_body_util::Collected::to_bytes)
         .map_err(|e| Failure::failed(format!("the server's answer broke off: {e}")))
 }
 

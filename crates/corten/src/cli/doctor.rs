@@ -1,7 +1,6 @@
 //! `corten doctor`: whether this machine has what a host needs; one line per finding, with the remedy.
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
@@ -13,8 +12,6 @@ use crate::failure::Failure;
 /// Least free disk to run at all, and to run well.
 const DISK_LEAST: u64 = 2 << 30;
 const DISK_GOOD: u64 = 10 << 30;
-/// Controllers of control groups that limits need.
-const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// Where programs that keep the clock right leave their traces.
 const TIME_KEEPERS: [&str; 4] = [
     "/run/systemd/timesync/synchronized",
@@ -90,19 +87,27 @@ impl Finding {
 
 fn kvm() -> Finding {
     let path = Path::new("/dev/kvm");
-    if !path.exists() {
+    let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    if !path.exists() || !virtualizes(&flags) {
+        // Nested hypervisors offer the device without the processor's word for it, and then guests hang.
         return Finding::warn(
             "kvm",
             "no hardware virtualization: virtual machines run emulated, and slowly",
             "switch it on in the firmware, or allow nested virtualization",
         );
     }
-    match fs::OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_CLOEXEC).open(path) {
+    match fs::OpenOptions::new().read(true).write(true).open(path) {
         Ok(_) => Finding::ok("kvm", "hardware virtualization"),
         Err(e) => {
             Finding::warn("kvm", format!("/dev/kvm cannot be opened: {e}"), "run as root, or join group kvm")
         }
     }
+}
+
+/// Whether `/proc/cpuinfo` has the flag of Intel's or AMD's virtualization.
+fn virtualizes(cpuinfo: &str) -> bool {
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm")
 }
 
 /// Whether a program is there and says its version.
@@ -132,27 +137,10 @@ fn find(name: &str) -> Option<PathBuf> {
 }
 
 fn cgroups() -> Finding {
-    match fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") {
-        Ok(text) => controllers(&text),
-        Err(_) => Finding::fail(
-            "cgroups",
-            "control groups are not of version 2: limits cannot be held",
-            "boot with systemd.unified_cgroup_hierarchy=1",
-        ),
+    match sys::cgroup::Cgroups::detect() {
+        Ok(_) => Finding::ok("cgroups", "limits of processor, memory and processes can be held"),
+        Err(e) => Finding::fail("cgroups", e.to_string(), "see /proc/cgroups for what this kernel has"),
     }
-}
-
-fn controllers(there: &str) -> Finding {
-    let missing: Vec<&str> =
-        CONTROLLERS.into_iter().filter(|wanted| !there.split_whitespace().any(|c| c == *wanted)).collect();
-    if missing.is_empty() {
-        return Finding::ok("cgroups", "version 2 with cpu, memory and pids");
-    }
-    Finding::fail(
-        "cgroups",
-        format!("no controller for {}", missing.join(", ")),
-        "boot with cgroup_enable=memory, and without cgroup_disable",
-    )
 }
 
 fn disk(data: &Path) -> Finding {
@@ -214,9 +202,8 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        assert_eq!(controllers("cpuset cpu io memory pids\n").verdict, Verdict::Ok);
-        let finding = controllers("cpuset io memory");
-        assert_eq!((finding.verdict, finding.says.as_str()), (Verdict::Fail, "no controller for cpu, pids"));
+        assert!(virtualizes("processor : 0\nflags\t\t: fpu vme svm sse\n"));
+        assert!(!virtualizes("processor : 0\nflags\t\t: fpu vme svm_lock\nmodel name : vmx\n"));
         let at = Path::new("/x");
         assert_eq!(room(20 << 30, at).verdict, Verdict::Ok);
         assert_eq!(room(5 << 30, at).verdict, Verdict::Warn);

@@ -64,7 +64,11 @@ async fn join_token(cloud: &Cloud, expires: Duration) -> Result<(), Failure> {
     if !cloud.global.quiet {
         eprintln!("on the new host, once: corten join {} TOKEN", cloud.endpoint);
     }
-    output::print(&format!("{}\n", token.expose()))
+    // With it the new host knows the cloud's authority, which it has never seen, from an impostor.
+    let ca = std::fs::read_to_string(&cloud.ca_file).map_err(Failure::io(cloud.ca_file.display()))?;
+    let fingerprint = client::pin::fingerprint(&ca)
+        .ok_or_else(|| Failure::failed(format!("{} holds no certificate", cloud.ca_file.display())))?;
+    output::print(&format!("{}:{fingerprint}\n", token.expose()))
 }
 
 async fn cordon(cloud: &Cloud, names: &[String], cordoned: bool, done: &str) -> Result<(), Failure> {

@@ -57,6 +57,11 @@ pub(crate) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// Every line with this ahead of it, and with a line break after it.
+pub(crate) fn indented(text: &str, by: &str) -> String {
+    text.lines().flat_map(|line| [by, line, "\n"]).collect()
+}
+
 /// Who set which field is for programs; they ask the API.
 fn hide_bookkeeping(object: &mut Value) {
     if let Some(metadata) = object["metadata"].as_object_mut() {

@@ -8,7 +8,7 @@ use model::compute::{ImageFormat, Instance, Isolation, RestartPolicy};
 use model::{Bytes, CpuMillis, Name, Resource};
 
 /// Longest time accepted, so that no sum of times overflows.
-const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
+const DURATION_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 
 pub(crate) fn name(text: &str) -> Result<String, String> {
     Name::new(text).map(|name| name.as_str().to_owned()).map_err(|e| e.to_string())

@@ -141,6 +141,7 @@ mod tests {
 
     #[test]
     fn what_each_command_asks_for() {
+        use InstancePhase::{Failed, Running, Stopped};
         let check = |phase, change, expected: Value| {
             let mut now = Instance::new(
                 ObjectMeta::named("web"),
@@ -150,7 +151,6 @@ mod tests {
             now.metadata.resource_version = "7".into();
             assert_eq!(patch(change, &now), expected, "{phase:?} {change:?}");
         };
-        use InstancePhase::{Failed, Running, Stopped};
         check(Stopped, Change::Start, json!({ "spec": { "power": "running" } }));
         check(Failed, Change::Start, json!({ "spec": { "power": "running", "reboots": 3 } }));
         check(Running, Change::Stop, json!({ "spec": { "power": "stopped" } }));

@@ -13,7 +13,7 @@ use super::output;
 use super::wait::{self, Verdict};
 use crate::failure::{Exit, Failure, Failures};
 
-const TIMEOUT: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Delete instances, or objects of any kind
 #[derive(Debug, clap::Args)]

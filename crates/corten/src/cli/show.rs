@@ -25,9 +25,7 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
         let found = of(&cloud, target).await?;
         if !found.is_empty() {
             text += "# events\n";
-            for line in events::lines(&found, clock::now()).render().lines() {
-                text += &format!("#   {line}\n");
-            }
+            text += &output::indented(&events::lines(&found, clock::now()).render(), "#   ");
         }
         output::print(&text)?;
     }

@@ -2,7 +2,9 @@
 
 use client::Client;
 use identity::Token;
-use model::identity::{AccessKey, AccessKeySpec, RoleBinding, RoleBindingSpec, Subject, SubjectKind, User, UserSpec};
+use model::identity::{
+    AccessKey, AccessKeySpec, RoleBinding, RoleBindingSpec, Subject, SubjectKind, User, UserSpec,
+};
 use model::{Object, ObjectMeta, Reason, Resource};
 use server::pki::Authority;
 use server::{ADMIN_GROUP, Environment};

@@ -36,7 +36,10 @@ pub(crate) fn up(layout: &Layout, listen: SocketAddr) -> Result<(), Failure> {
         }
         if Instant::now() > deadline {
             let log = layout.log();
-            return Err(Failure::timed_out(format!("the daemon did not answer within 60 s; see {}", log.display())));
+            return Err(Failure::timed_out(format!(
+                "the daemon did not answer within 60 s; see {}",
+                log.display()
+            )));
         }
         std::thread::sleep(LOOK_EVERY);
     }
@@ -54,7 +57,8 @@ fn spawn(layout: &Layout, listen: SocketAddr) -> Result<Child, Failure> {
     // A group of its own, so that an interrupt at the terminal does not reach it.
     command.process_group(0);
     let child = command.spawn().map_err(|e| failed("the daemon cannot be started", e))?;
-    write_file(&layout.pid(), child.id().to_string().as_bytes(), 0o644).map_err(|e| failed("corten.pid", e))?;
+    write_file(&layout.pid(), child.id().to_string().as_bytes(), 0o644)
+        .map_err(|e| failed("corten.pid", e))?;
     Ok(child)
 }
 

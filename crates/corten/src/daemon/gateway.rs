@@ -31,7 +31,8 @@ impl Gateway {
 #[async_trait]
 impl HostGateway for Gateway {
     async fn open(&self, host: &str, request: StreamRequest) -> Result<Pin<Box<dyn Duplex>>, ApiError> {
-        let local = self.local.read().as_ref().filter(|(name, _)| name == host).map(|(_, streams)| streams.clone());
+        let local =
+            self.local.read().as_ref().filter(|(name, _)| name == host).map(|(_, streams)| streams.clone());
         match local {
             Some(streams) => open(&streams, request).await,
             None => self.remote.open(host, request).await,
@@ -40,9 +41,14 @@ impl HostGateway for Gateway {
 }
 
 /// Opens a stream of this host.
-pub(crate) async fn open(streams: &Streams, request: StreamRequest) -> Result<Pin<Box<dyn Duplex>>, ApiError> {
+pub(crate) async fn open(
+    streams: &Streams,
+    request: StreamRequest,
+) -> Result<Pin<Box<dyn Duplex>>, ApiError> {
     let stream = match request {
-        StreamRequest::Logs { uid, container, follow, tail } => streams.logs(&uid, &container, follow, tail).await,
+        StreamRequest::Logs { uid, container, follow, tail } => {
+            streams.logs(&uid, &container, follow, tail).await
+        }
         StreamRequest::Console { uid } => streams.console(&uid).await,
         StreamRequest::Display { uid } => streams.display(&uid).await,
         StreamRequest::Exec { uid, container, argv, tty } => {

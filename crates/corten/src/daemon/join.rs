@@ -42,7 +42,9 @@ fn load(layout: &Layout) -> Result<Option<Membership>, Failure> {
 /// Presents the token. It carries the fingerprint of the cloud's authority behind a colon.
 async fn apply(layout: &Layout, url: &str, token: &str, name: Option<String>) -> Result<Membership, Failure> {
     let Some((secret, fingerprint)) = token.split_once(':') else {
-        return Err(Failure::usage("the token is not complete; `corten host token` prints TOKEN:FINGERPRINT"));
+        return Err(Failure::usage(
+            "the token is not complete; `corten host token` prints TOKEN:FINGERPRINT",
+        ));
     };
     let ca = client::pin::authority(url, fingerprint).await?;
     let https = Https::new(url, &ca, &Credential::None).map_err(|e| Failure::usage(e.to_string()))?;
@@ -55,8 +57,8 @@ async fn apply(layout: &Layout, url: &str, token: &str, name: Option<String>) ->
     let request = request.map_err(|e| Failure::usage(e.to_string()))?;
     let answer = https.send(request).await?.into_body().collect().await;
     let answer = answer.map_err(|e| Failure::failed(format!("the answer was cut off: {e}")))?.to_bytes();
-    let membership: Membership =
-        serde_json::from_slice(&answer).map_err(|e| Failure::failed(format!("the answer cannot be read: {e}")))?;
+    let membership: Membership = serde_json::from_slice(&answer)
+        .map_err(|e| Failure::failed(format!("the answer cannot be read: {e}")))?;
     write_file(&layout.membership(), &answer, 0o600)
         .map_err(|e| Failure::failed(format!("{}: {e}", layout.membership().display())))?;
     Ok(membership)

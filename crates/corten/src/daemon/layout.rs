@@ -24,7 +24,8 @@ impl Layout {
     pub(crate) fn prepare(root: &Path) -> Result<Self, Failure> {
         let layout = Self::at(root);
         for dir in [layout.root.clone(), layout.images(), layout.layers(), layout.instances()] {
-            make_dir(&dir, 0o711).map_err(|e| Failure::failed(format!("{} cannot be made: {e}", dir.display())))?;
+            make_dir(&dir, 0o711)
+                .map_err(|e| Failure::failed(format!("{} cannot be made: {e}", dir.display())))?;
         }
         make_dir(&layout.store(), 0o700)
             .map_err(|e| Failure::failed(format!("{} cannot be made: {e}", layout.store().display())))?;

@@ -9,7 +9,8 @@ pub(crate) fn to_stderr() {
         Ok("warn") => LevelFilter::WARN,
         _ => LevelFilter::INFO,
     };
-    let subscriber = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_max_level(level);
+    let subscriber =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_max_level(level);
     // A second call in one process keeps the first subscriber; there is nothing to do about it.
     let _ = subscriber.try_init();
 }

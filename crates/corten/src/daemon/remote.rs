@@ -48,15 +48,21 @@ impl RemoteHosts {
         Ok(Self { servers_ca: authority.servers.certificate.clone(), identity, client })
     }
 
-    pub(crate) async fn open(&self, host: &str, request: StreamRequest) -> Result<Pin<Box<dyn Duplex>>, ApiError> {
+    pub(crate) async fn open(
+        &self,
+        host: &str,
+        request: StreamRequest,
+    ) -> Result<Pin<Box<dyn Duplex>>, ApiError> {
         let found = self.client.all::<Host>().get(host).await?;
         let endpoint = &found.status.endpoint;
         if endpoint.is_empty() {
             let message = format!("the agent of host {host:?} is not up; its guests keep running");
             return Err(ApiError::new(Reason::ServiceUnavailable, message));
         }
-        let credential =
-            Credential::Certificate { chain: self.identity.certificate.clone(), key: self.identity.key.clone() };
+        let credential = Credential::Certificate {
+            chain: self.identity.certificate.clone(),
+            key: self.identity.key.clone(),
+        };
         let https = Https::new(&format!("https://{endpoint}"), &self.servers_ca, &credential)
             .map_err(|e| ApiError::internal(e.to_string()))?;
         let wish = serde_json::to_string(&request).map_err(|e| ApiError::internal(e.to_string()))?;
@@ -135,16 +141,20 @@ async fn connection(tcp: TcpStream, tls: TlsAcceptor, streams: Streams) {
         let streams = streams.clone();
         async move { Ok::<_, Infallible>(answer(request, &streams).await.unwrap_or_else(|e| refuse(&e))) }
     });
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     if let Err(e) = connection.with_upgrades().await {
         tracing::debug!(error = %e, "a stream ended early");
     }
 }
 
-async fn answer(request: Request<Incoming>, streams: &Streams) -> Result<Response<client::https::Body>, ApiError> {
+async fn answer(
+    request: Request<Incoming>,
+    streams: &Streams,
+) -> Result<Response<client::https::Body>, ApiError> {
     let wish = client::percent_decode(request.uri().query().unwrap_or(""));
-    let wish: StreamRequest =
-        serde_json::from_str(&wish).map_err(|e| ApiError::bad_request(format!("this is no wish for a stream: {e}")))?;
+    let wish: StreamRequest = serde_json::from_str(&wish)
+        .map_err(|e| ApiError::bad_request(format!("this is no wish for a stream: {e}")))?;
     let mut stream = gateway::open(streams, wish).await?;
     tokio::spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
@@ -161,6 +171,7 @@ async fn answer(request: Request<Incoming>, streams: &Streams) -> Result<Respons
 
 fn refuse(e: &ApiError) -> Response<client::https::Body> {
     let mut response = Response::new(full(e.to_json().to_string()));
-    *response.status_mut() = StatusCode::from_u16(e.reason.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(e.reason.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use agent::{Agent, AgentOptions, Images, Machine, SharedBlobs};
 use controllers::image::Importer;
@@ -12,7 +13,7 @@ use model::Timestamp;
 use server::audit::Audit;
 use server::http::{Extensions, Face, Listener};
 use server::{Environment, Server, SystemEnvironment};
-use store::{Options, SqliteStore};
+use store::{OpenError, Options, SqliteStore};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::blobs::ImageFiles;
@@ -21,6 +22,8 @@ use super::layout::write_file;
 use super::remote::RemoteHosts;
 use super::{Layout, credentials, drivers};
 use crate::failure::Failure;
+
+const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Serves until SIGTERM or SIGINT. Guests go on.
 pub(crate) async fn serve(layout: Layout, listen: SocketAddr) -> Result<(), Failure> {
@@ -31,7 +34,7 @@ pub(crate) async fn serve(layout: Layout, listen: SocketAddr) -> Result<(), Fail
         Arc::new(move || environment.now())
     };
 
-    let store = SqliteStore::open(layout.store(), Options::default()).await.map_err(|e| failed(&e))?;
+    let store = open_store(&layout).await?;
     let authority = Arc::new(credentials::authority(&layout)?);
     // Bound before anything acts: a second daemon ends here.
     let listener = Listener::bind(listen, &authority).await.map_err(|e| failed(&e))?;
@@ -89,6 +92,20 @@ pub(crate) async fn serve(layout: Layout, listen: SocketAddr) -> Result<(), Fail
     Ok(())
 }
 
+/// Opens the store. A predecessor that was just killed may hold it a moment longer, while the kernel takes it
+/// apart.
+async fn open_store(layout: &Layout) -> Result<SqliteStore, Failure> {
+    let deadline = Instant::now() + PREDECESSOR_GONE_WITHIN;
+    loop {
+        match SqliteStore::open(layout.store(), Options::default()).await {
+            Err(OpenError::InUse(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            result => return result.map_err(|e| Failure::failed(e.to_string())),
+        }
+    }
+}
+
 pub(crate) async fn wait_for_signal() -> Result<(), Failure> {
     let failed = |e: std::io::Error| Failure::failed(format!("signals cannot be awaited: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -127,7 +144,8 @@ fn local_host(name: &str) -> Principal {
 
 /// This machine's name, as the cloud's name for it.
 pub(crate) fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_ascii_lowercase();
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_ascii_lowercase();
     if model::Name::new(&name).is_ok() { name } else { "localhost".to_owned() }
 }
 

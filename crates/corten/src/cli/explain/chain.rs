@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cli::api::{Cloud, typed};
 use crate::cli::kind::Target;
-use crate::cli::output::{self, harmless};
+use crate::cli::output::{self, harmless, indented};
 use crate::cli::progress::transferred;
 use crate::cli::table::Table;
 use crate::cli::{clock, events, image, show};
@@ -257,8 +257,7 @@ fn section(title: Option<&str>, table: &Table) -> String {
         return String::new();
     }
     let title = title.map_or_else(String::new, |title| format!("\n{title}\n"));
-    let lines = table.render();
-    title + &lines.lines().map(|line| format!("  {line}\n")).collect::<String>()
+    title + &indented(&table.render(), "  ")
 }
 
 #[cfg(test)]

@@ -76,7 +76,8 @@ mod tests {
     #[test]
     fn every_kind_is_listed() {
         assert_eq!(kinds().lines().count(), model::kinds().len() + 1);
-        let has_hosts = kinds().lines().any(|line| line.starts_with("host ") && line.contains(" node,nodes "));
+        let has_hosts =
+            kinds().lines().any(|line| line.starts_with("host ") && line.contains(" node,nodes "));
         assert!(has_hosts, "{}", kinds());
     }
 }

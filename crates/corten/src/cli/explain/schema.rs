@@ -6,7 +6,7 @@ use model::KindEntry;
 use serde_json::{Map, Value};
 
 use crate::cli::api::Cloud;
-use crate::cli::output;
+use crate::cli::output::{self, indented};
 use crate::failure::Failure;
 
 /// How deep references to other descriptions are followed.
@@ -48,7 +48,7 @@ fn describe(document: &Value, kind: &'static KindEntry, path: &[&str]) -> Result
         line(format!("FIELD:     {} <{}>", path.join("."), type_of(schemas, here)));
     }
     line(String::new());
-    line(indented(words.unwrap_or("(no description)"), "  "));
+    line(indented(words.unwrap_or("(no description)"), "  ").trim_end().into());
     if let Some(choices) = resolved(schemas, element(schemas, here))["enum"].as_array() {
         let choices: Vec<&str> = choices.iter().filter_map(Value::as_str).collect();
         line(format!("\n  one of: {}", choices.join(", ")));
@@ -60,7 +60,7 @@ fn describe(document: &Value, kind: &'static KindEntry, path: &[&str]) -> Result
             let note = if required.contains(&name.as_str()) { " required" } else { "" };
             line(format!("  {name} <{}>{note}", type_of(schemas, schema)));
             if let Some(words) = words_of(schema).or_else(|| words_of(resolved(schemas, schema))) {
-                line(indented(words.lines().next().unwrap_or_default(), "      "));
+                line(format!("      {}", words.lines().next().unwrap_or_default()));
             }
         }
     }
@@ -122,10 +122,6 @@ fn words_of(schema: &Value) -> Option<&str> {
 fn names(kind: &KindEntry) -> String {
     let info = &kind.info;
     [info.plural, info.singular].iter().chain(info.short_names).copied().collect::<Vec<_>>().join(", ")
-}
-
-fn indented(text: &str, by: &str) -> String {
-    text.lines().map(|line| format!("{by}{line}")).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
