@@ -58,16 +58,10 @@ impl Registration {
     /// Makes or updates the host's entry. The operator's part of it (the spec) is left alone.
     pub(crate) async fn report(&self, machine: &Machine, drivers: &[DriverStatus]) -> Result<(), ApiError> {
         let hosts = self.client.all::<Host>();
-        let mut host = match hosts.find(&self.host).await? {
-            Some(host) => host,
-            None => {
-                let spec = HostSpec { zone: "default".into(), ..HostSpec::default() };
-                let meta = ObjectMeta::named(&self.host);
-                match hosts.create(&Host::new(meta, spec)).await {
-                    Err(e) if e.reason == Reason::AlreadyExists => hosts.get(&self.host).await?,
-                    result => result?,
-                }
-            }
+        let spec = HostSpec { zone: "default".into(), ..HostSpec::default() };
+        let mut host = match hosts.create(&Host::new(ObjectMeta::named(&self.host), spec)).await {
+            Err(e) if matches!(e.reason, Reason::AlreadyExists) => hosts.get(&self.host).await?,
+            result => result?,
         };
         let status = &mut host.status;
         let (old_machine, new_machine) = (&status.machine_id, &machine.machine_id);

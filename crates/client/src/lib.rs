@@ -15,6 +15,7 @@ pub mod pin;
 pub use api::{Api, Client, Items, TypedEvent, TypedWatch};
 pub use recorder::{Recorder, Severity};
 pub use request::{
-    DeleteOptions, Fence, ListParams, PatchKind, Propagation, Request, Verb, WriteOptions, percent_decode, percent_encode,
+    DeleteOptions, Fence, ListParams, PatchKind, Propagation, Request, Verb, WriteOptions, percent_decode,
+    percent_encode,
 };
 pub use transport::{ChangeKind, Reply, Transport, WatchEvent, WatchStream};

@@ -22,10 +22,15 @@ pub fn fingerprint(pem: &str) -> Option<String> {
 /// The PEM of the authority with this fingerprint, if the server at `endpoint` shows it and its certificate is
 /// signed by it for that address.
 pub async fn authority(endpoint: &str, fingerprint: &str) -> Result<String, ApiError> {
-    let unreachable =
-        |e: &dyn std::fmt::Display| ApiError::new(Reason::ServiceUnavailable, format!("cannot reach {endpoint}: {e}"));
+    let unreachable = |e: &dyn std::fmt::Display| {
+        ApiError::new(Reason::ServiceUnavailable, format!("cannot reach {endpoint}: {e}"))
+    };
     let address = endpoint.strip_prefix("https://").unwrap_or(endpoint).trim_end_matches('/').to_owned();
-    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).trim_matches(['[', ']']).to_owned();
+    let host = address
+        .rsplit_once(':')
+        .map_or(address.as_str(), |(host, _)| host)
+        .trim_matches(['[', ']'])
+        .to_owned();
     let name = ServerName::try_from(host).map_err(|e| ApiError::bad_request(format!("{endpoint:?}: {e}")))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let pinned = Arc::new(Pinned {
@@ -73,10 +78,12 @@ impl ServerCertVerifier for Pinned {
         let authority = intermediates.iter().find(|c| digest(c) == self.fingerprint).ok_or_else(unknown)?;
         let mut roots = rustls::RootCertStore::empty();
         roots.add(authority.clone().into_owned())?;
-        let verifier =
-            rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
-                .build()
-                .map_err(|_| unknown())?;
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
+            Arc::new(roots),
+            Arc::clone(&self.provider),
+        )
+        .build()
+        .map_err(|_| unknown())?;
         let verified = verifier.verify_server_cert(end_entity, &[], server_name, ocsp_response, now)?;
         if let Ok(mut found) = self.found.lock() {
             *found = Some(authority.to_vec());
@@ -90,7 +97,12 @@ impl ServerCertVerifier for Pinned {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -99,7 +111,12 @@ impl ServerCertVerifier for Pinned {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -109,13 +126,15 @@ impl ServerCertVerifier for Pinned {
 
 fn digest(der: &[u8]) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, der);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let nibble = |n: u8| char::from(b"0123456789abcdef"[usize::from(n)]);
+    digest.as_ref().iter().flat_map(|byte| [nibble(byte >> 4), nibble(byte & 15)]).collect()
 }
 
 /// RFC 7468.
 fn pem(der: &[u8]) -> String {
     use base64::Engine;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
-    let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }

@@ -50,13 +50,15 @@ pub fn kind_of(word: &str) -> Option<&'static KindEntry> {
     })
 }
 
+type Decode = fn(&[u8], strict: bool) -> Result<Box<dyn AnyObject>, DecodeError>;
+
 /// A kind's entry: its facts, and how to read its objects.
 #[derive(Debug)]
 pub struct KindEntry {
     pub info: KindInfo,
     /// Reads an object from JSON. Unknown fields are an error when `strict` (user input); stored objects are
     /// read leniently, so that a server one version older can still start.
-    pub decode: fn(&[u8], strict: bool) -> Result<Box<dyn AnyObject>, DecodeError>,
+    pub decode: Decode,
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Name, type, and whether only `-o wide` shows it.
     pub columns: fn() -> Vec<(&'static str, ColumnType, bool)>,

@@ -11,10 +11,13 @@ use parking_lot::Mutex;
 /// Upper bounds of the latency buckets, in seconds.
 const BUCKETS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
+/// Verb, resource, answer.
+type Labels = (&'static str, &'static str, u16);
+
 /// Counts calls by verb, resource and answer. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
-    calls: Arc<Mutex<BTreeMap<(&'static str, &'static str, u16), Calls>>>,
+    calls: Arc<Mutex<BTreeMap<Labels, Calls>>>,
 }
 
 #[derive(Debug, Default, Clone)]

@@ -160,18 +160,17 @@ impl Instances {
         };
         tokio::pin!(preparation);
         // Writing that it starts costs a write; only what takes time is worth it.
-        let result = match tokio::time::timeout(SHOW_STARTING_AFTER, &mut preparation).await {
-            Ok(result) => result,
-            Err(_) => {
-                let condition = Condition::new(
-                    "Ready",
-                    ConditionStatus::False,
-                    "Preparing",
-                    "the host prepares image and devices",
-                );
-                self.report(instance, InstancePhase::Starting, condition, None).await?;
-                preparation.await
-            }
+        let result = if let Ok(result) = tokio::time::timeout(SHOW_STARTING_AFTER, &mut preparation).await {
+            result
+        } else {
+            let condition = Condition::new(
+                "Ready",
+                ConditionStatus::False,
+                "Preparing",
+                "the host prepares image and devices",
+            );
+            self.report(instance, InstancePhase::Starting, condition, None).await?;
+            preparation.await
         };
         let (plan, observed) = result?;
         if again {

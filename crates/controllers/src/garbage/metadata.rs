@@ -67,7 +67,9 @@ async fn watch(
                 graph.remove(&key);
                 graph.dependents(&object.uid)
             };
-            dependents.into_iter().for_each(|key| queue.add(key));
+            for key in dependents {
+                queue.add(key);
+            }
             // An owner may wait for this one to be gone.
             object
                 .owner_references

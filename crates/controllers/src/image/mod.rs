@@ -69,7 +69,7 @@ impl Importer {
     where
         S: Stream<Item = std::io::Result<Chunk>> + Send + Unpin,
     {
-        self.check_upload(&image, role)?;
+        check_upload(&image, role)?;
         let expected = if role == ArtifactRole::Initrd { None } else { expected_digest(&image)? };
         let arrival = self.receive(&image, body, expected).await?;
         match role {
@@ -92,28 +92,6 @@ impl Importer {
                 self.carry_out(&image, import).await
             }
         }
-    }
-
-    fn check_upload(&self, image: &Image, role: ArtifactRole) -> Result<(), ApiError> {
-        let name = &image.metadata.name;
-        if image.status.phase == ImagePhase::Ready {
-            return Err(ApiError::conflict(format!("image {name:?} is complete; import under a new name")));
-        }
-        if !image.spec.source.url.is_empty() {
-            return Err(ApiError::bad_request(format!(
-                "image {name:?} comes from its URL, not from an upload"
-            )));
-        }
-        let fits = match image.spec.format {
-            ImageFormat::Kernel => matches!(role, ArtifactRole::Kernel | ArtifactRole::Initrd),
-            ImageFormat::Oci => role == ArtifactRole::Oci,
-            _ => role == ArtifactRole::Disk,
-        };
-        if fits {
-            return Ok(());
-        }
-        let format = image.spec.format.as_str();
-        Err(ApiError::bad_request(format!("role: an image of format {format} has no {} file", role.as_str())))
     }
 
     async fn receive<S>(
@@ -230,6 +208,27 @@ impl Importer {
             }
         }
     }
+}
+
+/// Whether an image may take this file now.
+fn check_upload(image: &Image, role: ArtifactRole) -> Result<(), ApiError> {
+    let name = &image.metadata.name;
+    if image.status.phase == ImagePhase::Ready {
+        return Err(ApiError::conflict(format!("image {name:?} is complete; import under a new name")));
+    }
+    if !image.spec.source.url.is_empty() {
+        return Err(ApiError::bad_request(format!("image {name:?} comes from its URL, not from an upload")));
+    }
+    let fits = match image.spec.format {
+        ImageFormat::Kernel => matches!(role, ArtifactRole::Kernel | ArtifactRole::Initrd),
+        ImageFormat::Oci => role == ArtifactRole::Oci,
+        _ => role == ArtifactRole::Disk,
+    };
+    if fits {
+        return Ok(());
+    }
+    let format = image.spec.format.as_str();
+    Err(ApiError::bad_request(format!("role: an image of format {format} has no {} file", role.as_str())))
 }
 
 struct Stop(image::Cancel);

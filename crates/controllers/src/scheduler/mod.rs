@@ -37,6 +37,8 @@ struct Scheduler {
     index: Arc<Mutex<Index>>,
     pending: Arc<Mutex<Pending>>,
     wake: Arc<Notify>,
+    /// Keeps the index up to date as long as it lives.
+    _hosts: Cache<Host>,
     instances: Cache<Instance>,
     images: Cache<Image>,
     leadership: Leadership,
@@ -54,13 +56,14 @@ pub(crate) async fn run(context: Context) {
     let index = Arc::new(Mutex::new(Index::new()));
     let pending: Arc<Mutex<Pending>> = Arc::default();
     let wake = Arc::new(Notify::new());
-    let _hosts = follow_hosts(&context, &index, &pending, &wake);
+    let hosts = follow_hosts(&context, &index, &pending, &wake);
     let instances = follow_instances(&context, &index, &pending, &wake);
     let images = Cache::start(context.client.all::<Image>(), ListParams::default(), Vec::new());
-    tokio::join!(_hosts.synced(), instances.synced(), images.synced());
+    tokio::join!(hosts.synced(), instances.synced(), images.synced());
     let recorder = context.recorder("scheduler");
     let leadership = Leadership::start(context.clone());
-    let scheduler = Scheduler { context, recorder, index, pending, wake, instances, images, leadership };
+    let scheduler =
+        Scheduler { context, recorder, index, pending, wake, _hosts: hosts, instances, images, leadership };
     scheduler.run().await;
 }
 

@@ -16,11 +16,11 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 pub(crate) fn up(layout: &Layout, listen: SocketAddr) -> Result<(), Failure> {
-    if let Running::Yes(_) = stop::running(layout) {
-        if let Ok(endpoint) = std::fs::read_to_string(layout.endpoint()) {
-            println!("already up: {endpoint}");
-            return Ok(());
-        }
+    if let Running::Yes(_) = stop::running(layout)
+        && let Ok(endpoint) = std::fs::read_to_string(layout.endpoint())
+    {
+        println!("already up: {endpoint}");
+        return Ok(());
     }
     // A daemon that was killed could not remove it.
     let _ = std::fs::remove_file(layout.endpoint());

@@ -46,7 +46,7 @@ pub(crate) fn route(path: &str) -> Result<Route, ApiError> {
         ["whoami"] => Ok(Route::WhoAmI),
         ["blobs", digest] => Ok(Route::Blob((*digest).into())),
         ["openapi", ..] => Ok(Route::OpenApi(path.to_owned())),
-        ["api" | "apis"] | ["api", _] | ["apis", _] | ["apis", _, _] => Ok(Route::Discovery(path.to_owned())),
+        ["api" | "apis"] | ["api" | "apis", _] | ["apis", _, _] => Ok(Route::Discovery(path.to_owned())),
         ["api", version, rest @ ..] => resource("", version, rest)?.map(Route::Resource).ok_or_else(unknown),
         ["apis", group, version, rest @ ..] => {
             resource(group, version, rest)?.map(Route::Resource).ok_or_else(unknown)

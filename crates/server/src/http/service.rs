@@ -129,7 +129,7 @@ impl Face {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, ApiError> {
         let query = Query::parse(request.uri().query());
-        if let Some(result) = self.stream(caller, &target, &query, request.method().clone()) {
+        if let Some(result) = stream_call(&target, &query, request.method().clone()) {
             return result.open(self, caller, request).await;
         }
         let (parts, incoming) = request.into_parts();
@@ -161,33 +161,6 @@ impl Face {
         }
     }
 
-    /// What a path means when it is a byte stream and no call of the resource API.
-    fn stream(
-        &self,
-        _caller: &Principal,
-        target: &Target,
-        query: &Query,
-        method: Method,
-    ) -> Option<StreamCall> {
-        let what = match (target.kind.info.plural, target.subresource.as_str()) {
-            ("instances", "logs" | "log") => Streamed::Logs {
-                container: query.get("container").into(),
-                follow: query.flag("follow"),
-                tail: query.get("tailLines").parse().ok(),
-            },
-            ("instances", "console") => Streamed::Console,
-            ("instances", "display") => Streamed::Display,
-            ("instances", "exec") => Streamed::Exec {
-                container: query.get("container").into(),
-                argv: query.all("command").map(str::to_owned).collect(),
-                tty: query.flag("tty"),
-            },
-            ("images", "upload") => Streamed::Upload { role: query.get("role").into() },
-            _ => return None,
-        };
-        Some(StreamCall { target: target.clone(), method, what })
-    }
-
     async fn blob(&self, caller: &Principal, digest: &str) -> Result<Response<Body>, ApiError> {
         if caller.host().is_none() && !caller.is_component() && !caller.is_admin() {
             return Err(ApiError::new(Reason::Forbidden, "image files are for hosts"));
@@ -205,6 +178,27 @@ impl Face {
         let answer = crate::join::join(&self.server, &self.extensions.authority, &bytes).await?;
         Ok(answer::json(StatusCode::CREATED, answer))
     }
+}
+
+/// What a path means when it is a byte stream and no call of the resource API.
+fn stream_call(target: &Target, query: &Query, method: Method) -> Option<StreamCall> {
+    let what = match (target.kind.info.plural, target.subresource.as_str()) {
+        ("instances", "logs" | "log") => Streamed::Logs {
+            container: query.get("container").into(),
+            follow: query.flag("follow"),
+            tail: query.get("tailLines").parse().ok(),
+        },
+        ("instances", "console") => Streamed::Console,
+        ("instances", "display") => Streamed::Display,
+        ("instances", "exec") => Streamed::Exec {
+            container: query.get("container").into(),
+            argv: query.all("command").map(str::to_owned).collect(),
+            tty: query.flag("tty"),
+        },
+        ("images", "upload") => Streamed::Upload { role: query.get("role").into() },
+        _ => return None,
+    };
+    Some(StreamCall { target: target.clone(), method, what })
 }
 
 struct StreamCall {

@@ -63,7 +63,7 @@ impl Server {
                 return Err(changed_meanwhile(request));
             }
             let mut new = edit(&entry, &*old)?;
-            self.keep_identity(request, &*old, &mut *new)?;
+            keep_identity(request, &*old, &mut *new)?;
             if request.subresource == "status" {
                 new.keep_spec_of(&*old);
                 if let Some(instance) = old.as_any().downcast_ref::<Instance>() {
@@ -83,42 +83,6 @@ impl Server {
             }
         }
         Err(changed_meanwhile(request))
-    }
-
-    /// What no update can change, whatever was sent.
-    fn keep_identity(
-        &self,
-        request: &Request,
-        old: &dyn AnyObject,
-        new: &mut dyn AnyObject,
-    ) -> Result<(), ApiError> {
-        let spec_changed = request.subresource != "status" && !new.same_spec(old);
-        let (old, meta) = (old.metadata(), new.metadata_mut());
-        if !meta.uid.is_unset() && meta.uid != old.uid {
-            return Err(ApiError::conflict(format!(
-                "metadata.uid is {}, but {} {:?} is now another object ({})",
-                meta.uid, request.kind.info.singular, old.name, old.uid
-            )));
-        }
-        meta.name.clone_from(&old.name);
-        meta.namespace.clone_from(&old.namespace);
-        meta.uid = old.uid.clone();
-        meta.creation_timestamp = old.creation_timestamp;
-        meta.deletion_timestamp = old.deletion_timestamp;
-        meta.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
-        meta.generate_name.clone_from(&old.generate_name);
-        meta.self_link = None;
-        meta.generation = if spec_changed { old.generation + 1 } else { old.generation };
-        if meta.managed_fields.is_empty() {
-            meta.managed_fields.clone_from(&old.managed_fields);
-        }
-        if old.is_deleting() && meta.finalizers.iter().any(|f| !old.finalizers.contains(f)) {
-            return Err(ApiError::new(
-                Reason::Forbidden,
-                "metadata.finalizers: none can be added while the object is being deleted",
-            ));
-        }
-        Ok(())
     }
 
     /// Writes `new` over `entry`, or removes the object when it was only waiting for its last finalizer.
@@ -179,6 +143,37 @@ impl Server {
         }
         Ok(txn.when(key, entry.mod_revision))
     }
+}
+
+/// What no update can change, whatever was sent.
+fn keep_identity(request: &Request, old: &dyn AnyObject, new: &mut dyn AnyObject) -> Result<(), ApiError> {
+    let spec_changed = request.subresource != "status" && !new.same_spec(old);
+    let (old, meta) = (old.metadata(), new.metadata_mut());
+    if !meta.uid.is_unset() && meta.uid != old.uid {
+        return Err(ApiError::conflict(format!(
+            "metadata.uid is {}, but {} {:?} is now another object ({})",
+            meta.uid, request.kind.info.singular, old.name, old.uid
+        )));
+    }
+    meta.name.clone_from(&old.name);
+    meta.namespace.clone_from(&old.namespace);
+    meta.uid = old.uid.clone();
+    meta.creation_timestamp = old.creation_timestamp;
+    meta.deletion_timestamp = old.deletion_timestamp;
+    meta.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
+    meta.generate_name.clone_from(&old.generate_name);
+    meta.self_link = None;
+    meta.generation = if spec_changed { old.generation + 1 } else { old.generation };
+    if meta.managed_fields.is_empty() {
+        meta.managed_fields.clone_from(&old.managed_fields);
+    }
+    if old.is_deleting() && meta.finalizers.iter().any(|f| !old.finalizers.contains(f)) {
+        return Err(ApiError::new(
+            Reason::Forbidden,
+            "metadata.finalizers: none can be added while the object is being deleted",
+        ));
+    }
+    Ok(())
 }
 
 pub(super) fn changed_meanwhile(request: &Request) -> ApiError {
