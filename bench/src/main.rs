@@ -1,2 +1,67 @@
-//! Entry point.
-fn main() {}
+//! Measures Corten beside its peers and floors: one module per measurement, one table for all. Owns no
+//! measurement itself. Reached through `bench/run`, which builds what is measured.
+
+mod api;
+mod cloud;
+mod list;
+mod load;
+mod plane;
+mod report;
+mod restart;
+mod schedule;
+mod store;
+mod writes;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use report::{Row, Section};
+
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Every measurement, in the order of the table.
+const NAMES: [&str; 5] = ["store", "api", "schedule", "list", "restart"];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((first, rest)) = arguments.split_first()
+        && first == "store-child"
+    {
+        return match store::child(rest).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => fail(&e.to_string()),
+        };
+    }
+    if let Some(unknown) = arguments.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        return fail(&format!("there is no measurement {unknown:?}: choose from {}", NAMES.join(", ")));
+    }
+    let mut sections = Vec::new();
+    for name in NAMES.into_iter().filter(|name| arguments.is_empty() || arguments.iter().any(|a| a == name)) {
+        eprintln!("measuring {name} ...");
+        let rows = measure(name).await.unwrap_or_else(|e| vec![Row::failed(name, &e.to_string())]);
+        let section = Section { name, rows };
+        println!("{}", section.table());
+        sections.push(section);
+    }
+    match report::rewrite(Path::new("bench/RESULTS.md"), &NAMES, &sections) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => fail(&format!("bench/RESULTS.md cannot be written: {e}")),
+    }
+}
+
+async fn measure(name: &str) -> Result<Vec<Row>> {
+    match name {
+        "store" => writes::measure().await,
+        "api" => api::measure().await,
+        "schedule" => schedule::measure().await,
+        "list" => list::measure().await,
+        "restart" => restart::measure().await,
+        _ => Err(format!("{name} is in the list of names, but nothing measures it").into()),
+    }
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::FAILURE
+}

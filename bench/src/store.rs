@@ -6,7 +6,7 @@
 //! our store is called in process, etcd over gRPC on loopback (as etcd's own `benchmark --conns=100 put` does),
 //! because neither offers the other's way; etcd's client runs on the same cores.
 
-mod etcd;
+pub(crate) mod etcd;
 
 use std::io;
 use std::path::Path;
@@ -19,59 +19,59 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// One run of writers.
 #[derive(Debug, Clone, Copy)]
-pub struct Load {
-    pub transactions: u64,
-    pub elapsed: Duration,
+pub(crate) struct Load {
+    pub(crate) transactions: u64,
+    pub(crate) elapsed: Duration,
     /// Counted by the store, and by etcd's own metrics (log and backend).
-    pub fsyncs: u64,
+    pub(crate) fsyncs: u64,
 }
 
 impl Load {
-    pub fn per_second(&self) -> f64 {
+    pub(crate) fn per_second(&self) -> f64 {
         self.transactions as f64 / self.elapsed.as_secs_f64()
     }
 
-    pub fn fsyncs_per_transaction(&self) -> f64 {
+    pub(crate) fn fsyncs_per_transaction(&self) -> f64 {
         self.fsyncs as f64 / self.transactions as f64
     }
 }
 
 /// One run of each, one after the other.
 #[derive(Debug, Clone, Copy)]
-pub struct Pair {
-    pub corten: Load,
-    pub etcd: Load,
+pub(crate) struct Pair {
+    pub(crate) corten: Load,
+    pub(crate) etcd: Load,
 }
 
 impl Pair {
-    pub fn ratio(&self) -> f64 {
+    pub(crate) fn ratio(&self) -> f64 {
         self.corten.per_second() / self.etcd.per_second()
     }
 }
 
 /// From the start of a process to an open store, and to its first durable transaction.
 #[derive(Debug, Clone, Copy)]
-pub struct Opening {
-    pub open: Duration,
-    pub first_write: Duration,
+pub(crate) struct Opening {
+    pub(crate) open: Duration,
+    pub(crate) first_write: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Spread {
-    pub median: f64,
-    pub min: f64,
-    pub max: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
 }
 
 /// Of at least one number.
-pub fn spread(numbers: impl IntoIterator<Item = f64>) -> Spread {
+pub(crate) fn spread(numbers: impl IntoIterator<Item = f64>) -> Spread {
     let mut numbers: Vec<f64> = numbers.into_iter().collect();
     numbers.sort_by(f64::total_cmp);
     Spread { median: numbers[numbers.len() / 2], min: numbers[0], max: numbers[numbers.len() - 1] }
 }
 
 /// A B A B: our store, then etcd, so often. Needs `etcd` (3.4) on the path.
-pub async fn write_pairs(pairs: usize, writers: usize, each: Duration) -> io::Result<Vec<Pair>> {
+pub(crate) async fn write_pairs(pairs: usize, writers: usize, each: Duration) -> io::Result<Vec<Pair>> {
     let mut measured = Vec::with_capacity(pairs);
     for _ in 0..pairs {
         let corten = corten_writes(writers, each).await?;
@@ -118,7 +118,11 @@ async fn corten_writes(writers: usize, each: Duration) -> io::Result<Load> {
 
 /// Fills a store with so many objects of 1 KiB, kills its process with `kill -9`, and opens it in a new process, so
 /// often. `program` is this benchmark: called with `store-child ...` it must call [`child`].
-pub async fn openings_after_kill(program: &Path, objects: u64, times: usize) -> io::Result<Vec<Opening>> {
+pub(crate) async fn openings_after_kill(
+    program: &Path,
+    objects: u64,
+    times: usize,
+) -> io::Result<Vec<Opening>> {
     let directory = tempfile::tempdir()?;
     let start = |verb: &str| -> io::Result<Killed> {
         let mut command = Command::new(program);
@@ -157,7 +161,7 @@ impl Drop for Killed {
 
 /// The child's side of [`openings_after_kill`], with what follows `store-child` on the command line. Never returns
 /// by itself when all is well: it waits to be killed.
-pub async fn child(arguments: &[String]) -> io::Result<()> {
+pub(crate) async fn child(arguments: &[String]) -> io::Result<()> {
     let started = Instant::now();
     let [verb, directory, objects] = arguments else {
         return Err(io::Error::other("store-child wants: fill|open DIRECTORY OBJECTS"));

@@ -3,7 +3,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,19 +22,16 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) async fn writes(writers: usize, each: Duration) -> io::Result<Load> {
     let etcd = Etcd::start().await?;
-    let mut connections = Vec::new();
-    for _ in 0..CONNECTIONS.min(writers) {
-        connections.push(connect(etcd.client).await?);
-    }
+    let connections = Arc::new(etcd.writers(writers).await?);
     let before = etcd.fsyncs().await?;
     let started = Instant::now();
     let tasks: Vec<_> = (0..writers)
         .map(|writer| {
-            let connection = connections[writer % connections.len()].clone();
+            let connections = Arc::clone(&connections);
             tokio::spawn(async move {
                 let mut number = 0;
                 while started.elapsed() < each {
-                    put(connection.clone(), &key(writer, number)).await?;
+                    connections.put(writer, number).await?;
                     number += 1;
                 }
                 io::Result::Ok(number)
@@ -47,39 +46,66 @@ pub(super) async fn writes(writers: usize, each: Duration) -> io::Result<Load> {
     Ok(Load { transactions, elapsed, fsyncs: etcd.fsyncs().await? - before })
 }
 
+/// Connections that writers share, in turn.
+pub(crate) struct Writers(Vec<Connection>);
+
+impl Writers {
+    pub(crate) async fn put(&self, writer: usize, number: u64) -> io::Result<()> {
+        put(self.0[writer % self.0.len()].clone(), &key(writer, number)).await
+    }
+}
+
 /// Ends with this, and its data with it.
-struct Etcd {
+pub(crate) struct Etcd {
     process: Child,
     client: SocketAddr,
-    _directory: tempfile::TempDir,
+    peer: SocketAddr,
+    directory: tempfile::TempDir,
 }
 
 impl Etcd {
-    async fn start() -> io::Result<Self> {
+    pub(crate) async fn writers(&self, writers: usize) -> io::Result<Writers> {
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS.min(writers) {
+            connections.push(connect(self.client).await?);
+        }
+        Ok(Writers(connections))
+    }
+
+    pub(crate) async fn start() -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         let (client, peer) = (free_address()?, free_address()?);
-        let url = |address: SocketAddr| format!("http://{address}");
-        let process = Command::new("etcd")
-            .arg("--data-dir")
-            .arg(directory.path())
-            .args(["--listen-client-urls", &url(client), "--advertise-client-urls", &url(client)])
-            .args(["--listen-peer-urls", &url(peer), "--initial-advertise-peer-urls", &url(peer)])
-            .args(["--initial-cluster", &format!("default={}", url(peer))])
-            // Room for the run, and the snapshot interval that newer versions default to.
-            .args(["--quota-backend-bytes", "8589934592", "--snapshot-count", "100000"])
-            .args(["--log-level", "error"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let etcd = Self { process, client, _directory: directory };
+        let etcd = Self { process: spawn(directory.path(), client, peer)?, client, peer, directory };
+        etcd.ready().await?;
+        Ok(etcd)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// One more connection, for one writer.
+    pub(crate) async fn connect_to(address: SocketAddr) -> io::Result<Writers> {
+        Ok(Writers(vec![connect(address).await?]))
+    }
+
+    /// `kill -9`, and at once a new process on the same data; does not wait for it.
+    pub(crate) fn kill_and_start(&mut self) -> io::Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        self.process = spawn(self.directory.path(), self.client, self.peer)?;
+        Ok(())
+    }
+
+    async fn ready(&self) -> io::Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            let ready = match connect(client).await {
+            let ready = match connect(self.client).await {
                 Ok(connection) => put(connection, "/ready").await,
                 Err(error) => Err(error),
             };
             match ready {
-                Ok(()) => return Ok(etcd),
+                Ok(()) => return Ok(()),
                 Err(error) if Instant::now() > deadline => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
@@ -92,8 +118,10 @@ impl Etcd {
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        let counters =
-            ["etcd_disk_wal_fsync_duration_seconds_count ", "etcd_disk_backend_commit_duration_seconds_count "];
+        let counters = [
+            "etcd_disk_wal_fsync_duration_seconds_count ",
+            "etcd_disk_backend_commit_duration_seconds_count ",
+        ];
         let counts = answer
             .lines()
             .filter_map(|line| counters.iter().find_map(|counter| line.strip_prefix(counter)))
@@ -107,6 +135,22 @@ impl Drop for Etcd {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn spawn(directory: &Path, client: SocketAddr, peer: SocketAddr) -> io::Result<Child> {
+    let url = |address: SocketAddr| format!("http://{address}");
+    Command::new("etcd")
+        .arg("--data-dir")
+        .arg(directory)
+        .args(["--listen-client-urls", &url(client), "--advertise-client-urls", &url(client)])
+        .args(["--listen-peer-urls", &url(peer), "--initial-advertise-peer-urls", &url(peer)])
+        .args(["--initial-cluster", &format!("default={}", url(peer))])
+        // Room for the run, and the snapshot interval that newer versions default to.
+        .args(["--quota-backend-bytes", "8589934592", "--snapshot-count", "100000"])
+        .args(["--log-level", "error"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
 }
 
 fn free_address() -> io::Result<SocketAddr> {

@@ -1,0 +1,127 @@
+//! A real one-host cloud: the release binary, run as a user runs it, in a data directory and on a port of its own.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use client::Client;
+use client::https::{Credential, Https};
+
+use crate::Result;
+
+/// Goes with its guests and data when dropped.
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    program: PathBuf,
+    data: PathBuf,
+    listen: SocketAddr,
+    _parent: tempfile::TempDir,
+}
+
+impl Cloud {
+    pub(crate) fn up() -> Result<Self> {
+        // Guests run as users of their own and pass through to their files.
+        let parent = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o711)).tempdir()?;
+        let listen = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+        let program = program()?;
+        let cloud = Self { program, data: parent.path().join("cloud"), listen, _parent: parent };
+        cloud.start()?;
+        Ok(cloud)
+    }
+
+    /// `corten up --detach`; returns when it is ready.
+    pub(crate) fn start(&self) -> Result<()> {
+        let listen = self.listen.to_string();
+        self.corten(&["up", "--listen", &listen, "--detach"]).map(drop)
+    }
+
+    /// `kill -9`, and at once a new daemon on the same data; does not wait for it. `last` is what this call
+    /// answered the last time; before the first, the daemon is the one that was started detached.
+    pub(crate) fn kill_and_spawn(&self, last: Option<Child>) -> Result<Child> {
+        match last {
+            Some(daemon) => end(daemon)?,
+            None => kill_and_wait(self.pid()?)?,
+        }
+        let listen = self.listen.to_string();
+        let mut command = self.command(&["up", "--listen", &listen]);
+        Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+    }
+
+    /// `corten down`: the daemon ends, guests and data stay.
+    pub(crate) fn stop(&self) -> Result<()> {
+        self.corten(&["down"]).map(drop)
+    }
+
+    /// A command of the command line; what it printed.
+    pub(crate) fn corten(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments).stdin(Stdio::null()).output()?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(format!("corten {}: {}", arguments.join(" "), said.trim()).into())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).arg("--data").arg(&self.data);
+        command
+    }
+
+    /// A connection of its own as the administrator.
+    pub(crate) fn connect(&self) -> Result<Client> {
+        Ok(Client::new(Arc::new(self.https()?)))
+    }
+
+    pub(crate) fn https(&self) -> Result<Https> {
+        let read = |name: &str| fs::read_to_string(self.data.join(name));
+        let credential = Credential::Certificate { chain: read("admin.crt")?, key: read("admin.key")? };
+        Ok(Https::new(&format!("https://{}", self.listen), &read("ca.crt")?, &credential)?)
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The daemon's process.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        Ok(fs::read_to_string(self.data.join("corten.pid"))?.trim().parse()?)
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        if let Err(e) = self.corten(&["down", "--purge"]) {
+            eprintln!("the cloud in {} was not removed: {e}", self.data.display());
+        }
+    }
+}
+
+/// `kill -9` of a child.
+pub(crate) fn end(mut child: Child) -> Result<()> {
+    child.kill()?;
+    child.wait()?;
+    Ok(())
+}
+
+/// `kill -9` of a process that is not our child; returns when it is gone.
+fn kill_and_wait(pid: u32) -> Result<()> {
+    if !Command::new("kill").args(["-9", &pid.to_string()]).status()?.success() {
+        return Err(format!("process {pid} cannot be killed").into());
+    }
+    let stat = PathBuf::from(format!("/proc/{pid}/stat"));
+    // A zombie (state Z) has let go of everything.
+    while fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z")) {
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+/// The binary under test lies beside this one.
+pub(crate) fn program() -> Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name("corten");
+    if program.exists() { Ok(program) } else { Err("corten is not built: use bench/run".into()) }
+}
