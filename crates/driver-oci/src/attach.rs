@@ -6,14 +6,14 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream as StdStream;
+use std::os::unix::net::UnixDatagram as StdSocket;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
+use tokio::net::UnixDatagram;
 
 /// The monitor's largest packet.
 const PACKET_MAX: usize = 1 + 8192;
@@ -21,7 +21,8 @@ const PACKET_MAX: usize = 1 + 8192;
 /// Ends when the container does.
 #[derive(Debug)]
 pub(crate) struct Attached {
-    socket: UnixStream,
+    /// Driven as a datagram socket: of a stream, a short read would be taken to mean that nothing is left.
+    socket: UnixDatagram,
     packet: Box<[u8; PACKET_MAX]>,
     /// What of the packet was not read yet.
     unread: std::ops::Range<usize>,
@@ -36,7 +37,7 @@ impl Attached {
         let folder = File::open(bundle)?;
         let short = format!("/proc/self/fd/{}/attach", folder.as_raw_fd());
         connect(fd.as_raw_fd(), &UnixAddr::new(short.as_str())?)?;
-        let socket = UnixStream::from_std(StdStream::from(fd))?;
+        let socket = UnixDatagram::from_std(StdSocket::from(fd))?;
         Ok(Self { socket, packet: Box::new([0; PACKET_MAX]), unread: 0..0 })
     }
 }
@@ -50,7 +51,7 @@ impl AsyncRead for Attached {
         let this = self.get_mut();
         while this.unread.is_empty() {
             let mut packet = ReadBuf::new(this.packet.as_mut_slice());
-            ready!(Pin::new(&mut this.socket).poll_read(context, &mut packet))?;
+            ready!(this.socket.poll_recv(context, &mut packet))?;
             match packet.filled().len() {
                 0 => return Poll::Ready(Ok(())),
                 length => this.unread = 1..length,
@@ -66,14 +67,14 @@ impl AsyncRead for Attached {
 impl AsyncWrite for Attached {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let most = from.len().min(PACKET_MAX - 1);
-        Pin::new(&mut self.get_mut().socket).poll_write(context, &from[..most])
+        self.socket.poll_send(context, &from[..most])
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.socket.shutdown(std::net::Shutdown::Write))
     }
 }

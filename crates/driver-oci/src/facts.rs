@@ -127,7 +127,12 @@ impl Host {
             state: sandbox_state(containers.iter().map(|c| c.state), frozen),
             pid: containers.iter().find_map(|c| c.state.pid()),
             started_at: containers.iter().filter_map(|c| c.started_at).min(),
-            message: containers.iter().find_map(why_failed).unwrap_or_default(),
+            // An end that was asked for is no failure, however it came about.
+            message: if self.run.stop_request(&plan.uid).exists() {
+                String::new()
+            } else {
+                containers.iter().find_map(why_failed).unwrap_or_default()
+            },
             containers: containers
                 .into_iter()
                 .map(|c| ObservedContainer {

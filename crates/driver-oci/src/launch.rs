@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use driver::{ContainerPlan, DriverError, Plan};
 use model::Uid;
@@ -20,7 +21,7 @@ use sys::mount::{self, Overlay};
 use crate::bundle;
 use crate::facts::ContainerState;
 use crate::paths::{DataDir, container_id};
-use crate::sandbox::Host;
+use crate::sandbox::{Host, remove};
 use crate::user;
 
 /// The number under which the monitor finds the pipe it reports on.
@@ -29,6 +30,9 @@ const SYNC_FD: i32 = 3;
 const REPORT_MAX: u64 = 64 << 10;
 /// How long a made container may take to come to the gate's other side.
 const GATE_SECONDS: u8 = 10;
+
+/// Between two looks whether the program has taken the runtime's place: it loads its filter, about 3 ms.
+const LOOK_AGAIN: Duration = Duration::from_micros(300);
 
 /// What the monitor reports about the making of a container.
 #[derive(Debug, Deserialize)]
@@ -118,7 +122,9 @@ impl Host {
             .args(["--log-size-max", &self.options.log_bytes_max.to_string()])
             .arg("--exit-dir")
             .arg(self.run.exits())
-            .args(["--full-attach", "--no-sync-log", "--log-level", "error"])
+            // A keyring per container is more than the kernel lets root have (kernel.keys.maxkeys), and the
+            // system calls that would use a shared one are not let through.
+            .args(["--full-attach", "--no-sync-log", "--no-new-keyring", "--log-level", "error"])
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("_OCI_SYNCPIPE", SYNC_FD.to_string())
@@ -149,10 +155,14 @@ impl Host {
         }
     }
 
-    /// Lets the container's first process go on to its program.
+    /// Lets the container's first process go on to its program; returns when that program runs.
     fn open_gate(&self, uid: &Uid, container: &str) -> io::Result<()> {
+        let is_gone = || io::Error::other("its first process was killed before it could start");
+        let first = || self.container(uid, container).state.pid();
+        let pid = first().ok_or_else(is_gone)?;
+        let runtime = program_of(pid);
         let gate = self.run.start_gate(uid, container);
-        let mut opened = match File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&gate) {
+        let opened = match File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&gate) {
             Ok(opened) => opened,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return self.ask_to_start(uid, container),
             Err(e) => return Err(e),
@@ -160,16 +170,11 @@ impl Host {
         for _ in 0..GATE_SECONDS {
             let mut fds = [PollFd::new(opened.as_fd(), PollFlags::POLLIN)];
             if poll(&mut fds, PollTimeout::from(1000u16))? > 0 {
-                let mut byte = [0; 1];
-                let _ = opened.read(&mut byte)?;
-                return match fs::remove_file(&gate) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-                    _ => Ok(()),
-                };
+                // Whoever comes to look finds a started container from now on.
+                remove(|| fs::remove_file(&gate))?;
+                return wait_for_exec(pid, runtime);
             }
-            if self.container(uid, container).state.pid().is_none() {
-                return Err(io::Error::other("its first process was killed before it could start"));
-            }
+            first().ok_or_else(is_gone)?;
         }
         Err(io::Error::new(io::ErrorKind::TimedOut, format!("not at the gate after {GATE_SECONDS} s")))
     }
@@ -202,6 +207,29 @@ fn mount_root(plan: &Plan, container: &ContainerPlan) -> io::Result<()> {
     // Left over from a start that was cut short.
     mount::detach(&rootfs)?;
     mount::overlay(Overlay { lower: &container.layers, upper: &upper, work: &work }, &rootfs)
+}
+
+/// Waits until the process is no longer the runtime's. Until then it would take a SIGTERM for itself, and what
+/// was asked to end would be said to run.
+fn wait_for_exec(pid: u32, runtime: Option<(u64, u64)>) -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(GATE_SECONDS.into());
+    while runtime.is_some() && program_of(pid) == runtime {
+        if Instant::now() > deadline {
+            let why = format!("its program did not begin within {GATE_SECONDS} s");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    // The program is the new one before its signal handlers are. This file's reader waits for the lock that
+    // execve holds to its end; that the process has ended already is no failure of its start.
+    let _ = fs::read(format!("/proc/{pid}/personality"));
+    Ok(())
+}
+
+/// The file a process runs, by device and inode; `None` when it has ended.
+fn program_of(pid: u32) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(format!("/proc/{pid}/exe")).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// The monitor may hold its end open for long; its report is one line.

@@ -6,6 +6,10 @@
 //! output and writes down how it ended. What is true is read from the kernel and from those files each time;
 //! the driver remembers nothing, so a new one adopts all there is.
 //!
+//! A container's root is the host's root with Docker's default capabilities, a system call filter, no new
+//! privileges and masked paths. There is no user namespace yet: it needs identity-mapped layers and a range of
+//! ids per sandbox, where a plan has one.
+//!
 //! Owns no network beyond the empty namespace, no image and no policy: who restarts what is the agent's say.
 
 mod attach;

@@ -48,6 +48,11 @@ impl RunDir {
         self.sandbox(uid).join("plan.json")
     }
 
+    /// Exists from a request to stop until the next start: an end was wanted.
+    pub(crate) fn stop_request(&self, uid: &Uid) -> PathBuf {
+        self.sandbox(uid).join("stop-requested")
+    }
+
     pub(crate) fn namespaces(&self, uid: &Uid) -> PathBuf {
         self.sandbox(uid).join("ns")
     }

@@ -55,6 +55,7 @@ impl Host {
                 .map_err(io("set the limits"))?;
         }
         if !idle.is_empty() {
+            remove(|| fs::remove_file(self.run.stop_request(&plan.uid))).map_err(io("forget the stop"))?;
             self.hold_namespaces(plan).map_err(io("make the namespaces"))?;
         }
         for container in &plan.containers {
@@ -156,6 +157,14 @@ fn check(plan: &Plan) -> Result<(), DriverError> {
 pub(crate) fn hostname(label: &str) -> String {
     let name = label.rsplit('/').next().unwrap_or(label);
     name.chars().take(63).collect()
+}
+
+/// What is gone already was removed.
+pub(crate) fn remove(how: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    match how() {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// A reader sees the old content or the new, never a part.

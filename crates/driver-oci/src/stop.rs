@@ -11,10 +11,12 @@ use sys::pidfd::PidFd;
 
 use crate::facts::ContainerState;
 use crate::paths::{DataDir, container_id};
-use crate::sandbox::Host;
+use crate::sandbox::{Host, remove};
 
 /// How long killed processes and their monitors may take to be gone.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
+/// Between two looks whether a program has made its handler.
+const LOOK_FOR_HANDLER: Duration = Duration::from_millis(10);
 /// Between two looks at what cannot be waited for: a monitor's last file.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -23,15 +25,10 @@ impl Host {
     pub(crate) fn stop(&self, uid: &Uid, mode: StopMode) -> Result<(), DriverError> {
         let fail = |e: io::Error| DriverError::failed(format!("stop sandbox {uid}"), e);
         let names: Vec<String> = self.observe(uid)?.containers.into_iter().map(|c| c.name).collect();
+        fs::write(self.run.stop_request(uid), "").map_err(fail)?;
         if let StopMode::Graceful { seconds } = mode {
-            let asked = names.iter().map(|name| self.signal(uid, name, Signal::SIGTERM));
-            let processes: Vec<PidFd> =
-                asked.filter_map(io::Result::transpose).collect::<io::Result<_>>().map_err(fail)?;
             self.thaw(uid).map_err(fail)?;
-            let deadline = Instant::now() + Duration::from_secs(seconds.into());
-            for process in processes {
-                process.wait(deadline.saturating_duration_since(Instant::now())).map_err(fail)?;
-            }
+            self.ask_to_end(uid, &names, Duration::from_secs(seconds.into())).map_err(fail)?;
         }
         self.cgroups.kill(uid, None).map_err(fail)?;
         self.thaw(uid).map_err(fail)?;
@@ -79,16 +76,45 @@ impl Host {
         remove(|| fs::remove_dir_all(self.run.bundle(uid, container))).map_err(fail)
     }
 
-    /// Signals a container's first process; returns it to be waited for.
-    fn signal(&self, uid: &Uid, container: &str, signal: Signal) -> io::Result<Option<PidFd>> {
+    /// Sends each container's first process one SIGTERM and waits until all have ended or the time is over.
+    ///
+    /// The kernel drops a signal for which the first process of a pid namespace has no handler, so one that was
+    /// just started, and has none yet, is asked as soon as it has.
+    fn ask_to_end(&self, uid: &Uid, names: &[String], limit: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + limit;
+        let mut unasked = Vec::new();
+        for name in names {
+            unasked.extend(self.first_process(uid, name)?);
+        }
+        let mut asked = Vec::new();
+        loop {
+            for (pid, process) in std::mem::take(&mut unasked) {
+                if takes_sigterm(pid) {
+                    process.signal(Signal::SIGTERM)?;
+                    asked.push(process);
+                } else if !process.wait(Duration::ZERO)? {
+                    unasked.push((pid, process));
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || (unasked.is_empty() && asked.is_empty()) {
+                return Ok(());
+            }
+            let turn = if unasked.is_empty() { left } else { left.min(LOOK_FOR_HANDLER) };
+            match asked.first() {
+                Some(process) if process.wait(turn)? => drop(asked.swap_remove(0)),
+                Some(_) => {}
+                None => std::thread::sleep(turn),
+            }
+        }
+    }
+
+    /// A container's first process, held so that its number cannot become another's.
+    fn first_process(&self, uid: &Uid, container: &str) -> io::Result<Option<(u32, PidFd)>> {
         let Some(pid) = self.container(uid, container).state.pid() else { return Ok(None) };
         let Some(process) = PidFd::open(pid)? else { return Ok(None) };
         // Only now is it sure whose number this is.
-        if !self.cgroups.contains(uid, container, pid) {
-            return Ok(None);
-        }
-        process.signal(signal)?;
-        Ok(Some(process))
+        Ok(self.cgroups.contains(uid, container, pid).then_some((pid, process)))
     }
 
     /// A frozen process takes no signal.
@@ -117,10 +143,13 @@ impl Host {
     }
 }
 
-/// What is gone already was removed.
-fn remove(how: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-    match how() {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
-    }
+/// Whether a SIGTERM would reach the program: it has a handler, or holds the signal back to read it later.
+fn takes_sigterm(pid: u32) -> bool {
+    const BIT: u64 = 1 << (Signal::SIGTERM as u64 - 1);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mut masks = status.lines().filter_map(|line| {
+        let mask = line.strip_prefix("SigCgt:").or_else(|| line.strip_prefix("SigBlk:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    });
+    masks.any(|mask| mask & BIT != 0)
 }

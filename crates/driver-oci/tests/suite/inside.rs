@@ -33,7 +33,9 @@ async fn a_terminal_is_one_inside() {
     let mut out = String::new();
     let (read, code) = tokio::join!(exec.stdout.read_to_string(&mut out), exec.exit);
     read.expect("read");
-    assert_eq!((out.as_str(), code.expect("exit")), ("/dev/pts/0\r\n", 5));
+    // runc turns the inner terminal's carriage returns off only while the program starts already: one or two.
+    assert!(out.ends_with("\r\n"), "{out:?}");
+    assert_eq!((out.trim_end(), code.expect("exit")), ("/dev/pts/0", 5));
 }
 
 #[tokio::test(flavor = "multi_thread")]

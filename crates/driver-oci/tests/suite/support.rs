@@ -166,18 +166,27 @@ impl Lab {
     }
 
     pub(crate) fn traces(&self) -> Traces {
+        self.traces_with("")
+    }
+
+    /// What there is of one sandbox.
+    pub(crate) fn traces_of(&self, uid: &Uid) -> Traces {
+        self.traces_with(uid.as_str())
+    }
+
+    fn traces_with(&self, text: &str) -> Traces {
         let root = self.folder.path().to_str().expect("text");
         let mounts = std::fs::read_to_string("/proc/mounts").expect("mounts");
         let processes = Command::new("ps").args(["-eo", "args"]).output().expect("ps");
+        let is_ours = |line: &&str| line.contains(root) && line.contains(text);
         let run = self.folder.path().join("run");
+        let groups =
+            roots(Path::new("/sys/fs/cgroup")).into_iter().map(|root| root.join(&self.options.cgroup));
         Traces {
-            mounts: mounts.lines().filter(|line| line.contains(root)).count(),
-            cgroups: groups(Path::new("/sys/fs/cgroup"), &self.options.cgroup),
-            processes: String::from_utf8_lossy(&processes.stdout)
-                .lines()
-                .filter(|l| l.contains(root))
-                .count(),
-            files: ["runtime", "exits", "sandboxes"].iter().map(|d| count(&run.join(d))).sum(),
+            mounts: mounts.lines().filter(is_ours).count(),
+            cgroups: groups.map(|group| count(&group, text)).sum(),
+            processes: String::from_utf8_lossy(&processes.stdout).lines().filter(is_ours).count(),
+            files: ["runtime", "exits", "sandboxes"].iter().map(|d| count(&run.join(d), text)).sum(),
         }
     }
 }
@@ -203,11 +212,6 @@ impl Drop for Lab {
     }
 }
 
-/// How many groups there are below `parent` in all hierarchies.
-fn groups(mounted: &Path, parent: &str) -> usize {
-    roots(mounted).iter().map(|root| count(&root.join(parent))).sum()
-}
-
 fn roots(mounted: &Path) -> Vec<PathBuf> {
     let mut roots: Vec<PathBuf> =
         std::fs::read_dir(mounted).expect("control groups").flatten().map(|entry| entry.path()).collect();
@@ -215,9 +219,10 @@ fn roots(mounted: &Path) -> Vec<PathBuf> {
     roots
 }
 
-/// Folders, and the files that are no control group's own.
-fn count(folder: &Path) -> usize {
+/// Folders, and the files that are no control group's own, with `text` in their name.
+fn count(folder: &Path, text: &str) -> usize {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     let in_groups = folder.starts_with("/sys/fs/cgroup");
-    entries.flatten().filter(|e| !in_groups || e.file_type().is_ok_and(|kind| kind.is_dir())).count()
+    let named = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().contains(text));
+    named.filter(|entry| !in_groups || entry.file_type().is_ok_and(|kind| kind.is_dir())).count()
 }
