@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use model::Bytes;
 use model::compute::{Artifact, ArtifactRole, ImageFormat};
@@ -11,8 +11,9 @@ use model::compute::{Artifact, ArtifactRole, ImageFormat};
 use crate::cache::{Arrival, Cache, CacheError, Stored};
 use crate::convert::{ConvertError, convert};
 use crate::digest::Digest;
-use crate::fetch::{Egress, FetchError, fetch};
+use crate::fetch::{Egress, FetchError, agent, fetch};
 use crate::inspect::{InspectError, inspect};
+use crate::oci::{self, OciError};
 use crate::task::Task;
 
 /// Copy in steps of this many bytes.
@@ -36,7 +37,7 @@ pub struct Import {
 
 #[derive(Debug)]
 pub enum Source {
-    /// `http://` or `https://`.
+    /// `http://` or `https://`; for format `oci` also `oci://HOST/NAME:TAG`, an image of a registry.
     Url(String),
     /// A file of this host; only ever a path the operator or this process named.
     File(PathBuf),
@@ -68,6 +69,10 @@ pub enum ImportError {
     TooLarge { what: &'static str, size: u64, max: u64 },
     #[error("an initrd belongs to format kernel, not to {}", .0.as_str())]
     NoInitrd(ImageFormat),
+    #[error(transparent)]
+    Oci(#[from] OciError),
+    #[error("an image of a registry is named by its digest in the reference itself: HOST/NAME@sha256:HEX")]
+    DigestInReference,
     #[error("the import was cancelled")]
     Cancelled,
 }
@@ -78,6 +83,14 @@ pub fn import(cache: &Cache, import: Import, task: &Task) -> Result<Imported, Im
         return Err(ImportError::NoInitrd(import.format));
     }
     let limits = Limits { size_max: import.size_max, egress: &import.egress };
+    if let (ImageFormat::Oci, Source::Url(url)) = (import.format, &import.source)
+        && let Some(request) = registry_request(url)?
+    {
+        if import.sha256.is_some() {
+            return Err(ImportError::DigestInReference);
+        }
+        return limits.pull(cache, &request);
+    }
     let arrival = limits.receive(cache, import.source, import.sha256, task)?;
     match import.format {
         ImageFormat::Kernel => {
@@ -88,11 +101,9 @@ pub fn import(cache: &Cache, import: Import, task: &Task) -> Result<Imported, Im
             }
             Ok(Imported { artifacts, virtual_size: Bytes(0) })
         }
-        // Kept as it is: the `oci` module verifies every blob against its own digest when it unpacks.
-        ImageFormat::Oci => {
-            let artifacts = vec![artifact(ArtifactRole::Oci, &cache.commit(arrival)?)];
-            Ok(Imported { artifacts, virtual_size: Bytes(0) })
-        }
+        ImageFormat::Oci => limits.oci(cache, |to| {
+            oci::import(arrival.path(), to, &oci::Selection::default(), &oci::Limits::default())
+        }),
         ImageFormat::Raw | ImageFormat::Qcow2 | ImageFormat::Vmdk | ImageFormat::Vhdx | ImageFormat::Iso => {
             limits.disk(cache, import.format, &arrival, task)
         }
@@ -174,10 +185,38 @@ impl Limits<'_> {
         Ok(Imported { artifacts: vec![artifact(ArtifactRole::Disk, &stored)], virtual_size: Bytes(size) })
     }
 
+    /// Fetches from a registry, layer by layer.
+    fn pull(&self, cache: &Cache, request: &oci::PullRequest) -> Result<Imported, ImportError> {
+        let agent = agent(self.egress);
+        self.oci(cache, |to| oci::pull(&agent, request, to, &oci::Limits::default()))
+    }
+
+    /// Writes the one archive form in which images of containers are kept, every blob verified on its way in.
+    fn oci(
+        &self,
+        cache: &Cache,
+        write: impl FnOnce(&Path) -> Result<oci::Imported, OciError>,
+    ) -> Result<Imported, ImportError> {
+        let result = cache.scratch();
+        self.check("image", write(result.path())?.size)?;
+        let stored = cache.commit(Cache::arrive(result)?)?;
+        Ok(Imported { artifacts: vec![artifact(ArtifactRole::Oci, &stored)], virtual_size: Bytes(0) })
+    }
+
     fn check(&self, what: &'static str, size: u64) -> Result<(), ImportError> {
         let max = self.size_max;
         if size > max { Err(ImportError::TooLarge { what, size, max }) } else { Ok(()) }
     }
+}
+
+/// `oci://HOST/NAME:TAG` names an image of a registry; `oci+http://` one that speaks HTTP without TLS.
+fn registry_request(url: &str) -> Result<Option<oci::PullRequest>, ImportError> {
+    let (reference, plain_http) = match (url.strip_prefix("oci://"), url.strip_prefix("oci+http://")) {
+        (Some(reference), _) => (reference, false),
+        (None, Some(reference)) => (reference, true),
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(oci::PullRequest { reference: reference.parse()?, credentials: None, plain_http }))
 }
 
 fn artifact(role: ArtifactRole, stored: &Stored) -> Artifact {

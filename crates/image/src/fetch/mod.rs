@@ -69,7 +69,8 @@ pub fn fetch(
     Ok(staging.finish(sha256)?)
 }
 
-fn agent(egress: &Egress) -> Agent {
+/// An HTTP client that goes only where `egress` permits.
+pub(crate) fn agent(egress: &Egress) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(REDIRECTS_MAX)

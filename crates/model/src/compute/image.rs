@@ -199,10 +199,14 @@ impl Spec for ImageSpec {
         for (field, url) in
             [("spec.source.url", &self.source.url), ("spec.source.initrdUrl", &self.source.initrd_url)]
         {
+            let registry = self.format == ImageFormat::Oci
+                && field == "spec.source.url"
+                && (url.starts_with("oci://") || url.starts_with("oci+http://"));
             errors.require(
-                url.is_empty() || url.starts_with("https://") || url.starts_with("http://"),
+                url.is_empty() || url.starts_with("https://") || url.starts_with("http://") || registry,
                 field,
-                "must begin with https:// or http://; upload local files with `corten image import PATH`",
+                "must begin with https:// or http:// (or oci:// for an image of a registry); upload local files \
+                 with `corten image import PATH`",
             );
             errors.require(url.len() <= 2048, field, "must be at most 2048 bytes");
         }
