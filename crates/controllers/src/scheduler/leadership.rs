@@ -41,12 +41,9 @@ impl Leadership {
         self.fence.borrow().clone()
     }
 
-    /// Waits until leadership comes or goes.
-    pub(super) async fn changed(&self) {
-        if self.fence.clone().changed().await.is_err() {
-            // The task has ended, which happens only when everything does.
-            std::future::pending::<()>().await;
-        }
+    /// Tells when leadership comes or goes. A receiver of one's own, because it remembers what was seen.
+    pub(super) fn news(&self) -> watch::Receiver<Option<Fence>> {
+        self.fence.clone()
     }
 }
 

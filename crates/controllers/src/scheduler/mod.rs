@@ -135,7 +135,9 @@ fn follow_instances(
 impl Scheduler {
     async fn run(&self) {
         let mut under_way = FuturesUnordered::new();
+        let mut leadership = self.leadership.news();
         loop {
+            leadership.mark_unchanged();
             while under_way.len() < BINDINGS_MAX {
                 let Some(fence) = self.leadership.fence() else { break };
                 let Some(key) = self.pending.lock().pop() else { break };
@@ -147,7 +149,7 @@ impl Scheduler {
                 biased;
                 Some(done) = under_way.next(), if !under_way.is_empty() => self.settle(done),
                 () = self.wake.notified() => {}
-                () = self.leadership.changed() => {}
+                Ok(()) = leadership.changed() => {}
             }
         }
     }
