@@ -1,0 +1,26 @@
+//! Fixed seeds: the cloud lives through them, and the same seed is the same history.
+
+use std::time::Duration;
+
+use sim::{Options, Report, run};
+
+fn live(seed: u64, minutes: u64) -> Report {
+    run(Options { seed, rough: Duration::from_secs(minutes * 60) }).unwrap_or_else(|violation| {
+        panic!("{violation}\nreplay with: cargo xtask sim --seed {seed} --minutes {minutes}")
+    })
+}
+
+#[test]
+fn one_seed_is_one_history() {
+    let (once, again) = (live(7, 5), live(7, 5));
+    assert_eq!(once, again);
+    assert_ne!(once.hash, live(8, 5).hash, "another seed is another history");
+}
+
+#[test]
+fn the_cloud_lives_through_rough_weather() {
+    for seed in 1..=6 {
+        let report = live(seed, 10);
+        assert!(report.commits > 1000, "seed {seed} hardly did anything: {report:?}");
+    }
+}
