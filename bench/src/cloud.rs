@@ -6,11 +6,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use client::Client;
 use client::https::{Credential, Https};
 
 use crate::Result;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_micros(200);
 
 /// Goes with its guests and data when dropped.
 #[derive(Debug)]
@@ -90,6 +94,23 @@ impl Cloud {
     pub(crate) fn pid(&self) -> Result<u32> {
         Ok(fs::read_to_string(self.data.join("corten.pid"))?.trim().parse()?)
     }
+
+    /// Where the drivers of this cloud keep what a reboot ends. Known by the name of the one container or machine
+    /// in it, so it must have one.
+    pub(crate) fn run_dir(&self) -> Result<PathBuf> {
+        let process =
+            processes().into_iter().find(|process| process.mentions(&self.data) && process.runs("conmon"));
+        let bundle = process.and_then(|process| process.value_of("--bundle"));
+        let bundle = bundle.ok_or("no container of this cloud runs")?;
+        // DIR/oci/sandboxes/UID/containers/NAME
+        let run_dir = Path::new(&bundle).ancestors().nth(5);
+        run_dir.map(Path::to_owned).ok_or_else(|| format!("{bundle} is not where bundles lie").into())
+    }
+
+    /// Of the daemon and of what it runs beside guests.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        processes_of(&self.data)
+    }
 }
 
 impl Drop for Cloud {
@@ -124,4 +145,58 @@ fn kill_and_wait(pid: u32) -> Result<()> {
 pub(crate) fn program() -> Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("corten");
     if program.exists() { Ok(program) } else { Err("corten is not built: use bench/run".into()) }
+}
+
+/// A process of this machine.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Process {
+    fn mentions(&self, path: &Path) -> bool {
+        let path = path.display().to_string();
+        self.arguments.iter().any(|argument| argument.contains(&path))
+    }
+
+    fn runs(&self, program: &str) -> bool {
+        self.arguments.first().and_then(|first| first.rsplit('/').next()) == Some(program)
+    }
+
+    fn value_of(&self, option: &str) -> Option<String> {
+        self.arguments.windows(2).find(|pair| pair[0] == option).map(|pair| pair[1].clone())
+    }
+}
+
+pub(crate) fn processes() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let arguments = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+        let mut arguments: Vec<String> = arguments.collect();
+        // The line ends with a zero.
+        arguments.pop();
+        Some(Process { pid, arguments })
+    })
+    .collect()
+}
+
+/// The processes that have a directory in their command line: those that work for whoever owns it.
+pub(crate) fn processes_of(directory: &Path) -> Vec<u32> {
+    let own = processes().into_iter().filter(|process| process.mentions(directory));
+    own.map(|process| process.pid).collect()
+}
+
+/// Waits until there is something in a file.
+pub(crate) async fn until_not_empty(file: &Path) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !fs::metadata(file).is_ok_and(|file| file.len() > 0) {
+        if Instant::now() > deadline {
+            return Err(format!("nothing was written to {}", file.display()).into());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }

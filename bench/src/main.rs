@@ -2,9 +2,15 @@
 //! measurement itself. Reached through `bench/run`, which builds what is measured.
 
 mod api;
+mod boot;
 mod cloud;
+mod container;
+mod decide;
+mod docker;
+mod footprint;
 mod list;
 mod load;
+mod placement;
 mod plane;
 mod report;
 mod restart;
@@ -20,7 +26,8 @@ use report::{Row, Section};
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Every measurement, in the order of the table.
-const NAMES: [&str; 5] = ["store", "api", "schedule", "list", "restart"];
+const NAMES: [&str; 9] =
+    ["store", "api", "placement", "schedule", "list", "restart", "boot", "container", "footprint"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -57,6 +64,10 @@ async fn measure(name: &str) -> Result<Vec<Row>> {
         "schedule" => schedule::measure().await,
         "list" => list::measure().await,
         "restart" => restart::measure().await,
+        "placement" => decide::measure().await,
+        "boot" => boot::measure().await,
+        "container" => container::measure().await,
+        "footprint" => footprint::measure().await,
         _ => Err(format!("{name} is in the list of names, but nothing measures it").into()),
     }
 }

@@ -223,8 +223,7 @@ fn request(n: usize, set: usize, rules: Rules) -> Request {
         Rules::Zone => placement.zone = format!("zone-{}", set % ZONES),
         Rules::Spread => {
             let topology = TopologyKey::Rack;
-            placement.spread =
-                vec![SpreadConstraint { labels: own, topology, max_skew: 1, prefer: false }];
+            placement.spread = vec![SpreadConstraint { labels: own, topology, max_skew: 1, prefer: false }];
         }
         Rules::Apart => placement.anti_affinity = near(TopologyKey::Host),
         Rules::Near => placement.affinity = near(TopologyKey::Rack),

@@ -1,0 +1,37 @@
+//! The row of `placement`: what its measurement means beside the goal.
+
+use crate::Result;
+use crate::placement;
+use crate::report::{Row, Verdict, number};
+
+const GOAL: f64 = 300_000.0;
+
+pub(crate) async fn measure() -> Result<Vec<Row>> {
+    let measured = tokio::task::spawn_blocking(placement::run).await?;
+    let plain = measured.mixes.first().ok_or("nothing was measured")?;
+    let others =
+        measured.mixes.iter().skip(1).map(|mix| format!("{} {}/s", mix.name, number(mix.per_second)));
+    let others: Vec<String> = others.collect();
+    let verdict = Verdict::of(plain.per_second >= GOAL);
+    Ok(vec![Row {
+        what: format!("placements decided and claimed, {} simulated hosts, no rules", measured.hosts),
+        corten: format!("{}/s on one core, p99 {:.1} us", number(plain.per_second), micros(plain.p99)),
+        goal: ">= 300 k/s".into(),
+        verdict,
+        note: format!(
+            "the pure core, without server or store; the cloud is half full ({} bound), and an old instance leaves \
+             for every new one. With rules: {}. A refusal with the reasons of all hosts takes {:.0} us when \
+             something has changed and {:.1} us when not; reading the whole cloud {:.0} ms.",
+            measured.bound,
+            others.join(", "),
+            micros(measured.refusal),
+            micros(measured.refusal_again),
+            measured.build.as_secs_f64() * 1e3
+        ),
+        ..Row::default()
+    }])
+}
+
+fn micros(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}

@@ -1,0 +1,182 @@
+//! The peer for containers: a Docker daemon with its own containerd, on a private socket and data directory, without
+//! networks, driven through its own API (so that no command line is measured).
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::Result;
+use crate::cloud;
+
+const READY_WITHIN: Duration = Duration::from_secs(30);
+const END_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+const IMAGE: &str = "measured";
+
+/// Ends with its containers when dropped.
+pub(crate) struct Docker {
+    daemon: Child,
+    directory: tempfile::TempDir,
+    made: u32,
+}
+
+/// A container that was started.
+pub(crate) struct Started {
+    id: String,
+    /// Of the two calls, create and start.
+    pub(crate) answered: Duration,
+    /// Until its first output was in its log.
+    pub(crate) spoke: Duration,
+}
+
+impl Docker {
+    pub(crate) async fn start() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let daemon = spawn(directory.path())?;
+        let docker = Self { daemon, directory, made: 0 };
+        docker.ready().await?;
+        Ok(docker)
+    }
+
+    /// Ends the daemon, starts it on the same data, and measures until it answers.
+    pub(crate) async fn restart(&mut self) -> Result<Duration> {
+        self.end()?;
+        let started = Instant::now();
+        self.daemon = spawn(self.directory.path())?;
+        self.ready().await?;
+        Ok(started.elapsed())
+    }
+
+    /// Makes an image of one layer out of a tar archive.
+    pub(crate) async fn import(&self, tar: &[u8]) -> Result<()> {
+        self.call(
+            "POST",
+            &format!("/images/create?fromSrc=-&repo={IMAGE}&tag=latest"),
+            "application/x-tar",
+            tar,
+        )
+        .await
+        .map(drop)
+    }
+
+    /// `docker run --detach --network none`, as its two API calls.
+    pub(crate) async fn run(&mut self, command: &[&str]) -> Result<Started> {
+        self.made += 1;
+        let body = serde_json::json!({
+            "Image": IMAGE, "Cmd": command, "HostConfig": { "NetworkMode": "none" },
+        });
+        let started = Instant::now();
+        let path = format!("/containers/create?name=measured-{}", self.made);
+        let answer = self.post(&path, &body.to_string()).await?;
+        let made: serde_json::Value = serde_json::from_str(&answer)?;
+        let id = made["Id"].as_str().ok_or("docker did not name the container")?.to_owned();
+        self.post(&format!("/containers/{id}/start"), "").await?;
+        let answered = started.elapsed();
+        let log = self.directory.path().join(format!("data/containers/{id}/{id}-json.log"));
+        cloud::until_not_empty(&log).await?;
+        Ok(Started { id, answered, spoke: started.elapsed() })
+    }
+
+    pub(crate) async fn remove(&self, container: Started) -> Result<()> {
+        self.call("DELETE", &format!("/containers/{}?force=true", container.id), "text/plain", b"")
+            .await
+            .map(drop)
+    }
+
+    /// Of the daemon, its containerd and the shims; not of containers.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        cloud::processes_of(self.directory.path())
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            match self.call("GET", "/_ping", "text/plain", b"").await {
+                Ok(_) => return Ok(()),
+                Err(e) if Instant::now() > deadline => {
+                    return Err(format!("dockerd does not answer: {e}").into());
+                }
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    async fn post(&self, path: &str, body: &str) -> Result<String> {
+        self.call("POST", path, "application/json", body.as_bytes()).await
+    }
+
+    /// One call on a connection of its own. A local connection costs 0.1 ms.
+    async fn call(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Result<String> {
+        let mut stream = UnixStream::connect(self.directory.path().join("docker.sock")).await?;
+        // HTTP/1.0, so that the answer comes unchunked and the connection ends with it.
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\nHost: docker\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let status = answer.split(' ').nth(1).unwrap_or_default();
+        let (_, content) = answer.split_once("\r\n\r\n").unwrap_or_default();
+        if status.starts_with('2') {
+            Ok(content.to_owned())
+        } else {
+            Err(format!("docker: {path}: {answer}").into())
+        }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let pid = Pid::from_raw(i32::try_from(self.daemon.id())?);
+        kill(pid, Signal::SIGTERM)?;
+        let deadline = Instant::now() + END_WITHIN;
+        while self.daemon.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                self.daemon.kill()?;
+                self.daemon.wait()?;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        if let Err(e) = self.end() {
+            eprintln!("dockerd was not ended: {e}");
+        }
+        for pid in self.processes() {
+            if let Ok(pid) = i32::try_from(pid) {
+                // Gone already is as good.
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+fn spawn(directory: &std::path::Path) -> Result<Child> {
+    let at = |name: &str| -> PathBuf { directory.join(name) };
+    let log = fs::File::options().append(true).create(true).open(at("dockerd.log"))?;
+    Command::new("dockerd")
+        .arg("--host")
+        .arg(format!("unix://{}", at("docker.sock").display()))
+        .arg("--data-root")
+        .arg(at("data"))
+        .arg("--exec-root")
+        .arg(at("exec"))
+        .arg("--pidfile")
+        .arg(at("pid"))
+        .args(["--bridge=none", "--iptables=false", "--log-level=error"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(|e| format!("dockerd cannot be started: {e}").into())
+}
