@@ -29,7 +29,6 @@ pub(super) struct Batch {
 pub(super) struct Grant {
     pub(super) lease: LeaseId,
     pub(super) ttl: Duration,
-    pub(super) asked: Instant,
 }
 
 /// What a caller will be told when the batch is durable.
@@ -62,7 +61,7 @@ impl Batch {
             let outcome = match work {
                 Work::Compact(revision) => Outcome::Compact(revision),
                 Work::Txn(txn) => Outcome::Decided(batch.decide_txn(state, &mut pending, txn, asked)),
-                Work::Grant(ttl) => Outcome::Decided(Ok(batch.grant(state, ttl, asked))),
+                Work::Grant(ttl) => Outcome::Decided(Ok(batch.grant(state, ttl))),
                 Work::Revoke(lease) => Outcome::Decided(batch.revoke(state, &mut pending, lease)),
             };
             batch.answers.push(Answer { reply, outcome, asked, makes_room });
@@ -82,9 +81,9 @@ impl Batch {
         Ok(revision)
     }
 
-    fn grant(&mut self, state: &State, ttl: Duration, asked: Instant) -> LeaseId {
+    fn grant(&mut self, state: &State, ttl: Duration) -> LeaseId {
         let lease = state.leases.next_id() + self.grants.len() as LeaseId;
-        self.grants.push(Grant { lease, ttl, asked });
+        self.grants.push(Grant { lease, ttl });
         lease
     }
 

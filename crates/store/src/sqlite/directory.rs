@@ -13,7 +13,7 @@ use super::OpenError;
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Directory {
@@ -23,7 +23,7 @@ impl Directory {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
         let lock = open_private(&path.join("lock")).map_err(io)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse(path.to_owned())),
             Err(TryLockError::Error(source)) => Err(io(source)),
         }
@@ -65,6 +65,15 @@ impl Directory {
                 File::open(parent).and_then(|directory| directory.sync_all()).map_err(io)
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Directory {
+    /// Closing alone does not unlock while a child that was just forked still has the file, too.
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the store's lock cannot be given up");
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::directory::{self, Directory};
 use super::layout::{self, meta};
-use super::{OpenError, Options};
+use super::{OpenError, Options, reserve};
 use crate::LeaseId;
 use crate::index::{Index, LogSpan, Position, Write};
 use crate::lease::Leases;
@@ -38,7 +38,7 @@ pub(super) struct Database {
 pub(super) fn load(directory: Directory, options: Options, now: Instant) -> Result<Loaded, OpenError> {
     let connection = match open(&directory) {
         // Even reading needs a little shared memory on the same disk.
-        Err(error) if lacks_room(&error) && std::fs::remove_file(directory.reserve()).is_ok() => {
+        Err(error) if lacks_room(&error) && reserve::give_back(&directory.reserve()).is_ok() => {
             open(&directory)?
         }
         opened => opened?,

@@ -80,8 +80,59 @@ impl Queue {
         self.state.lock().closed = true;
         self.arrived.notify_one();
     }
+
+    /// Takes nothing more and serves nothing more; who waits is told so.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.waiting.clear();
+    }
 }
 
 pub(super) fn stopped() -> StoreError {
     StoreError::Failed("its writer stopped; open the store again".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> (Request, oneshot::Receiver<Result<u64, StoreError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Request { work: Work::Compact(0), asked: Instant::now(), reply }, answer)
+    }
+
+    #[test]
+    fn more_than_its_capacity_is_refused_until_some_are_taken() {
+        let queue = Queue::new(2);
+        queue.push(request().0).unwrap();
+        queue.push(request().0).unwrap();
+        let refused = queue.push(request().0);
+        assert!(matches!(refused, Err(StoreError::Busy(2))), "{refused:?}");
+        let mut taken = VecDeque::new();
+        queue.poll(&mut taken);
+        assert_eq!(taken.len(), 2);
+        queue.push(request().0).unwrap();
+    }
+
+    #[test]
+    fn a_closed_queue_is_served_to_the_end() {
+        let queue = Queue::new(2);
+        queue.push(request().0).unwrap();
+        queue.close();
+        assert!(matches!(queue.push(request().0), Err(StoreError::Failed(_))));
+        let mut taken = VecDeque::new();
+        assert!(queue.wait(&mut taken), "one still waits");
+        taken.clear();
+        assert!(!queue.wait(&mut taken), "and no more");
+    }
+
+    #[test]
+    fn who_waits_in_an_abandoned_queue_is_told() {
+        let queue = Queue::new(2);
+        let (request, mut answer) = request();
+        queue.push(request).unwrap();
+        queue.abandon();
+        assert_eq!(answer.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::directory::open_private;
 
@@ -28,10 +28,7 @@ impl Reserve {
 
     pub(super) fn spend(&mut self) -> io::Result<()> {
         self.spent = true;
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        give_back(&self.path)
     }
 
     /// Sets the space aside again if it was spent and there is room. Says whether it is there.
@@ -64,6 +61,12 @@ impl Reserve {
         }
         file.sync_all()
     }
+}
+
+/// Frees the space. Removing alone does not while a child that was just forked still has the file open.
+pub(super) fn give_back(path: &Path) -> io::Result<()> {
+    open_private(path)?.set_len(0)?;
+    fs::remove_file(path)
 }
 
 fn no_room(error: &io::Error) -> bool {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use tokio::time::Instant;
 
 use super::batch::{Batch, Outcome, next_requests};
 use super::layout::{self, meta, signed};
@@ -84,8 +85,7 @@ impl Writer {
     fn next_batch(&mut self) -> bool {
         self.queue.poll(&mut self.waiting);
         if self.waiting.is_empty() {
-            if self.failed.is_none() && self.sweep.is_due(self.mirror.read().index.len()) {
-                self.sweep_alone();
+            if self.sweeps_while_idle() {
                 return true;
             }
             if !self.queue.wait(&mut self.waiting) {
@@ -102,6 +102,11 @@ impl Writer {
             self.serve(requests);
         }
         true
+    }
+
+    fn sweeps_while_idle(&mut self) -> bool {
+        let keys = self.mirror.read().index.len();
+        self.failed.is_none() && self.sweep.is_due(keys) && self.sweep_alone()
     }
 
     fn serve(&mut self, requests: Vec<Request>) {
@@ -211,7 +216,8 @@ impl Writer {
     fn publish(&mut self, batch: Batch) {
         let mut state = self.mirror.write();
         for grant in &batch.grants {
-            self.mirror.grant(&mut state, grant.lease, grant.ttl, grant.asked);
+            // Its time begins when it is durable: a slow disk does not shorten it.
+            self.mirror.grant(&mut state, grant.lease, grant.ttl, Instant::now());
         }
         for lease in &batch.ended {
             state.leases.remove(*lease);
@@ -275,7 +281,7 @@ impl Writer {
 impl Drop for Writer {
     /// Also after a panic: callers must not wait for a writer that is gone.
     fn drop(&mut self) {
-        self.queue.close();
+        self.queue.abandon();
     }
 }
 
