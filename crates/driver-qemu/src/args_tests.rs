@@ -12,7 +12,7 @@ use crate::host::UefiFirmware;
 
 fn host(accelerator: Accelerator) -> Host {
     let uefi = UefiFirmware { code: "/ovmf/code.fd".into(), variables: "/ovmf/vars.fd".into() };
-    Host { version: "10.0.2".into(), accelerator, uefi: Some(uefi) }
+    Host { version: "10.0.2".into(), accelerator, uefi: Some(uefi), tsc_khz: None }
 }
 
 fn descriptors() -> Descriptors {

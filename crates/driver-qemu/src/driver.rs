@@ -32,9 +32,11 @@ const CELLS: [Cell; 3] = [
     Cell::new(Isolation::MicroVm, PayloadKind::Kernel),
 ];
 /// How long a starting QEMU may take until it answers.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 /// How long QEMU may take to close its disks before it is killed.
 const QUIT_MAX: Duration = Duration::from_secs(2);
+/// How long QEMU may take to end after it has closed its monitor.
+const ENDING_MAX: Duration = Duration::from_secs(2);
 /// How long the kernel may take to end a killed process.
 const KILL_MAX: Duration = Duration::from_secs(10);
 /// The power button is pressed again this often: a guest that is still starting does not notice the first.
@@ -110,18 +112,13 @@ impl QemuDriver {
         };
         let Some(started) = started else { return Ok(observed) };
         if let Some(process) = self.process(uid, state)? {
-            let answer = ask_state(state);
-            tokio::select! {
-                answer = answer => match answer {
-                    Ok(RunState::Running) => observed.state = SandboxState::Running,
-                    Ok(RunState::Stopped) => observed.state = SandboxState::Paused,
-                    Err(e) if process.is_alive().map_err(failed)? => {
-                        observed.state = SandboxState::Unknown;
-                        observed.message = e.to_string();
-                    }
-                    Err(_) => {}
-                },
-                _ = process.ended() => {}
+            match ask_until_ended(state, &process).await {
+                Ok(RunState::Running) => observed.state = SandboxState::Running,
+                Ok(RunState::Stopped) => observed.state = SandboxState::Paused,
+                Err(e) => {
+                    observed.state = SandboxState::Unknown;
+                    observed.message = e.to_string();
+                }
             }
             if process.is_alive().map_err(failed)? {
                 observed.pid = Some(started.identity.pid);
@@ -295,6 +292,18 @@ impl ComputeDriver for QemuDriver {
 
 async fn ask_state(state: &State) -> Result<RunState, QmpError> {
     Qmp::connect(state.folder(), socket::MONITOR).await?.run_state().await
+}
+
+/// Asks as long as the process is there to answer. A monitor that hangs up mostly means that it is about to end.
+async fn ask_until_ended(state: &State, process: &Process) -> Result<RunState, QmpError> {
+    let answer = tokio::select! {
+        answer = ask_state(state) => answer,
+        _ = process.ended() => Err(QmpError::Closed),
+    };
+    if matches!(answer, Err(QmpError::Io(_) | QmpError::Closed)) {
+        let _ = timeout(ENDING_MAX, process.ended()).await;
+    }
+    answer
 }
 
 async fn tell(state: &State, command: &str) -> Result<(), QmpError> {

@@ -27,6 +27,8 @@ pub(crate) struct Host {
     pub(crate) version: String,
     pub(crate) accelerator: Accelerator,
     pub(crate) uefi: Option<UefiFirmware>,
+    /// How fast the processor's clock ticks, which emulated guests see unchanged.
+    pub(crate) tsc_khz: Option<u64>,
 }
 
 /// Who executes the guest's instructions.
@@ -62,7 +64,9 @@ impl Host {
         } else {
             Accelerator::Tcg
         };
-        Ok(Self { version, accelerator, uefi: find_uefi() })
+        // Measured now, because it takes a while and a start must not wait for it.
+        let tsc_khz = tokio::task::spawn_blocking(sys::tsc::tsc_khz).await.ok().flatten();
+        Ok(Self { version, accelerator, uefi: find_uefi(), tsc_khz })
     }
 }
 

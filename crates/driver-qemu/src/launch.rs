@@ -16,6 +16,7 @@ use sys::cgroup::{Cgroup, Cgroups, Limits};
 use sys::daemon::{Daemon, ResourceLimit};
 
 use crate::args::{self, Descriptors, translations_mib};
+use crate::clock;
 use crate::host::{Accelerator, Host};
 use crate::state::{Index, Started, State, socket};
 
@@ -75,6 +76,7 @@ pub(crate) fn start(program: &Path, host: &Host, index: &Index, plan: &Plan) -> 
     state.forget_started().map_err(at("making the state folder"))?;
     state.keep_plan(plan).map_err(at("keeping the plan"))?;
     hand_over_disks(vm, plan.user_id)?;
+    let vm = &*clock::tell(vm, host).map_err(at("reading the kernel"))?;
     let inherited = Inherited::open(&state, vm, host).map_err(at("opening what the guest needs"))?;
     let entrances = group.entrances().map_err(|e| DriverError::failed("limiting the guest", e))?;
     let identity = Daemon {

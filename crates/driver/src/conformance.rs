@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::{ComputeDriver, DriverError, Observed, Plan, SandboxState, StopMode};
 
 /// A promise that takes longer than this is broken; emulated guests on a busy machine are slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Time a payload that listens has to end.
 const GRACE_SECONDS: u32 = 45;
 /// Time a payload that does not listen is given.

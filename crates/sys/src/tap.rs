@@ -46,7 +46,7 @@ fn attach(device: &str) -> io::Result<OwnedFd> {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     }
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
-    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
     let tun = File::options().read(true).write(true).open("/dev/net/tun")?;
     // SAFETY: the request outlives the call, which reads and writes exactly one ifreq.
     unsafe {

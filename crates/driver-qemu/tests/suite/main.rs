@@ -1,5 +1,7 @@
 //! The driver with real guests. Needs root, qemu-system-x86, ovmf, and the tools the tiny guest is built with.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
 mod bench;
 mod boot;
 mod life;

@@ -1,0 +1,6 @@
+//! What the kernel does at our word. Needs root.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod daemon;
+mod helpers;
