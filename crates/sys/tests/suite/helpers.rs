@@ -41,3 +41,19 @@ fn a_tap_that_does_not_exist_is_not_made() {
     let error = sys::tap::open("corten-none0", None).unwrap_err().to_string();
     assert!(error.starts_with("tap device corten-none0"), "{error}");
 }
+
+#[tokio::test]
+async fn a_tap_is_opened_in_the_namespace_it_lives_in() {
+    let dir = tempfile::tempdir().unwrap();
+    sys::namespace::hold(dir.path(), "tap-test").unwrap();
+    let namespace = dir.path().join("net");
+    let enter = format!("--net={}", namespace.display());
+    let add = [enter.as_str(), "ip", "tuntap", "add", "dev", "corten-t0", "mode", "tap", "vnet_hdr"];
+    let made = run("nsenter", add, SOON).await;
+    let opened = sys::tap::open("corten-t0", Some(&namespace));
+    let elsewhere = sys::tap::open("corten-t0", None);
+    sys::namespace::release(dir.path()).unwrap();
+    made.unwrap();
+    opened.unwrap();
+    assert_eq!(elsewhere.unwrap_err().kind(), std::io::ErrorKind::NotFound);
+}
