@@ -46,10 +46,11 @@ impl Server {
         let mut list = request.clone();
         list.verb = Verb::List;
         let page = self.select(&list).await?;
-        for (_, object) in &page.objects {
+        for entry in &page.entries {
             let mut one = request.clone();
             one.verb = Verb::Delete;
-            one.name.clone_from(&object.metadata().name);
+            // The last part of an object's key is its name.
+            one.name = entry.key.rsplit('/').next().unwrap_or_default().to_owned();
             match self.delete(caller, one).await {
                 Err(e) if !e.is_not_found() => return Err(e),
                 _ => {}

@@ -3,31 +3,29 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
-use client::{ListParams, Reply, Request};
-use model::{AnyObject, ApiError, FieldSelector, KindInfo, LabelSelector, Reason, Selector};
+use client::{Reply, Request};
+use model::{ApiError, KindInfo, Reason};
 use store::{Entry, ListOptions, Revision};
 
+use super::selection::Selection;
 use crate::record;
 use crate::server::{Server, store_error};
 
-/// Objects of one page, decoded.
+/// Objects of one page that match.
 pub(crate) struct Selected {
     pub(crate) revision: Revision,
     pub(crate) continue_token: String,
-    pub(crate) objects: Vec<(Entry, Box<dyn AnyObject>)>,
+    pub(crate) entries: Vec<Entry>,
 }
 
 impl Server {
     pub(crate) async fn list(&self, request: &Request) -> Result<Reply, ApiError> {
-        let selector = selector(&request.list)?;
+        let selection = Selection::new(&request.list)?;
         let info = &request.kind.info;
-        if !selector.is_empty() {
+        if !selection.is_everything() {
             let page = self.select(request).await?;
-            let items = page.objects.iter().map(|(entry, _)| entry);
-            return Ok(Reply {
-                body: body(info, page.revision, &page.continue_token, items),
-                created: false,
-            });
+            let body = body(info, page.revision, &page.continue_token, page.entries.iter());
+            return Ok(Reply { body, created: false });
         }
         let page = self.page(request, request.list.limit).await?;
         let continue_token = if page.more { continue_token(info, &page) } else { String::new() };
@@ -36,22 +34,21 @@ impl Server {
 
     /// The objects of a page that match the request's selectors.
     pub(crate) async fn select(&self, request: &Request) -> Result<Selected, ApiError> {
-        let selector = selector(&request.list)?;
+        let selection = Selection::new(&request.list)?;
         let limit = request.list.limit;
         let mut request = request.clone();
-        let mut objects = Vec::new();
+        let mut entries = Vec::new();
         loop {
             let page = self.page(&request, limit).await?;
             for entry in &page.entries {
-                let object = record::decode(request.kind, entry)?;
-                if selector.matches(&*object) {
-                    objects.push((entry.clone(), object));
+                if selection.matches(request.kind, entry)? {
+                    entries.push(entry.clone());
                 }
             }
             let token = if page.more { continue_token(&request.kind.info, &page) } else { String::new() };
             // A page of a filtered list may be short, but not empty while more may follow.
-            if token.is_empty() || objects.len() >= limit {
-                return Ok(Selected { revision: page.revision, continue_token: token, objects });
+            if token.is_empty() || entries.len() >= limit {
+                return Ok(Selected { revision: page.revision, continue_token: token, entries });
             }
             request.list.continue_token = token;
         }
@@ -77,15 +74,6 @@ pub(super) fn prefix(request: &Request) -> String {
         prefix.push('/');
     }
     prefix
-}
-
-/// The selectors of a list or watch.
-pub(super) fn selector(list: &ListParams) -> Result<Selector, ApiError> {
-    let invalid = |e: model::SelectorError| ApiError::bad_request(e.to_string());
-    Ok(Selector {
-        labels: LabelSelector::parse(&list.label_selector).map_err(invalid)?,
-        fields: FieldSelector::parse(&list.field_selector).map_err(invalid)?,
-    })
 }
 
 fn body<'a>(

@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod list;
 mod patch;
+mod selection;
 mod update;
 mod watch;
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{ChangeKind, Request, WatchEvent, WatchStream};
 use futures::stream;
-use model::{ApiError, KindEntry, Selector};
+use model::{ApiError, KindEntry};
 use store::{Entry, Event, ListOptions, Revision, Watcher};
 use tokio::time::Instant;
 
-use super::list::{prefix, selector};
+use super::list::prefix;
+use super::selection::Selection;
 use crate::record;
 use crate::server::{Server, store_error};
 
@@ -21,7 +22,7 @@ const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
 
 struct State {
     kind: &'static KindEntry,
-    selector: Selector,
+    selection: Selection,
     watcher: Box<dyn Watcher>,
     ready: VecDeque<WatchEvent>,
     revision: Revision,
@@ -33,7 +34,7 @@ struct State {
 
 impl Server {
     pub(crate) async fn watch_collection(&self, request: Request) -> Result<WatchStream, ApiError> {
-        let selector = selector(&request.list)?;
+        let selection = Selection::new(&request.list)?;
         let prefix = prefix(&request);
         let version = request.list.resource_version.as_str();
         let from_now = version.is_empty() || version == "0";
@@ -50,7 +51,7 @@ impl Server {
             let page = self.inner.store.list(&prefix, ListOptions::default()).await.map_err(store_error)?;
             from = page.revision;
             for entry in &page.entries {
-                if matches(&selector, request.kind, Some(entry))? {
+                if selection.matches(request.kind, entry)? {
                     ready.push_back(change(ChangeKind::Added, entry, entry.mod_revision));
                 }
             }
@@ -63,7 +64,7 @@ impl Server {
         let lasts = request.list.timeout_seconds.map_or(WATCH_DEFAULT, Duration::from_secs);
         let state = State {
             kind: request.kind,
-            selector,
+            selection,
             watcher,
             ready,
             revision: from,
@@ -111,10 +112,14 @@ impl State {
         }
     }
 
+    fn matches(&self, entry: Option<&Entry>) -> Result<bool, ApiError> {
+        entry.map_or(Ok(false), |entry| self.selection.matches(self.kind, entry))
+    }
+
     /// Translates a change of the store into what a watcher of the selection sees.
     fn push(&mut self, event: &Event) -> Result<(), ApiError> {
-        let before = matches(&self.selector, self.kind, event.previous.as_ref())?;
-        let after = matches(&self.selector, self.kind, event.entry.as_ref())?;
+        let before = self.matches(event.previous.as_ref())?;
+        let after = self.matches(event.entry.as_ref())?;
         let seen = match (before, after, &event.entry, &event.previous) {
             (false, true, Some(entry), _) => change(ChangeKind::Added, entry, event.revision),
             (true, true, Some(entry), _) => change(ChangeKind::Modified, entry, event.revision),
@@ -125,14 +130,6 @@ impl State {
         self.ready.push_back(seen);
         Ok(())
     }
-}
-
-fn matches(selector: &Selector, kind: &KindEntry, entry: Option<&Entry>) -> Result<bool, ApiError> {
-    let Some(entry) = entry else { return Ok(false) };
-    if selector.is_empty() {
-        return Ok(true);
-    }
-    Ok(selector.matches(&*record::decode(kind, entry)?))
 }
 
 fn change(kind: ChangeKind, entry: &Entry, revision: Revision) -> WatchEvent {
