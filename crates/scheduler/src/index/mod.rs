@@ -26,7 +26,7 @@ use self::bindings::{Binding, Bindings};
 use self::class::{Class, Step};
 use self::hosts::{Host, Hosts};
 use self::neighbours::{Neighbours, selects};
-use self::room::{amounts, fits, resources};
+use self::room::{amounts, resources};
 use self::shape::{Rule, Shape, Shapes, Wish};
 use self::slab::{Id, Slab};
 use crate::filter::Eligibility;
@@ -121,9 +121,8 @@ impl Index {
         if let Some(old) = old.filter(|old| old.host != id) {
             return Err(BindError::BoundElsewhere { key, host: self.hosts.slab[old.host].name.clone() });
         }
-        let returned = old.map_or([0; 3], |old| old.demand.map(u128::from));
-        let grows = old.is_none_or(|old| !fits(&demand, &old.demand));
-        if grows && !record.room.fits_without(&demand, &returned) {
+        let held = old.map_or([0; 3], |old| old.demand);
+        if !record.room.may_change(&held, &demand) {
             let (free, asked) = (resources(&record.room.free()), resources(&demand));
             return Err(BindError::NoRoom { key, host: record.name.clone(), free, asked });
         }
@@ -141,15 +140,7 @@ impl Index {
     /// Releases what `key` (`project/name`) holds. Says whether it held anything.
     pub fn unbind(&mut self, key: &str) -> bool {
         let Some(binding) = self.bindings.strike(key, &mut self.hosts.slab) else { return false };
-        let host = &mut self.hosts.slab[binding.host];
-        host.room.release(&binding.demand);
-        if host.view.is_some() {
-            let (role, seat) = (binding.role, host.seat);
-            self.neighbours.seat(role, &binding.repels, seat, Step::Down, &self.classes.slab);
-        }
-        self.neighbours.use_by_binding(binding.role, &binding.repels, Step::Down);
-        self.hosts.refresh(binding.host);
-        self.hosts.drop_if_unused(binding.host);
+        self.release(&binding);
         self.version += 1;
         true
     }
@@ -190,17 +181,33 @@ impl Index {
         }
         let (demand, role, repels) = (shape.demand, shape.role, shape.repels.clone());
         let binding = Binding::new(key.clone(), host, demand, role, repels.clone(), shape.priority);
-        // Counted before the old one is released, so that neither host, role nor group is dropped in between.
+        let old = self.bindings.strike(&key, &mut self.hosts.slab);
         self.neighbours.use_by_binding(role, &repels, Step::Up);
         let record = &mut self.hosts.slab[host];
         record.room.claim(&demand);
         if record.view.is_some() {
             self.neighbours.seat(role, &repels, record.seat, Step::Up, &self.classes.slab);
         }
-        self.unbind(&key);
         self.bindings.enter(binding, &mut self.hosts.slab[host].bound);
         self.hosts.refresh(host);
+        // Only now, so that a host known by this instance alone is not forgotten in between.
+        if let Some(old) = old {
+            self.release(&old);
+        }
         self.version += 1;
+    }
+
+    /// Gives back what a struck binding held.
+    fn release(&mut self, binding: &Binding) {
+        let host = &mut self.hosts.slab[binding.host];
+        host.room.release(&binding.demand);
+        if host.view.is_some() {
+            let (role, seat) = (binding.role, host.seat);
+            self.neighbours.seat(role, &binding.repels, seat, Step::Down, &self.classes.slab);
+        }
+        self.neighbours.use_by_binding(binding.role, &binding.repels, Step::Down);
+        self.hosts.refresh(binding.host);
+        self.hosts.drop_if_unused(binding.host);
     }
 
     /// The request's shape, with everything it speaks of in place.

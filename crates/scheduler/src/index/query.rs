@@ -19,10 +19,18 @@ pub(crate) struct Query<'a> {
     pub(crate) shape: &'a Shape,
     pub(crate) class: &'a Class,
     pub(crate) checks: Vec<Check<'a>>,
-    /// Only this host; `Some(None)` when it is asked for and not known.
-    pub(crate) pin: Option<Option<Id<Host>>>,
+    pub(crate) pin: Pin,
     /// Decides between equal hosts.
     pub(crate) seed: u64,
+}
+
+/// The host that a request asks for by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pin {
+    Anywhere,
+    To(Id<Host>),
+    /// It asks for a host that is not known.
+    Nowhere,
 }
 
 /// A rule about neighbours, as a test of the number of instances in a domain.
@@ -93,17 +101,22 @@ impl Check<'_> {
 
 impl<'a> Query<'a> {
     pub(crate) fn new(index: &'a Index, shape: &'a Shape, request: &Request) -> Self {
-        let pinned = &request.placement.host;
+        let pin = match request.placement.host.as_str() {
+            "" => Pin::Anywhere,
+            name => index.hosts.find(name).map_or(Pin::Nowhere, Pin::To),
+        };
         let mut query = Self {
             index,
             shape,
             class: &index.classes.slab[shape.class],
             checks: Vec::new(),
-            pin: (!pinned.is_empty()).then(|| index.hosts.find(pinned)),
+            pin,
             seed: hash::mix(hash::stable(&request.project) ^ hash::stable(&request.name).rotate_left(1)),
         };
         query.checks = shape.rules.iter().filter_map(|rule| query.check(rule)).collect();
         query.add_repulsions();
+        // Hosts report the first reason in the order of `Reason`.
+        query.checks.sort_by_key(|check| check.test.reason());
         query
     }
 
@@ -113,7 +126,7 @@ impl<'a> Query<'a> {
 
     /// The host's score, or the first thing that keeps it from taking the request.
     pub(crate) fn judge(&self, id: Id<Host>) -> Result<Score, Obstacle> {
-        if self.pin.is_some_and(|pin| pin != Some(id)) {
+        if self.pin != Pin::Anywhere && self.pin != Pin::To(id) {
             return Err(Obstacle::NotPinned);
         }
         if !self.class.contains(id.raw()) {
@@ -234,19 +247,17 @@ impl Check<'_> {
         let labels = labels.join(",");
         let level = match self.topology {
             TopologyKey::Host => "",
-            TopologyKey::Rack => "'s rack",
-            TopologyKey::Zone => "'s zone",
+            TopologyKey::Rack => "its rack ",
+            TopologyKey::Zone => "its zone ",
         };
         match self.test {
-            Test::Near | Test::PreferNear => format!("{level} has no instance with {labels}"),
-            Test::Apart | Test::PreferApart => format!("{level} has {count} of {labels}, to keep away from"),
-            Test::NotRepelled => format!("{level} has {count} that keep {labels} away"),
+            Test::Near | Test::PreferNear => format!("{level}has no instance with {labels}"),
+            Test::Apart | Test::PreferApart => format!("{level}has {count} of {labels}, to keep away from"),
+            Test::NotRepelled => format!("{level}has {count} that keep {labels} away"),
             Test::AtMost(limit) | Test::PreferAtMost(limit) => {
-                format!("{level} has {count} of {labels}, and the spread allows {limit} before this one")
+                format!("{level}has {count} of {labels}, and the spread allows {limit} before this one")
             }
         }
-        .trim_start()
-        .to_owned()
     }
 }
 

@@ -62,11 +62,20 @@ impl Room {
         })
     }
 
-    /// Whether `demand` would fit were `returned` given back first.
+    /// Whether `demand` would fit were `returned` given back first. To ask for nothing of a resource is fine
+    /// even where it is overdrawn.
     pub(crate) fn fits_without(&self, demand: &Amounts, returned: &[u128; DIMENSIONS]) -> bool {
-        (0..DIMENSIONS).all(|d| {
-            self.promised[d] - returned[d] + u128::from(demand[d]) <= u128::from(self.allocatable[d])
-        })
+        (0..DIMENSIONS).all(|d| demand[d] == 0 || self.has_room(d, demand[d], returned[d]))
+    }
+
+    /// Whether a claim may become `new`: what does not grow is fine even where the host is overdrawn.
+    pub(crate) fn may_change(&self, old: &Amounts, new: &Amounts) -> bool {
+        (0..DIMENSIONS).all(|d| new[d] <= old[d] || self.has_room(d, new[d], u128::from(old[d])))
+    }
+
+    fn has_room(&self, dimension: usize, demand: u64, returned: u128) -> bool {
+        let left = self.promised[dimension] - returned;
+        left + u128::from(demand) <= u128::from(self.allocatable[dimension])
     }
 
     /// The scarcest resource's share that is promised, in whole per cent.

@@ -2,7 +2,7 @@
 
 use super::hash;
 use super::hosts::{Host, image_bit};
-use super::query::{Query, Test};
+use super::query::{Check, Pin, Query, Test};
 use super::slab::Id;
 use super::tree::{Summary, Tree};
 use crate::Score;
@@ -34,20 +34,21 @@ pub(crate) struct Found {
 
 pub(crate) fn run(query: &Query) -> Found {
     let mut search = Search { query, found: Found::default(), visits: 0, hope: Hope::of(query) };
-    match short_list(query) {
-        Some(hosts) => hosts.into_iter().for_each(|host| search.consider(host)),
-        None => {
-            search.scout();
-            search.walk_pools();
-        }
+    if let Some(hosts) = short_list(query) {
+        hosts.into_iter().for_each(|host| search.consider(host));
+    } else {
+        search.scout();
+        search.walk_pools();
     }
     search.found
 }
 
 /// The few hosts among which the answer must be, when some rule leaves only few.
 fn short_list(query: &Query) -> Option<Vec<Id<Host>>> {
-    if let Some(pin) = query.pin {
-        return Some(pin.into_iter().collect());
+    match query.pin {
+        Pin::To(host) => return Some(vec![host]),
+        Pin::Nowhere => return Some(Vec::new()),
+        Pin::Anywhere => {}
     }
     let near = query.checks.iter().filter(|c| c.test == Test::Near && c.topology == TopologyKey::Host);
     if let Some(check) = near.min_by_key(|c| c.counts.len()).filter(|c| c.counts.len() <= LIST_MAX) {
@@ -70,7 +71,7 @@ struct Hope {
 impl Hope {
     fn of(query: &Query) -> Self {
         let wishes = |topology| {
-            let near = |c: &&super::query::Check| c.test == Test::PreferNear && c.topology == topology;
+            let near = |c: &&Check| c.test == Test::PreferNear && c.topology == topology;
             PREFERENCE * i32::try_from(query.checks.iter().filter(near).count()).unwrap_or(0)
         };
         Self {
