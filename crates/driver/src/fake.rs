@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use model::compute::Cell;
 use model::{Timestamp, Uid};
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{ComputeDriver, DriverError, DriverInfo, Observed, Plan, SandboxState, StopMode};
@@ -48,8 +48,8 @@ struct Table {
     failures: VecDeque<DriverError>,
     sandboxes: BTreeMap<Uid, Sandbox>,
     changes: broadcast::Sender<Uid>,
-    /// Counts changes, for those who wait for one.
-    ticks: watch::Sender<u64>,
+    /// For those who wait for a change; it wakes them in their order, so that a run can be repeated.
+    ticks: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl FakeMachine {
             failures: VecDeque::new(),
             sandboxes: BTreeMap::new(),
             changes: broadcast::Sender::new(BACKLOG),
-            ticks: watch::Sender::new(0),
+            ticks: Arc::default(),
         })))
     }
 
@@ -141,7 +141,7 @@ impl Table {
     fn announce(&self, uid: &Uid) {
         // That nobody listens is fine.
         let _ = self.changes.send(uid.clone());
-        self.ticks.send_modify(|ticks| *ticks += 1);
+        self.ticks.notify_waiters();
     }
 
     fn find(&mut self, uid: &Uid) -> Result<&mut Sandbox, DriverError> {
@@ -246,11 +246,14 @@ impl FakeDriver {
 
     /// Returns when the payload has ended, by whatever cause.
     async fn ended(&self, uid: &Uid) {
-        let mut ticks = self.machine.0.lock().ticks.subscribe();
-        while self.machine.0.lock().sandboxes.get(uid).is_some_and(Sandbox::is_up) {
-            if ticks.changed().await.is_err() {
+        let ticks = Arc::clone(&self.machine.0.lock().ticks);
+        loop {
+            let mut tick = std::pin::pin!(ticks.notified());
+            tick.as_mut().enable();
+            if !self.machine.0.lock().sandboxes.get(uid).is_some_and(Sandbox::is_up) {
                 return;
             }
+            tick.await;
         }
     }
 

@@ -12,6 +12,9 @@ use store::{ListOptions, Revision};
 use crate::record;
 use crate::server::{Server, store_error};
 
+/// Most counts for one change: each but the first because others were faster.
+const COUNTS_MAX: usize = 64;
+
 /// What objects take: resources, and one of their kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -22,8 +25,21 @@ pub(crate) struct Usage {
 /// Reservations of changes on their way to the store, per project.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ledger {
-    projects: Arc<Mutex<HashMap<String, Vec<Pending>>>>,
+    book: Arc<Mutex<Book>>,
 }
+
+#[derive(Debug, Default)]
+struct Book {
+    projects: HashMap<String, Vec<Pending>>,
+    /// The newest revision of all reservations that were dropped because a count had seen them. A count older
+    /// than this misses changes that nothing else speaks of any more.
+    settled: Revision,
+    next_id: u64,
+}
+
+/// A count too old to decide by: another has settled what this one has not seen.
+#[derive(Debug)]
+struct Outdated;
 
 #[derive(Debug)]
 struct Pending {
@@ -61,32 +77,33 @@ impl Server {
         if quotas.entries.is_empty() {
             return Ok(none);
         }
-        let (used, counted_at) = self.usage(project).await?;
-        let mut held = None;
-        for entry in &quotas.entries {
-            let quota: Quota =
-                serde_json::from_slice(&entry.value).map_err(|e| ApiError::internal(e.to_string()))?;
-            let reservation = held.take();
-            held = Some(match reservation {
-                None => self.inner.ledger.reserve(project, &used, counted_at, &extra, &quota)?,
-                Some(reservation) => {
-                    self.inner.ledger.check(project, &used, counted_at, &Usage::default(), &quota)?;
-                    reservation
-                }
-            });
+        let quotas: Vec<Quota> = quotas
+            .entries
+            .iter()
+            .map(|entry| serde_json::from_slice(&entry.value))
+            .collect::<Result<_, _>>()
+            .map_err(|e| ApiError::internal(e.to_string()))?;
+        for _ in 0..COUNTS_MAX {
+            let (used, counted_at) = match self.usage(project).await {
+                Err(e) if e.reason == Reason::Expired => continue,
+                counted => counted?,
+            };
+            if let Ok(reserved) = self.inner.ledger.reserve(project, &used, counted_at, &extra, &quotas) {
+                return reserved;
+            }
         }
-        Ok(held.unwrap_or(none))
+        let message = format!("too many changes at once in project {project:?}; try again");
+        Err(ApiError::new(Reason::TooManyRequests, message))
     }
 
-    /// Counts what a project holds, from what exists.
+    /// Counts what a project holds, from what exists at one revision.
     pub(crate) async fn usage(&self, project: &str) -> Result<(Usage, Revision), ApiError> {
         let mut usage = Usage::default();
-        // The oldest of the lists' revisions: everything up to it is in every list.
-        let mut counted_at = self.inner.store.revision();
+        let counted_at = self.inner.store.revision();
         for kind in model::kinds().iter().filter(|k| k.info.is_project_scoped()) {
             let prefix = format!("{}{project}/", kind.info.prefix());
-            let page = self.inner.store.list(&prefix, ListOptions::default()).await.map_err(store_error)?;
-            counted_at = counted_at.min(page.revision);
+            let options = ListOptions { at: Some(counted_at), ..ListOptions::default() };
+            let page = self.inner.store.list(&prefix, options).await.map_err(store_error)?;
             if page.entries.is_empty() {
                 continue;
             }
@@ -111,35 +128,47 @@ fn extra(info: KindInfo, old: Option<&dyn AnyObject>, new: &dyn AnyObject) -> Us
 }
 
 impl Ledger {
+    /// Holds room for `extra` within all quotas, or says which one it exceeds.
     fn reserve(
         &self,
         project: &str,
         used: &Usage,
         counted_at: Revision,
         extra: &Usage,
-        quota: &Quota,
-    ) -> Result<Reservation, ApiError> {
-        let mut projects = self.projects.lock();
-        let pending = projects.entry(project.to_owned()).or_default();
-        pending.retain(|p| p.committed.is_none_or(|revision| revision > counted_at));
-        within(quota, used, pending, extra)?;
-        let id = pending.last().map_or(0, |p| p.id + 1);
-        pending.push(Pending { id, usage: extra.clone(), committed: None });
-        Ok(Reservation { held: Some((self.clone(), project.to_owned(), id)) })
+        quotas: &[Quota],
+    ) -> Result<Result<Reservation, ApiError>, Outdated> {
+        let mut book = self.book.lock();
+        if counted_at < book.settled {
+            return Err(Outdated);
+        }
+        book.settle(project, counted_at);
+        let pending = book.projects.get(project).map_or(&[][..], Vec::as_slice);
+        if let Err(e) = quotas.iter().try_for_each(|quota| within(quota, used, pending, extra)) {
+            return Ok(Err(e));
+        }
+        let id = book.next_id;
+        book.next_id += 1;
+        let entry = Pending { id, usage: extra.clone(), committed: None };
+        book.projects.entry(project.to_owned()).or_default().push(entry);
+        Ok(Ok(Reservation { held: Some((self.clone(), project.to_owned(), id)) }))
     }
+}
 
-    fn check(
-        &self,
-        project: &str,
-        used: &Usage,
-        counted_at: Revision,
-        extra: &Usage,
-        quota: &Quota,
-    ) -> Result<(), ApiError> {
-        let mut projects = self.projects.lock();
-        let pending = projects.entry(project.to_owned()).or_default();
-        pending.retain(|p| p.committed.is_none_or(|revision| revision > counted_at));
-        within(quota, used, pending, extra)
+impl Book {
+    /// Drops the reservations that a count at this revision includes.
+    fn settle(&mut self, project: &str, counted_at: Revision) {
+        let Some(pending) = self.projects.get_mut(project) else { return };
+        let settled = &mut self.settled;
+        pending.retain(|p| match p.committed.filter(|revision| *revision <= counted_at) {
+            Some(revision) => {
+                *settled = revision.max(*settled);
+                false
+            }
+            None => true,
+        });
+        if pending.is_empty() {
+            self.projects.remove(project);
+        }
     }
 }
 
@@ -147,7 +176,7 @@ impl Reservation {
     /// The change is in the store at `revision`: keep the room until a count includes it.
     pub(crate) fn commit(mut self, revision: Revision) {
         if let Some((ledger, project, id)) = self.held.take()
-            && let Some(pending) = ledger.projects.lock().get_mut(&project)
+            && let Some(pending) = ledger.book.lock().projects.get_mut(&project)
             && let Some(entry) = pending.iter_mut().find(|p| p.id == id)
         {
             entry.committed = Some(revision);
@@ -158,11 +187,11 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if let Some((ledger, project, id)) = self.held.take() {
-            let mut projects = ledger.projects.lock();
-            if let Some(pending) = projects.get_mut(&project) {
+            let mut book = ledger.book.lock();
+            if let Some(pending) = book.projects.get_mut(&project) {
                 pending.retain(|p| p.id != id);
                 if pending.is_empty() {
-                    projects.remove(&project);
+                    book.projects.remove(&project);
                 }
             }
         }

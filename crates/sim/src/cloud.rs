@@ -37,10 +37,10 @@ pub(crate) struct Cloud {
 }
 
 impl Cloud {
-    pub(crate) fn new(dice: &Dice, dir: PathBuf) -> Result<Arc<Self>, image::CacheError> {
+    pub(crate) fn new(dice: &Dice, dir: PathBuf, traced: bool) -> Result<Arc<Self>, image::CacheError> {
         let clock = Clock::new(dice.fork());
         let weather: Arc<Weather> = Arc::default();
-        let ledger = Ledger::new(Arc::clone(&clock));
+        let ledger = Ledger::new(Arc::clone(&clock), traced);
         let store = SimStore::new(dice.fork(), Arc::clone(&weather), Arc::clone(&ledger));
         let control = ControlPlane::new(Arc::clone(&store), Arc::clone(&clock));
         let link = Link::new(dice.fork(), Arc::clone(&weather));
@@ -87,7 +87,7 @@ impl Cloud {
         let host = self.hosts.lock().remove(name);
         if let Some(host) = host {
             self.scrapped.lock().insert(name.to_owned());
-            host.lose_power(true).await;
+            host.scrap().await;
         }
     }
 

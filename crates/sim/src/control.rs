@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use server::audit::Audit;
 use server::{Environment, Server};
 use store::Store;
-use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::signal::Signal;
 use crate::store::SimStore;
 
 /// Between two attempts to start; a service manager waits about so long.
@@ -28,15 +28,15 @@ pub(crate) struct ControlPlane {
 /// One run of the process.
 struct Life {
     server: Server,
-    dead: watch::Sender<bool>,
+    dead: Arc<Signal>,
     _controllers: Controllers,
 }
 
 /// A server that may die at any moment.
 pub(crate) struct Mortal {
     pub(crate) server: Server,
-    /// Becomes true when it dies.
-    pub(crate) dead: watch::Receiver<bool>,
+    /// On when it has died.
+    pub(crate) dead: Arc<Signal>,
 }
 
 impl ControlPlane {
@@ -62,8 +62,7 @@ impl ControlPlane {
             incarnation: self.clock.uid().to_string(),
             exclusive: true,
         };
-        let life =
-            Life { server, dead: watch::Sender::new(false), _controllers: Controllers::start(&context) };
+        let life = Life { server, dead: Arc::default(), _controllers: Controllers::start(&context) };
         *self.life.lock() = Some(life);
         Ok(())
     }
@@ -71,13 +70,13 @@ impl ControlPlane {
     /// Ends everything the process does, wherever it is.
     pub(crate) fn kill(&self) {
         if let Some(life) = self.life.lock().take() {
-            life.dead.send_replace(true);
+            life.dead.set(true);
         }
     }
 
     pub(crate) fn server(&self) -> Option<Mortal> {
         let life = self.life.lock();
-        life.as_ref().map(|life| Mortal { server: life.server.clone(), dead: life.dead.subscribe() })
+        life.as_ref().map(|life| Mortal { server: life.server.clone(), dead: Arc::clone(&life.dead) })
     }
 
     /// A client without a network in between, for those who judge.

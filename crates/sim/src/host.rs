@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use agent::{Agent, AgentOptions, Images, Machine, SharedBlobs};
@@ -35,6 +35,8 @@ pub(crate) struct SimHost {
     machine: Mutex<FakeMachine>,
     boots: AtomicU64,
     agent: Mutex<Option<JoinHandle<()>>>,
+    /// It was taken away for good.
+    scrapped: AtomicBool,
 }
 
 /// What a host is made of.
@@ -62,6 +64,7 @@ impl SimHost {
             machine: Mutex::new(blank()),
             boots: AtomicU64::new(1),
             agent: Mutex::new(None),
+            scrapped: AtomicBool::new(false),
         })
     }
 
@@ -91,7 +94,7 @@ impl SimHost {
     /// Starts the agent, which tries to reach the cloud until it does.
     pub(crate) fn start_agent(self: &Arc<Self>) {
         let mut agent = self.agent.lock();
-        if agent.is_none() {
+        if agent.is_none() && !self.scrapped.load(Ordering::Relaxed) {
             let host = Arc::clone(self);
             *agent = Some(tokio::spawn(async move { host.run_agent().await }));
         }
@@ -115,6 +118,12 @@ impl SimHost {
             *self.machine.lock() = blank();
         }
         self.boots.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The machine is taken away, with everything on it.
+    pub(crate) async fn scrap(&self) {
+        self.scrapped.store(true, Ordering::Relaxed);
+        self.lose_power(true).await;
     }
 
     async fn run_agent(&self) {

@@ -12,6 +12,7 @@ mod host;
 mod ledger;
 mod mischief;
 mod scenario;
+mod signal;
 mod store;
 mod users;
 mod verdict;

@@ -22,6 +22,9 @@ struct Args {
     /// Go on after a violation, and count them.
     #[arg(long)]
     keep_going: bool,
+    /// Print every commit.
+    #[arg(long)]
+    trace: bool,
 }
 
 fn main() -> ExitCode {
@@ -29,7 +32,7 @@ fn main() -> ExitCode {
     let began = Instant::now();
     let (mut hours, mut commits, mut violations) = (0.0, 0, 0);
     for seed in (args.seed..).take(usize::try_from(args.seeds).unwrap_or(usize::MAX)) {
-        match run(Options { seed, rough: Duration::from_secs(args.minutes * 60) }) {
+        match run(Options { seed, rough: Duration::from_secs(args.minutes * 60), traced: args.trace }) {
             Ok(report) => {
                 hours += report.virtual_time.as_secs_f64() / 3600.0;
                 commits += report.commits;

@@ -28,6 +28,8 @@ pub struct Options {
     pub seed: u64,
     /// How long users and mischief act.
     pub rough: Duration,
+    /// Print every commit, to find where two histories part.
+    pub traced: bool,
 }
 
 /// What a run was like.
@@ -64,7 +66,8 @@ pub fn run(options: Options) -> Result<Report, Violation> {
     runtime.block_on(async {
         let start = Instant::now();
         let dice = Dice::new(options.seed);
-        let cloud = Cloud::new(&dice, dir.path().to_owned()).map_err(|e| failed(e.to_string()))?;
+        let cloud =
+            Cloud::new(&dice, dir.path().to_owned(), options.traced).map_err(|e| failed(e.to_string()))?;
         let outcome = live(&cloud, &dice, options).await;
         let at = start.elapsed();
         outcome.map_err(|what| Violation { seed: options.seed, at, what })?;

@@ -116,9 +116,19 @@ impl Users {
         self.change(|instance| json!({ "spec": { "reboots": instance.spec.reboots + 1 } })).await
     }
 
+    /// Only to less: nothing asks whether a bound instance may grow on its host.
     async fn resize(&self) -> Result<(), ApiError> {
-        let resources = self.resources();
-        self.change(|_| json!({ "spec": { "resources": resources } })).await
+        let wish = self.resources();
+        self.change(|instance| {
+            let had = instance.spec.resources;
+            let less = Resources {
+                cpu: wish.cpu.min(had.cpu),
+                memory: wish.memory.min(had.memory),
+                disk: wish.disk.min(had.disk),
+            };
+            json!({ "spec": { "resources": less } })
+        })
+        .await
     }
 
     async fn change(&self, patch: impl Fn(&Instance) -> serde_json::Value) -> Result<(), ApiError> {

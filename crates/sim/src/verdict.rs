@@ -117,8 +117,9 @@ impl Facts {
             return self.room_for(instance).map(|host| format!("it has no host, but fits on {host}"));
         }
         let Some(host) = self.hosts.iter().find(|h| h.metadata.name == status.host) else {
-            let known = status.phase == InstancePhase::Unknown;
-            return (!known).then(|| "its host is no more, and it is not unknown".into());
+            use InstancePhase::{Paused, Pending, Running, Starting, Stopping};
+            let guessed = matches!(status.phase, Pending | Starting | Running | Paused | Stopping);
+            return guessed.then(|| "its host is no more, and it is not unknown".into());
         };
         if !host.is_ready() {
             return None;

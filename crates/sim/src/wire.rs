@@ -9,10 +9,10 @@ use client::{Client, Reply, Request, Transport, WatchEvent, WatchStream};
 use futures::{StreamExt, stream};
 use identity::Principal;
 use model::{ApiError, Reason};
-use tokio::sync::watch;
 
 use crate::control::{ControlPlane, Mortal};
 use crate::dice::Dice;
+use crate::signal::Signal;
 use crate::weather::Weather;
 
 /// How long a client waits for a connection before it gives up.
@@ -21,18 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// One client's way to the control plane. Clones are the same way.
 #[derive(Clone)]
 pub(crate) struct Link {
-    cut: watch::Sender<bool>,
+    cut: Arc<Signal>,
     dice: Dice,
     weather: Arc<Weather>,
 }
 
 impl Link {
     pub(crate) fn new(dice: Dice, weather: Arc<Weather>) -> Self {
-        Self { cut: watch::Sender::new(false), dice, weather }
+        Self { cut: Arc::default(), dice, weather }
     }
 
     pub(crate) fn set_cut(&self, cut: bool) {
-        self.cut.send_replace(cut);
+        self.cut.set(cut);
     }
 
     pub(crate) fn client(&self, control: Arc<ControlPlane>, principal: Principal) -> Client {
@@ -40,16 +40,13 @@ impl Link {
     }
 
     fn is_cut(&self) -> bool {
-        *self.cut.borrow()
+        self.cut.is_on()
     }
 
     /// Waits until the link is whole, as long as clients do.
     async fn whole(&self) -> Result<(), ApiError> {
-        let mut cut = self.cut.subscribe();
-        match tokio::time::timeout(PATIENCE, cut.wait_for(|cut| !cut)).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(unreachable("the connection timed out")),
-        }
+        let whole = tokio::time::timeout(PATIENCE, self.cut.until(false)).await;
+        whole.map_err(|_| unreachable("the connection timed out"))
     }
 
     fn mishap(&self, per_mille: u64, what: &'static str) -> bool {
@@ -106,14 +103,7 @@ impl Transport for Wire {
         self.link.whole().await?;
         let mortal = self.control.server().ok_or_else(|| unreachable("the connection was refused"))?;
         let events = mortal.server.watch(&self.principal, request).await?;
-        let mut flow = Flow {
-            events,
-            dead: mortal.dead,
-            cut: self.link.cut.subscribe(),
-            link: self.link.clone(),
-            over: false,
-        };
-        flow.cut.mark_unchanged();
+        let flow = Flow { events, dead: mortal.dead, link: self.link.clone(), over: false };
         Ok(Box::pin(stream::unfold(flow, |mut flow| async move {
             let event = flow.next().await?;
             Some((event, flow))
@@ -123,7 +113,7 @@ impl Transport for Wire {
 
 /// Brings a request to the server and waits for its answer, or for its death.
 async fn deliver(
-    mut mortal: Mortal,
+    mortal: Mortal,
     principal: Principal,
     request: Request,
     delay: Duration,
@@ -131,7 +121,7 @@ async fn deliver(
     tokio::time::sleep(delay).await;
     tokio::select! {
         biased;
-        () = died(&mut mortal.dead) => Err(unreachable("the connection was reset")),
+        () = mortal.dead.until(true) => Err(unreachable("the connection was reset")),
         reply = mortal.server.call(&principal, request) => reply,
     }
 }
@@ -139,8 +129,7 @@ async fn deliver(
 /// The events of a watch on their way.
 struct Flow {
     events: WatchStream,
-    dead: watch::Receiver<bool>,
-    cut: watch::Receiver<bool>,
+    dead: Arc<Signal>,
     link: Link,
     over: bool,
 }
@@ -155,15 +144,15 @@ impl Flow {
         while !self.over {
             // Nothing arrives through a cut; when it is mended the connection may have outlived it.
             if self.link.is_cut() {
-                let _ = self.cut.wait_for(|cut| !cut).await;
+                self.link.cut.until(false).await;
                 if self.link.dice.per_mille(500) {
                     return self.broken();
                 }
             }
             let arrived = tokio::select! {
                 biased;
-                () = died(&mut self.dead) => Arrival::Nothing,
-                _ = self.cut.changed() => continue,
+                () = self.dead.until(true) => Arrival::Nothing,
+                () = self.link.cut.until(true) => continue,
                 event = self.events.next() => Arrival::Of(event),
             };
             return match arrived {
@@ -178,12 +167,6 @@ impl Flow {
         self.over = true;
         Some(Err(unreachable("the watch was cut off")))
     }
-}
-
-/// Waits for the death of the server.
-async fn died(dead: &mut watch::Receiver<bool>) {
-    // An error means that the process is gone as well.
-    let _ = dead.wait_for(|dead| *dead).await;
 }
 
 fn unreachable(why: &str) -> ApiError {

@@ -12,12 +12,18 @@ pub(super) const FORCE: &str = "corten.dev/force";
 
 impl Hosts {
     /// Nobody knows whether they run: that is what their status says, with the time since when.
-    pub(super) async fn mark_instances_unknown(&self, host: &str) -> Result<(), ApiError> {
+    pub(super) async fn mark_instances_unknown(
+        &self,
+        host: &str,
+        reason: &str,
+        why: &str,
+    ) -> Result<(), ApiError> {
         let lost = self.instances.filter(|i| {
             i.status.host == host
                 && matches!(
                     i.status.phase,
-                    InstancePhase::Running
+                    InstancePhase::Pending
+                        | InstancePhase::Running
                         | InstancePhase::Paused
                         | InstancePhase::Starting
                         | InstancePhase::Stopping
@@ -26,8 +32,8 @@ impl Hosts {
         for instance in lost {
             let mut instance = (*instance).clone();
             instance.status.phase = InstancePhase::Unknown;
-            let message = format!("host {host} is not heard of; the instance may be running there");
-            let condition = Condition::new("Ready", ConditionStatus::Unknown, "HostSilent", message);
+            let message = format!("host {host} {why}");
+            let condition = Condition::new("Ready", ConditionStatus::Unknown, reason, message);
             set_condition(&mut instance.status.conditions, condition, (self.context.now)());
             let api = self.context.client.project::<Instance>(&instance.metadata.namespace);
             ignore_gone(api.update_status(&instance).await.map(drop))?;

@@ -54,10 +54,17 @@ pub(crate) async fn run(context: Context) {
     };
     let instances = {
         let queue = queue.clone();
-        // Only what a lost host may leave behind needs another look.
+        // Only what a lost host may leave behind needs another look: what is to go, and what was bound while the
+        // host went.
         let listener = move |change: &reconcile::Change<Instance>| {
             let instance = change.object();
-            if instance.metadata.is_deleting() && !instance.status.host.is_empty() {
+            let bound_anew = match change {
+                reconcile::Change::Applied { old, new } => {
+                    old.as_ref().is_none_or(|old| old.status.host != new.status.host)
+                }
+                reconcile::Change::Deleted(_) => false,
+            };
+            if !instance.status.host.is_empty() && (bound_anew || instance.metadata.is_deleting()) {
                 queue.add(instance.status.host.clone());
             }
         };
@@ -73,6 +80,8 @@ impl Hosts {
     async fn reconcile(&self, name: String) -> Result<Outcome, ApiError> {
         let Some(host) = self.hosts.get(&name) else {
             self.release_instances_of(&name).await?;
+            let why = "is no longer part of the cloud; delete the instance, or let the host join again";
+            self.mark_instances_unknown(&name, "HostRemoved", why).await?;
             return Ok(Outcome::Done);
         };
         let silence = self.silence(&name);
@@ -105,7 +114,8 @@ impl Hosts {
             self.set_ready(&host, condition).await?;
             self.recorder.record(&*host, Severity::Warning, "Silent", &message).await;
         }
-        self.mark_instances_unknown(&name).await?;
+        let why = "is not heard of; the instance may be running there";
+        self.mark_instances_unknown(&name, "HostSilent", why).await?;
         self.release_forced(&name).await?;
         Ok(Outcome::Done)
     }

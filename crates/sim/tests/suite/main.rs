@@ -5,9 +5,9 @@ use std::time::Duration;
 use sim::{Options, Report, run};
 
 fn live(seed: u64, minutes: u64) -> Report {
-    run(Options { seed, rough: Duration::from_secs(minutes * 60) }).unwrap_or_else(|violation| {
-        panic!("{violation}\nreplay with: cargo xtask sim --seed {seed} --minutes {minutes}")
-    })
+    run(Options { seed, rough: Duration::from_secs(minutes * 60), traced: false }).unwrap_or_else(
+        |violation| panic!("{violation}\nreplay with: cargo xtask sim --seed {seed} --minutes {minutes}"),
+    )
 }
 
 #[test]
