@@ -58,6 +58,8 @@ make_scratch() {
   [ -z "$scratch" ] || return 0
   # Short: paths of unix sockets end at 107 bytes.
   scratch=$(mktemp -d /tmp/corten.XXXXXX)
+  # Guests are users of their own and have to reach their disks in it.
+  chmod 711 "$scratch"
   # Guests run as users of their own and must reach their files in the cloud's folder below.
   chmod 711 "$scratch"
   export HOME=$scratch/home

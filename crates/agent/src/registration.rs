@@ -17,6 +17,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// How often the host's facts (free disk, drivers) are reported anew.
 const REPORT_EVERY: Duration = Duration::from_secs(300);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a report is written while others change the same entry.
+const TRIES_MAX: u32 = 10;
 
 pub(crate) struct Registration {
     pub(crate) host: String,
@@ -55,14 +57,31 @@ pub(crate) async fn probe(drivers: &[Arc<dyn ComputeDriver>]) -> (Vec<Serving>, 
 }
 
 impl Registration {
-    /// Makes or updates the host's entry. The operator's part of it (the spec) is left alone.
+    /// Makes or updates the host's entry. The operator's part of it (the spec) is left alone. A controller may
+    /// write between looking and writing, which is no reason to give up.
     pub(crate) async fn report(&self, machine: &Machine, drivers: &[DriverStatus]) -> Result<(), ApiError> {
+        let mut tries = 1;
+        loop {
+            let mut host = self.entry().await?;
+            self.fill_in(&mut host, machine, drivers)?;
+            match self.client.all::<Host>().update_status(&host).await {
+                Err(e) if e.is_conflict() && tries < TRIES_MAX => tries += 1,
+                result => return result.map(drop),
+            }
+        }
+    }
+
+    /// The host's entry, made if need be.
+    async fn entry(&self) -> Result<Host, ApiError> {
         let hosts = self.client.all::<Host>();
         let spec = HostSpec { zone: "default".into(), ..HostSpec::default() };
-        let mut host = match hosts.create(&Host::new(ObjectMeta::named(&self.host), spec)).await {
-            Err(e) if matches!(e.reason, Reason::AlreadyExists) => hosts.get(&self.host).await?,
-            result => result?,
-        };
+        match hosts.create(&Host::new(ObjectMeta::named(&self.host), spec)).await {
+            Err(e) if matches!(e.reason, Reason::AlreadyExists) => hosts.get(&self.host).await,
+            result => result,
+        }
+    }
+
+    fn fill_in(&self, host: &mut Host, machine: &Machine, drivers: &[DriverStatus]) -> Result<(), ApiError> {
         let status = &mut host.status;
         let (old_machine, new_machine) = (&status.machine_id, &machine.machine_id);
         if !old_machine.is_empty() && !new_machine.is_empty() && old_machine != new_machine {
@@ -79,7 +98,7 @@ impl Registration {
         status.kernel.clone_from(&machine.kernel);
         status.agent_version = env!("CARGO_PKG_VERSION").into();
         status.last_seen = Some((self.now)());
-        hosts.update_status(&host).await.map(drop)
+        Ok(())
     }
 
     /// Renews the lease and reports, for ever.

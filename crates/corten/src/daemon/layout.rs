@@ -1,7 +1,7 @@
 //! The data directory: what lies where.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
@@ -26,6 +26,13 @@ impl Layout {
         for dir in [layout.root.clone(), layout.images(), layout.layers(), layout.instances()] {
             make_dir(&dir, 0o711)
                 .map_err(|e| Failure::failed(format!("{} cannot be made: {e}", dir.display())))?;
+        }
+        if let Some(closed) = closed_to_others(&layout.root) {
+            let (root, closed) = (layout.root.display(), closed.display());
+            return Err(Failure::failed(format!(
+                "guests run as users of their own and cannot reach {root}: {closed} is closed to other users"
+            ))
+            .hint(format!("name another folder with --data, or `chmod o+x {closed}`")));
         }
         make_dir(&layout.store(), 0o700)
             .map_err(|e| Failure::failed(format!("{} cannot be made: {e}", layout.store().display())))?;
@@ -101,6 +108,13 @@ fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)
 }
 
+/// The first folder on the way to `path` that only its owner or group may pass through.
+fn closed_to_others(path: &Path) -> Option<&Path> {
+    let folders: Vec<&Path> = path.ancestors().collect();
+    let is_closed = |folder: &Path| folder.metadata().is_ok_and(|m| m.permissions().mode() & 0o001 == 0);
+    folders.into_iter().rev().find(|folder| is_closed(folder))
+}
+
 /// Writes a file whole or not at all; secrets are readable by root alone.
 pub(crate) fn write_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     use std::io::Write;
@@ -110,4 +124,20 @@ pub(crate) fn write_file(path: &Path, content: &[u8], mode: u32) -> io::Result<(
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&unfinished, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_where_guests_cannot_reach_it_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let failure = Layout::prepare(&dir.path().join("data")).unwrap_err();
+        let closed = format!("{} is closed to other users", dir.path().display());
+        assert!(failure.message.ends_with(&closed), "{failure}");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        Layout::prepare(&dir.path().join("data")).unwrap();
+    }
 }
