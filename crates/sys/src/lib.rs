@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod disk;
 pub mod inherit;
 pub mod jail;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod pidfd;

@@ -136,21 +136,32 @@ pub(super) fn decode(row: &Row<'_>, values: &mut Values) -> Result<Write, String
 /// of opening. A piece is given back when its last value is; they were last written at about the same time, so the
 /// short-lived ones share pieces.
 #[derive(Debug, Default)]
-pub(super) struct Values(BytesMut);
+pub(super) struct Values {
+    piece: BytesMut,
+    pieces: usize,
+}
 
 impl Values {
     const PIECE: usize = 256 * 1024;
+    /// From here on the store is a large one, and what costs most is the first touch of every page.
+    const LARGE_AFTER: usize = 8;
+    const LARGE_PIECE: usize = 8 * 1024 * 1024;
     const OWN_PIECE: usize = 16 * 1024;
 
     fn copy(&mut self, value: &[u8]) -> Bytes {
         if value.len() >= Self::OWN_PIECE {
             return Bytes::copy_from_slice(value);
         }
-        if self.0.capacity() < value.len() {
-            self.0 = BytesMut::with_capacity(Self::PIECE);
+        if self.piece.capacity() < value.len() {
+            self.pieces += 1;
+            let is_large = self.pieces > Self::LARGE_AFTER;
+            self.piece = BytesMut::with_capacity(if is_large { Self::LARGE_PIECE } else { Self::PIECE });
+            if is_large {
+                sys::memory::prefer_huge_pages(self.piece.spare_capacity_mut());
+            }
         }
-        self.0.extend_from_slice(value);
-        self.0.split().freeze()
+        self.piece.extend_from_slice(value);
+        self.piece.split().freeze()
     }
 }
 
