@@ -68,6 +68,10 @@ impl Server {
                 new.keep_spec_of(&*old);
                 if let Some(instance) = old.as_any().downcast_ref::<Instance>() {
                     require_own_host(caller, instance)?;
+                    // Where it is was decided by its binding; a report has no say in it.
+                    if !caller.is_component() {
+                        as_instance(&mut *new)?.status.host.clone_from(&instance.status.host);
+                    }
                 }
             } else {
                 new.keep_status_of(&*old);
