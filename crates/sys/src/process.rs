@@ -22,6 +22,15 @@ pub struct Identity {
     pub boot_id: String,
 }
 
+impl Identity {
+    /// Who we are.
+    pub fn own() -> io::Result<Self> {
+        let pid = std::process::id();
+        let stat = Stat::read(pid)?.ok_or_else(|| io::Error::other("/proc does not know this process"))?;
+        Ok(Self { pid, start_ticks: stat.start_ticks, boot_id: boot_id()? })
+    }
+}
+
 /// A process that runs, or ran a moment ago.
 #[derive(Debug)]
 pub struct Process {

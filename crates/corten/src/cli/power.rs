@@ -182,9 +182,7 @@ mod tests {
             };
             assert_eq!(found, expected, "{change:?} {status}");
         };
-        let at = |phase: &str, generation: u64, reboots: u64| {
-            json!({ "phase": phase, "observedGeneration": generation, "rebootsDone": reboots })
-        };
+        let at = |phase: &str, generation: u64, reboots: u64| json!({ "phase": phase, "observedGeneration": generation, "rebootsDone": reboots });
         check(Change::Stop, at("Running", 1, 3), "wait running");
         check(Change::Stop, at("Stopped", 1, 3), "wait stopped");
         check(Change::Stop, at("Stopping", 2, 3), "wait stopping");

@@ -7,8 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Layout;
-use super::layout::write_file;
-use super::stop::{self, Running};
+use super::stop;
 use crate::failure::Failure;
 
 /// How long the first start may take: it makes keys and probes the drivers.
@@ -16,7 +15,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 pub(crate) fn up(layout: &Layout, listen: SocketAddr) -> Result<(), Failure> {
-    if let Running::Yes(_) = stop::running(layout)
+    if stop::running(layout)?.is_some()
         && let Ok(endpoint) = std::fs::read_to_string(layout.endpoint())
     {
         println!("already up: {endpoint}");
@@ -56,10 +55,7 @@ fn spawn(layout: &Layout, listen: SocketAddr) -> Result<Child, Failure> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
     // A group of its own, so that an interrupt at the terminal does not reach it.
     command.process_group(0);
-    let child = command.spawn().map_err(|e| failed("the daemon cannot be started", e))?;
-    write_file(&layout.pid(), child.id().to_string().as_bytes(), 0o644)
-        .map_err(|e| failed("corten.pid", e))?;
-    Ok(child)
+    command.spawn().map_err(|e| failed("the daemon cannot be started", e))
 }
 
 /// The last lines of the log, for the error.

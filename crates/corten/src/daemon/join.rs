@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use model::{ApiError, Timestamp};
 use server::{Environment, Membership, SystemEnvironment};
 
-use super::layout::write_file;
+use super::layout::{claim, write_file};
 use super::remote::{RemoteBlobs, StreamListener};
 use super::{Layout, drivers, logs, runtime, serve};
 use crate::failure::Failure;
@@ -20,6 +20,7 @@ use crate::failure::Failure;
 pub(crate) fn join(url: &str, token: &str, name: Option<String>, data: PathBuf) -> Result<(), Failure> {
     let layout = Layout::prepare(&data)?;
     logs::to_stderr();
+    claim(&layout)?;
     runtime()?.block_on(async {
         let membership = match load(&layout)? {
             Some(membership) => membership,

@@ -66,6 +66,10 @@ impl Layout {
     pub(crate) fn pid(&self) -> PathBuf {
         self.root.join("corten.pid")
     }
+    /// Who the daemon is, for all time: a pid alone may belong to anyone by now.
+    pub(crate) fn daemon(&self) -> PathBuf {
+        self.root.join("daemon.json")
+    }
     /// Written when the cloud answers; removed when it stops.
     pub(crate) fn endpoint(&self) -> PathBuf {
         self.root.join("endpoint")
@@ -113,6 +117,15 @@ fn closed_to_others(path: &Path) -> Option<&Path> {
     let folders: Vec<&Path> = path.ancestors().collect();
     let is_closed = |folder: &Path| folder.metadata().is_ok_and(|m| m.permissions().mode() & 0o001 == 0);
     folders.into_iter().rev().find(|folder| is_closed(folder))
+}
+
+/// Notes that this process is the daemon of the data directory.
+pub(crate) fn claim(layout: &Layout) -> Result<(), Failure> {
+    let failed = |e: io::Error| Failure::failed(format!("{}: {e}", layout.daemon().display()));
+    let own = sys::process::Identity::own().map_err(failed)?;
+    let json = serde_json::to_vec(&own).map_err(|e| failed(e.into()))?;
+    write_file(&layout.pid(), own.pid.to_string().as_bytes(), 0o644).map_err(failed)?;
+    write_file(&layout.daemon(), &json, 0o644).map_err(failed)
 }
 
 /// Writes a file whole or not at all; secrets are readable by root alone.

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::blobs::ImageFiles;
 use super::gateway::Gateway;
-use super::layout::write_file;
+use super::layout::{claim, write_file};
 use super::remote::RemoteHosts;
 use super::{Layout, credentials, drivers};
 use crate::failure::Failure;
@@ -35,6 +35,7 @@ pub(crate) async fn serve(layout: Layout, listen: SocketAddr) -> Result<(), Fail
     };
 
     let store = open_store(&layout).await?;
+    claim(&layout)?;
     let authority = Arc::new(credentials::authority(&layout)?);
     // Bound before anything acts: a second daemon ends here.
     let listener = Listener::bind(listen, &authority).await.map_err(|e| failed(&e))?;
