@@ -113,6 +113,13 @@ fn decode_strict<R: Resource>(bytes: &[u8]) -> Result<R, DecodeError> {
                 message: without_position(&e),
             });
         }
+        // serde_json calls a number where a word is wanted a syntax error, which it is not.
+        Err(_) if serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() => {
+            return Err(DecodeError::Field {
+                field: track.path().to_string(),
+                message: "the value is of the wrong type".into(),
+            });
+        }
         Err(e) => return Err(DecodeError::Syntax(e.to_string())),
     };
     json.end().map_err(|e| DecodeError::Syntax(e.to_string()))?;
@@ -242,5 +249,24 @@ impl<R: Resource> AnyObject for R {
     }
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::Instance;
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let check = |body: &str, expected: &str| {
+            let found = decode::<Instance>(body.as_bytes(), true).unwrap_err().to_string();
+            assert!(found.starts_with(expected), "{body}: {found}");
+        };
+        check(r#"{"spec":{"power":7}}"#, "spec.power: the value is of the wrong type");
+        check(r#"{"spec":{"power":"on"}}"#, "spec.power: unknown variant `on`");
+        check(r#"{"spec":{"colour":"red"}}"#, "unknown field \"spec.colour\"");
+        check(r#"{"kind":"Host"}"#, "kind is \"Host\", but this is \"Instance\"");
+        check(r#"{"spec":{"power":}}"#, "the body is not valid JSON");
     }
 }

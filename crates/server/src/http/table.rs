@@ -63,8 +63,10 @@ pub(crate) fn from_event(
 }
 
 fn table(kind: &KindEntry, metadata: Value, rows: Vec<Value>, with_columns: bool) -> Bytes {
+    // An event's name says nothing: as in Kubernetes, only wide tables show it.
+    let priority = i32::from(has_own_age(kind));
     let mut definitions = vec![
-        json!({ "name": "Name", "type": "string", "format": "name", "priority": 0, "description": "name" }),
+        json!({ "name": "Name", "type": "string", "format": "name", "priority": priority, "description": "name" }),
     ];
     for (name, column_type, wide) in (kind.columns)() {
         let word = match column_type {
