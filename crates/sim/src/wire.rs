@@ -146,7 +146,7 @@ impl Flow {
             if self.link.is_cut() {
                 self.link.cut.until(false).await;
                 if self.link.dice.per_mille(500) {
-                    return self.broken();
+                    return Some(self.broken());
                 }
             }
             let arrived = tokio::select! {
@@ -157,15 +157,15 @@ impl Flow {
             };
             return match arrived {
                 Arrival::Of(event) if !self.link.mishap(3, "broken watches") => event,
-                _ => self.broken(),
+                _ => Some(self.broken()),
             };
         }
         None
     }
 
-    fn broken(&mut self) -> Option<Result<WatchEvent, ApiError>> {
+    fn broken(&mut self) -> Result<WatchEvent, ApiError> {
         self.over = true;
-        Some(Err(unreachable("the watch was cut off")))
+        Err(unreachable("the watch was cut off"))
     }
 }
 

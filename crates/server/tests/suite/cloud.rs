@@ -124,7 +124,6 @@ pub(crate) fn key_pair(name: &str) -> KeyPair {
     let spec = KeyPairSpec {
         public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGSTLFSAhYhqIXoPbtwW2hDKbNJNpqVYpAGqBLdqoIhW me"
             .into(),
-        ..KeyPairSpec::default()
     };
     Object::new(ObjectMeta::in_project("default", name), spec)
 }

@@ -37,7 +37,7 @@ async fn of_a_hundred_at_once_exactly_ten_come_in() {
         }
         let results = racers.join_all().await;
         let admitted = results.iter().filter(|result| result.is_ok()).count();
-        assert!(results.iter().flat_map(|r| r.as_ref().err()).all(|e| e.reason == Reason::Forbidden));
+        assert!(results.iter().filter_map(|r| r.as_ref().err()).all(|e| e.reason == Reason::Forbidden));
         let there = cloud.instances().list(&client::ListParams::default()).await.expect("list").items.len();
         assert_eq!((admitted, there), (10, 10));
     }
