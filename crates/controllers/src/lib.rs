@@ -3,6 +3,7 @@
 //! They use the same client as everyone else, have no state that cannot be lost, and may be killed at any
 //! line. None calls another: they meet in the objects.
 
+mod caches;
 mod context;
 mod event;
 mod garbage;
@@ -14,6 +15,8 @@ mod scheduler;
 pub mod image;
 
 pub use context::Context;
+
+use caches::Caches;
 
 use tokio::task::JoinHandle;
 
@@ -34,10 +37,11 @@ impl Drop for Controllers {
 impl Controllers {
     /// Starts all controllers.
     pub fn start(context: &Context) -> Self {
+        let caches = Caches::start(&context.client);
         let tasks = vec![
-            tokio::spawn(scheduler::run(context.clone())),
-            tokio::spawn(host::run(context.clone())),
-            tokio::spawn(instance_set::run(context.clone())),
+            tokio::spawn(scheduler::run(context.clone(), caches.clone())),
+            tokio::spawn(host::run(context.clone(), caches.clone())),
+            tokio::spawn(instance_set::run(context.clone(), caches)),
             tokio::spawn(garbage::run(context.clone())),
             tokio::spawn(project::run(context.clone())),
             tokio::spawn(event::run(context.clone())),

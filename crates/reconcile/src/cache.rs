@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use client::{Api, ListParams, TypedEvent};
 use model::{ApiError, Resource};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -45,7 +45,8 @@ struct Inner<R> {
 struct Shared<R> {
     /// In order, so that what is looked at in turn is so on every replay of a simulation.
     objects: RwLock<BTreeMap<String, Arc<R>>>,
-    listeners: Vec<Listener<R>>,
+    /// Held while a change is taken in and told, so that a new listener misses none and hears none twice.
+    listeners: Mutex<Vec<Listener<R>>>,
     synced: watch::Sender<bool>,
 }
 
@@ -72,10 +73,23 @@ impl<R> Drop for Inner<R> {
 impl<R: Resource> Cache<R> {
     /// Begins to follow a selection. `listeners` hear of every change, in order, after the cache has it.
     pub fn start(api: Api<R>, params: ListParams, listeners: Vec<Listener<R>>) -> Self {
-        let shared =
-            Arc::new(Shared { objects: RwLock::default(), listeners, synced: watch::channel(false).0 });
+        let shared = Arc::new(Shared {
+            objects: RwLock::default(),
+            listeners: Mutex::new(listeners),
+            synced: watch::channel(false).0,
+        });
         let task = tokio::spawn(follow(api, params, Arc::clone(&shared)));
         Self { inner: Arc::new(Inner { shared, task }) }
+    }
+
+    /// Has a listener hear of everything the cache has, and from then on of every change, in order.
+    pub fn listen(&self, listener: impl Fn(&Change<R>) + Send + Sync + 'static) {
+        let shared = &self.inner.shared;
+        let mut listeners = shared.listeners.lock();
+        for new in self.all() {
+            listener(&Change::Applied { old: None, new });
+        }
+        listeners.push(Box::new(listener));
     }
 
     /// Waits until the cache has seen all that existed when it was started.
@@ -147,15 +161,17 @@ async fn list_and_watch<R: Resource>(
 
 impl<R: Resource> Shared<R> {
     fn apply(&self, object: R) {
+        let listeners = self.listeners.lock();
         let new = Arc::new(object);
         let old = self.objects.write().insert(new.metadata().key(), Arc::clone(&new));
-        self.tell(&Change::Applied { old, new });
+        tell(&listeners, &Change::Applied { old, new });
     }
 
     fn delete(&self, key: &str) {
+        let listeners = self.listeners.lock();
         let old = self.objects.write().remove(key);
         if let Some(old) = old {
-            self.tell(&Change::Deleted(old));
+            tell(&listeners, &Change::Deleted(old));
         }
     }
 
@@ -176,10 +192,10 @@ impl<R: Resource> Shared<R> {
             }
         }
     }
+}
 
-    fn tell(&self, change: &Change<R>) {
-        for listener in &self.listeners {
-            listener(change);
-        }
+fn tell<R>(listeners: &[Listener<R>], change: &Change<R>) {
+    for listener in listeners {
+        listener(change);
     }
 }

@@ -16,6 +16,7 @@ use reconcile::{Cache, Outcome, Queue};
 use tokio::time::Instant;
 
 use crate::Context;
+use crate::caches::Caches;
 
 /// Waited beyond the lease: for clock rates that differ, and for a renewal under way.
 const MARGIN: Duration = Duration::from_secs(4);
@@ -30,7 +31,7 @@ struct Hosts {
     heard: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
-pub(crate) async fn run(context: Context) {
+pub(crate) async fn run(context: Context, Caches { hosts, instances }: Caches) {
     let queue = Queue::new();
     let heard: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
     let leases = {
@@ -46,17 +47,15 @@ pub(crate) async fn run(context: Context) {
             })],
         )
     };
-    let hosts = {
+    {
         let queue = queue.clone();
-        let listener =
-            move |change: &reconcile::Change<Host>| queue.add(change.object().metadata.name.clone());
-        Cache::start(context.client.all::<Host>(), ListParams::default(), vec![Box::new(listener)])
-    };
-    let instances = {
+        hosts.listen(move |change| queue.add(change.object().metadata.name.clone()));
+    }
+    {
         let queue = queue.clone();
         // Only what a lost host may leave behind needs another look: what is to go, and what was bound while the
         // host went.
-        let listener = move |change: &reconcile::Change<Instance>| {
+        instances.listen(move |change| {
             let instance = change.object();
             let bound_anew = match change {
                 reconcile::Change::Applied { old, new } => {
@@ -67,9 +66,8 @@ pub(crate) async fn run(context: Context) {
             if !instance.status.host.is_empty() && (bound_anew || instance.metadata.is_deleting()) {
                 queue.add(instance.status.host.clone());
             }
-        };
-        Cache::start(context.client.all::<Instance>(), ListParams::default(), vec![Box::new(listener)])
-    };
+        });
+    }
     tokio::join!(hosts.synced(), leases.synced(), instances.synced());
     let recorder = context.recorder("host-controller");
     let hosts = Hosts { context, recorder, hosts, leases, instances, heard };

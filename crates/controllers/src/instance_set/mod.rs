@@ -12,6 +12,7 @@ use model::{
 use reconcile::{Cache, Change, Outcome, Queue};
 
 use crate::Context;
+use crate::caches::Caches;
 
 /// Members made or deleted at the same time.
 const AT_ONCE: usize = 64;
@@ -22,23 +23,23 @@ struct Sets {
     instances: Cache<Instance>,
 }
 
-pub(crate) async fn run(context: Context) {
+pub(crate) async fn run(context: Context, caches: Caches) {
     let queue = Queue::new();
     let sets = {
         let queue = queue.clone();
         let listener = move |change: &Change<InstanceSet>| queue.add(change.object().metadata.key());
         Cache::start(context.client.all::<InstanceSet>(), ListParams::default(), vec![Box::new(listener)])
     };
-    let instances = {
+    let instances = caches.instances;
+    {
         let queue = queue.clone();
-        let listener = move |change: &Change<Instance>| {
+        instances.listen(move |change| {
             let meta = &change.object().metadata;
             if let Some(owner) = meta.controller().filter(|owner| owner.kind == InstanceSet::KIND.kind) {
                 queue.add(format!("{}/{}", meta.namespace, owner.name));
             }
-        };
-        Cache::start(context.client.all::<Instance>(), ListParams::default(), vec![Box::new(listener)])
-    };
+        });
+    }
     tokio::join!(sets.synced(), instances.synced());
     let sets = Sets { context, sets, instances };
     reconcile::run("instance-set", queue, 8, |key| sets.reconcile(key)).await;

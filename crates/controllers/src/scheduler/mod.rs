@@ -10,7 +10,7 @@ mod pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Api, Fence, ListParams, Recorder, Severity, WriteOptions};
+use client::{Api, Fence, ListParams, Recorder, Severity, Verb, WriteOptions};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::compute::{Image, Instance};
@@ -22,6 +22,7 @@ use scheduler::{HostView, Index, Placement, Refusal, Request};
 use tokio::sync::Notify;
 
 use crate::Context;
+use crate::caches::Caches;
 use leadership::Leadership;
 use pending::Pending;
 
@@ -37,8 +38,6 @@ struct Scheduler {
     index: Arc<Mutex<Index>>,
     pending: Arc<Mutex<Pending>>,
     wake: Arc<Notify>,
-    /// Keeps the index up to date as long as it lives.
-    _hosts: Cache<Host>,
     instances: Cache<Instance>,
     images: Cache<Image>,
     leadership: Leadership,
@@ -52,29 +51,28 @@ enum Attempt {
     Again { key: String },
 }
 
-pub(crate) async fn run(context: Context) {
+pub(crate) async fn run(context: Context, Caches { hosts, instances }: Caches) {
     let index = Arc::new(Mutex::new(Index::new()));
     let pending: Arc<Mutex<Pending>> = Arc::default();
     let wake = Arc::new(Notify::new());
-    let hosts = follow_hosts(&context, &index, &pending, &wake);
-    let instances = follow_instances(&context, &index, &pending, &wake);
+    follow_hosts(&hosts, &index, &pending, &wake);
+    follow_instances(&instances, &index, &pending, &wake);
     let images = Cache::start(context.client.all::<Image>(), ListParams::default(), Vec::new());
     tokio::join!(hosts.synced(), instances.synced(), images.synced());
     let recorder = context.recorder("scheduler");
     let leadership = Leadership::start(context.clone());
-    let scheduler =
-        Scheduler { context, recorder, index, pending, wake, _hosts: hosts, instances, images, leadership };
+    let scheduler = Scheduler { context, recorder, index, pending, wake, instances, images, leadership };
     scheduler.run().await;
 }
 
 fn follow_hosts(
-    context: &Context,
+    hosts: &Cache<Host>,
     index: &Arc<Mutex<Index>>,
     pending: &Arc<Mutex<Pending>>,
     wake: &Arc<Notify>,
-) -> Cache<Host> {
+) {
     let (index, pending, wake) = (Arc::clone(index), Arc::clone(pending), Arc::clone(wake));
-    let listener = move |change: &Change<Host>| {
+    hosts.listen(move |change| {
         match change {
             Change::Applied { new, .. } => {
                 index.lock().upsert_host(HostView::from(&**new));
@@ -85,18 +83,17 @@ fn follow_hosts(
         }
         pending.lock().retry_refused();
         wake.notify_one();
-    };
-    Cache::start(context.client.all::<Host>(), ListParams::default(), vec![Box::new(listener)])
+    });
 }
 
 fn follow_instances(
-    context: &Context,
+    instances: &Cache<Instance>,
     index: &Arc<Mutex<Index>>,
     pending: &Arc<Mutex<Pending>>,
     wake: &Arc<Notify>,
-) -> Cache<Instance> {
+) {
     let (index, pending, wake) = (Arc::clone(index), Arc::clone(pending), Arc::clone(wake));
-    let listener = move |change: &Change<Instance>| match change {
+    instances.listen(move |change| match change {
         Change::Applied { new, .. } if new.status.host.is_empty() => {
             let mut pending = pending.lock();
             if new.metadata.is_deleting() {
@@ -128,8 +125,7 @@ fn follow_instances(
             pending.lock().retry_refused();
             wake.notify_one();
         }
-    };
-    Cache::start(context.client.all::<Instance>(), ListParams::default(), vec![Box::new(listener)])
+    });
 }
 
 impl Scheduler {
@@ -207,8 +203,10 @@ impl Scheduler {
             "host": &*placement.host,
             "message": placement.explanation.to_string(),
         });
-        let api = self.api(instance, fence);
-        match api.create_below(&instance.metadata.name, "binding", &body).await {
+        // Not as a typed call: the answer, the whole instance, comes by the watch anyway.
+        let request = self.api(instance, fence).request(Verb::Create, &instance.metadata.name);
+        let request = request.subresource("binding").body(body.to_string());
+        match self.context.client.transport().call(request).await {
             Ok(_) => Attempt::Settled,
             Err(e) => again(key.to_owned(), &e).await,
         }

@@ -191,18 +191,3 @@ fn parse(body: &[u8]) -> Result<Value, ApiError> {
 pub(crate) fn typed<R: Resource>(object: &Value) -> Result<R, Failure> {
     R::deserialize(object).map_err(|e| Failure::failed(format!("the server's answer cannot be read: {e}")))
 }
-
-/// Escapes what may not stand in a query value (RFC 3986).
-pub(crate) fn query_value(text: &str) -> String {
-    use std::fmt::Write;
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}

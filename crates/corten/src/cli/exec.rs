@@ -5,7 +5,7 @@ use http::Method;
 use model::compute::Instance;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::api::{Cloud, query_value};
+use super::api::{Cloud};
 use super::kind::{self, Target};
 use super::parse;
 use super::terminal::Raw;
@@ -89,8 +89,8 @@ fn exit_code(code: i32) -> u8 {
 }
 
 fn query(args: &Args) -> String {
-    let words = args.command.iter().map(|word| format!("command={}", query_value(word)));
-    let container = args.container.iter().map(|name| format!("container={}", query_value(name)));
+    let words = args.command.iter().map(|word| format!("command={}", client::percent_encode(word)));
+    let container = args.container.iter().map(|name| format!("container={}", client::percent_encode(name)));
     let tty = args.tty.then(|| "tty=true".to_owned());
     words.chain(container).chain(tty).collect::<Vec<_>>().join("&")
 }

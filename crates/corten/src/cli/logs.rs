@@ -3,7 +3,7 @@
 use http_body_util::BodyExt;
 use model::compute::Instance;
 
-use super::api::{Cloud, query_value};
+use super::api::{Cloud};
 use super::kind::{self, Target};
 use crate::failure::Failure;
 
@@ -42,6 +42,6 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
 fn query(args: &Args) -> String {
     let mut pairs = vec![format!("follow={}", args.follow)];
     pairs.extend(args.tail.map(|lines| format!("tailLines={lines}")));
-    pairs.extend(args.container.as_deref().map(|name| format!("container={}", query_value(name))));
+    pairs.extend(args.container.as_deref().map(|name| format!("container={}", client::percent_encode(name))));
     pairs.join("&")
 }
