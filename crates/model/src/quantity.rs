@@ -7,7 +7,8 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Why a text is not an amount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -180,11 +181,7 @@ macro_rules! quantity {
         }
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                match NumberOrText::deserialize(d)? {
-                    NumberOrText::Number(n) => Self::parse(&n.to_string()),
-                    NumberOrText::Text(text) => Self::parse(&text),
-                }
-                .map_err(de::Error::custom)
+                d.deserialize_any(Amount(Self::parse))
             }
         }
         impl JsonSchema for $type {
@@ -203,11 +200,32 @@ macro_rules! quantity {
 quantity!(CpuMillis, "Cpu", "CPU cores, e.g. \"500m\" or 2");
 quantity!(Bytes, "Bytes", "An amount of bytes, e.g. \"256Mi\"");
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum NumberOrText {
-    Number(serde_json::Number),
-    Text(String),
+/// Reads an amount from a text or a number with its parser. By hand, because every object has amounts and an
+/// untagged enum would build an error for each text before it takes it.
+struct Amount<T>(fn(&str) -> Result<T, QuantityError>);
+
+impl<T> Visitor<'_> for Amount<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an amount as a text or a number")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.0)(text).map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
 }
 
 impl Add for Resources {
@@ -243,5 +261,30 @@ impl fmt::Display for Resources {
             write!(f, ", {} disk", self.disk)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_from_texts_and_numbers() {
+        let check = |json: &str, expected: &str| {
+            let found =
+                serde_json::from_str::<Resources>(json).map(|r| format!("{} {}", r.cpu.0, r.memory.0));
+            assert_eq!(found.unwrap_or_else(|e| e.to_string()), expected, "{json}");
+        };
+        check(r#"{"cpu":"500m","memory":"1Ki"}"#, "500 1024");
+        check(r#"{"cpu":2,"memory":2048}"#, "2000 2048");
+        check(r#"{"cpu":1.5,"memory":"1.5Ki"}"#, "1500 1536");
+        check(
+            r#"{"cpu":-1}"#,
+            r#""-1" is not an amount of cpu: write for example "500m" or "2" at line 1 column 9"#,
+        );
+        check(
+            r#"{"memory":true}"#,
+            "invalid type: boolean `true`, expected an amount as a text or a number at line 1 column 14",
+        );
     }
 }
