@@ -26,8 +26,7 @@
 //! * A **class** is what a shape asks of hosts that no binding changes (cell, zone, labels, taints). It keeps one
 //!   bit per host, corrected when a host changes.
 //! * A **pool** holds the hosts that serve the same cells and carry the same taints, in a tournament tree: a
-//!   node knows the most free cpu, memory and disk, the lowest and highest load, and the images below it. A rack
-//!   or zone is a run of neighbouring leaves, so a rule about a rack is decided once for the whole run.
+//!   node knows the most free cpu, memory and disk and the lowest and highest load below it. A rack or zone is a run of neighbouring leaves, so a rule about a rack is decided once for the whole run.
 //! * A **group** is a label set that some rule asks about. Its members are counted per host, rack and zone as
 //!   they are bound; a **census** in it knows the emptiest domain for a spread rule without looking at any other.
 //!
@@ -38,8 +37,9 @@
 //!
 //! * A host is found if and only if one exists, and it satisfies every required rule at that moment.
 //! * It has the best score of all such hosts, and the runner-up the second best, load being compared in whole
-//!   per cent. Only when a search has visited [`VISITS_MAX`] nodes, which takes preferences that many hosts seem
-//!   to fulfil and few do, it ends with the best found so far.
+//!   per cent. Two limits make exceptions: of the hosts that have an image only [`IMAGE_HOLDERS_MAX`] are looked
+//!   at for the sake of it, so that a better one may be missed by at most the points for images; and where many
+//!   hosts seem to fulfil a preference and few do, a search ends after [`VISITS_MAX`] nodes with the best so far.
 //! * Equal scores are decided by a hash of the request's key: the same request always gets the same host, but
 //!   equal hosts share the work.
 //! * [`Index::bind`] never promises more of anything than a host has. What the cloud already holds is told with
@@ -62,6 +62,6 @@ mod score;
 
 pub use explain::{Explanation, Nearest, Placement, Preemption, Reason, Refusal, RunnerUp, Verdict};
 pub use host::HostView;
-pub use index::{BindError, Index, VISITS_MAX};
+pub use index::{BindError, IMAGE_HOLDERS_MAX, Index, VISITS_MAX};
 pub use request::Request;
 pub use score::Score;

@@ -11,7 +11,7 @@ use super::bindings::Binding;
 use super::hash;
 use super::room::{Room, amounts};
 use super::slab::{Id, Slab};
-use super::tree::{Summary, Tree};
+use super::tree::{Leaf, Tree};
 use crate::HostView;
 
 /// One host: known by a report, by instances bound to it, or by both.
@@ -19,7 +19,8 @@ use crate::HostView;
 pub(crate) struct Host {
     pub(crate) name: Arc<str>,
     /// The last report. Nothing while only bindings name the host, or when it was removed before they were.
-    pub(crate) view: Option<HostView>,
+    /// Boxed, because placements need only the rest, and want it close together.
+    pub(crate) view: Option<Box<HostView>>,
     pub(crate) room: Room,
     pub(crate) seat: Seat,
     pool: usize,
@@ -65,9 +66,11 @@ pub(crate) struct Hosts {
     /// Domains by name. They are few and never forgotten.
     zones: HashMap<String, u32, RandomState>,
     racks: HashMap<(u32, String), u32, RandomState>,
+    /// The zone of each rack.
+    rack_zones: Vec<u32>,
     pub(crate) pools: Vec<Pool>,
-    /// Which hosts have an image, by the image's hash.
-    holders: HashMap<u64, BTreeSet<u32>, RandomState>,
+    /// The hosts that have an image, sorted, by the image's hash.
+    holders: HashMap<u64, Vec<u32>, RandomState>,
     /// Hosts with a report.
     pub(crate) known: usize,
 }
@@ -78,16 +81,10 @@ impl Host {
     }
 
     /// What its leaf says; nothing while the host takes no instances.
-    fn summary(&self) -> Option<Summary> {
+    fn as_leaf(&self) -> Option<Leaf> {
         self.view.as_ref().filter(|view| view.ready && !view.cordoned)?;
-        let images = self.images.iter().fold(0, |mask, image| mask | image_bit(*image));
-        Some(Summary::of(self.room.free(), self.room.load(), self.seat, images))
+        Some(Leaf::of(self.room.free(), self.room.load(), self.seat))
     }
-}
-
-/// The bit of a [`Summary`]'s mask that an image sets.
-pub(crate) fn image_bit(image: u64) -> u64 {
-    1 << (image >> 58)
 }
 
 impl Hosts {
@@ -129,6 +126,9 @@ impl Hosts {
         let zone = self.zone(&view.zone);
         let next = Id::<()>::from_index(self.racks.len()).raw();
         let rack = *self.racks.entry((zone, view.rack.clone())).or_insert(next);
+        if rack == next {
+            self.rack_zones.push(zone);
+        }
         Seat { zone, rack, host: id.raw() }
     }
 
@@ -150,7 +150,7 @@ impl Hosts {
             self.pools[pool].members.insert((seat, id.raw()));
             self.pools[pool].stale = true;
         }
-        self.slab[id].view = Some(view);
+        self.slab[id].view = Some(Box::new(view));
         self.refresh(id);
         (self.pools.len() > pools).then_some(pool)
     }
@@ -183,7 +183,7 @@ impl Hosts {
         }
         let pool = &mut self.pools[host.pool];
         if !pool.stale {
-            pool.tree.set(host.leaf, host.summary());
+            pool.tree.set(host.leaf, host.as_leaf());
         }
     }
 
@@ -193,16 +193,24 @@ impl Hosts {
             let leaves = pool.members.iter().enumerate().map(|(leaf, (_, raw))| {
                 let id = Id::from_raw(*raw);
                 self.slab[id].leaf = leaf;
-                (id, self.slab[id].summary())
+                (id, self.slab[id].as_leaf())
             });
-            pool.tree = Tree::build(leaves.collect());
+            pool.tree = Tree::build(leaves);
             pool.stale = false;
         }
     }
 
+    /// The hosts of a rack that are in these pools.
+    pub(crate) fn in_rack(&self, rack: u32, pools: &[usize]) -> impl Iterator<Item = Id<Host>> {
+        let zone = self.rack_zones[rack as usize];
+        let seat = move |host| (Seat { zone, rack, host }, host);
+        let members = pools.iter().map(move |pool| self.pools[*pool].members.range(seat(0)..=seat(u32::MAX)));
+        members.flatten().map(|(_, raw)| Id::from_raw(*raw))
+    }
+
     /// Hosts that have the image.
-    pub(crate) fn holders(&self, image: u64) -> Option<&BTreeSet<u32>> {
-        self.holders.get(&image)
+    pub(crate) fn holders(&self, image: u64) -> &[u32] {
+        self.holders.get(&image).map_or(&[], Vec::as_slice)
     }
 
     fn pool(&mut self, cells: &[Cell], taints: &[Taint]) -> usize {
@@ -233,14 +241,19 @@ impl Hosts {
         let old = std::mem::replace(&mut self.slab[id].images, images.clone());
         for image in old.iter().filter(|image| images.binary_search(image).is_err()) {
             if let Some(holders) = self.holders.get_mut(image) {
-                holders.remove(&id.raw());
+                if let Ok(at) = holders.binary_search(&id.raw()) {
+                    holders.remove(at);
+                }
                 if holders.is_empty() {
                     self.holders.remove(image);
                 }
             }
         }
         for image in images.iter().filter(|image| old.binary_search(image).is_err()) {
-            self.holders.entry(*image).or_default().insert(id.raw());
+            let holders = self.holders.entry(*image).or_default();
+            if let Err(at) = holders.binary_search(&id.raw()) {
+                holders.insert(at, id.raw());
+            }
         }
     }
 }

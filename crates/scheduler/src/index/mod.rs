@@ -32,7 +32,7 @@ use self::slab::{Id, Slab};
 use crate::filter::Eligibility;
 use crate::{HostView, Request};
 
-pub use self::search::VISITS_MAX;
+pub use self::search::{IMAGE_HOLDERS_MAX, VISITS_MAX};
 
 /// Why an instance cannot be bound.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +74,7 @@ impl Index {
     pub fn upsert_host(&mut self, view: HostView) {
         let view = view.normalized();
         let id = self.hosts.find_or_add(&view.name);
-        if self.hosts.slab[id].view.as_ref() == Some(&view) {
+        if self.hosts.slab[id].view.as_deref() == Some(&view) {
             return;
         }
         let seat = self.hosts.seat(id, &view);
@@ -114,8 +114,8 @@ impl Index {
         let Some(id) = self.hosts.find(host).filter(|id| self.hosts.slab[*id].view.is_some()) else {
             return Err(BindError::UnknownHost { host: host.into() });
         };
-        let shape = self.compile(request);
-        let shape = &self.shapes.slab[shape];
+        let shape_id = self.compile(request);
+        let shape = &self.shapes.slab[shape_id];
         let (demand, record) = (shape.demand, &self.hosts.slab[id]);
         let old = self.bindings.find(&key);
         if let Some(old) = old.filter(|old| old.host != id) {
@@ -126,15 +126,15 @@ impl Index {
             let (free, asked) = (resources(&record.room.free()), resources(&demand));
             return Err(BindError::NoRoom { key, host: record.name.clone(), free, asked });
         }
-        self.enter(key.into(), id, request);
+        self.enter(key.into(), id, shape_id);
         Ok(())
     }
 
     /// Takes note that an instance is on a host, as a fact: whether there is room or not, whether the host has
     /// reported or not, and wherever the instance was before.
     pub fn adopt(&mut self, request: &Request, host: &str) {
-        let id = self.hosts.find_or_add(host);
-        self.enter(request.key().into(), id, request);
+        let (id, shape) = (self.hosts.find_or_add(host), self.compile(request));
+        self.enter(request.key().into(), id, shape);
     }
 
     /// Releases what `key` (`project/name`) holds. Says whether it held anything.
@@ -166,8 +166,7 @@ impl Index {
     }
 
     /// Binds without asking for room, in the place of whatever the key was bound to.
-    fn enter(&mut self, key: Arc<str>, host: Id<Host>, request: &Request) {
-        let shape = self.compile(request);
+    fn enter(&mut self, key: Arc<str>, host: Id<Host>, shape: Id<Shape>) {
         let shape = &self.shapes.slab[shape];
         let same = |old: &Binding| {
             old.host == host

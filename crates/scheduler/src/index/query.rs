@@ -5,9 +5,9 @@ use model::compute::{Strategy, TopologyKey};
 use super::Index;
 use super::class::{Class, Counts};
 use super::hash;
-use super::hosts::Host;
+use super::hosts::{Host, Seat};
 use super::neighbours::{Labels, TOPOLOGIES};
-use super::room::shortage;
+use super::room::{Amounts, shortage};
 use super::shape::{Rule, Shape, Wish};
 use super::slab::Id;
 use crate::filter::Filter;
@@ -126,17 +126,28 @@ impl<'a> Query<'a> {
 
     /// The host's score, or the first thing that keeps it from taking the request.
     pub(crate) fn judge(&self, id: Id<Host>) -> Result<Score, Obstacle> {
+        let host = self.host(id);
+        self.judge_as(id, host.seat, host.room.load(), &host.room.free())
+    }
+
+    /// The same, where the caller has the host's seat, load and free room at hand: fetching it from memory costs
+    /// more than all the rest.
+    pub(crate) fn judge_as(
+        &self,
+        id: Id<Host>,
+        seat: Seat,
+        load: u8,
+        free: &Amounts,
+    ) -> Result<Score, Obstacle> {
         if self.pin != Pin::Anywhere && self.pin != Pin::To(id) {
             return Err(Obstacle::NotPinned);
         }
         if !self.class.contains(id.raw()) {
             return Err(Obstacle::Ineligible);
         }
-        let host = self.host(id);
-        let mut score = Score { load: self.load_points(host.room.load()), ..Score::default() };
+        let mut score = Score { load: self.load_points(load), ..Score::default() };
         for (i, check) in self.checks.iter().enumerate() {
-            let place = host.seat.at(check.topology);
-            let points = check.points(place).ok_or(Obstacle::Neighbours(i))?;
+            let points = check.points(seat.at(check.topology)).ok_or(Obstacle::Neighbours(i))?;
             match check.test {
                 Test::PreferNear => score.near += points,
                 Test::PreferApart => score.apart += points,
@@ -144,11 +155,14 @@ impl<'a> Query<'a> {
                 Test::Near | Test::Apart | Test::NotRepelled | Test::AtMost(_) => {}
             }
         }
-        if let Some((reason, dimension)) = shortage(&self.shape.demand, &host.room.free()) {
+        if let Some((reason, dimension)) = shortage(&self.shape.demand, free) {
             return Err(Obstacle::Short(reason, dimension));
         }
-        let present = self.shape.images.iter().filter(|image| host.has_image(**image)).count();
-        score.images = self.image_points(present);
+        if !self.shape.images.is_empty() {
+            let host = self.host(id);
+            let present = self.shape.images.iter().filter(|image| host.has_image(**image)).count();
+            score.images = self.image_points(present);
+        }
         Ok(score)
     }
 
@@ -160,7 +174,7 @@ impl<'a> Query<'a> {
     }
 
     /// Points for having so many of the request's images.
-    pub(crate) fn image_points(&self, present: usize) -> i32 {
+    fn image_points(&self, present: usize) -> i32 {
         let share = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
         IMAGES_MAX.saturating_mul(share(present)) / share(self.shape.images.len()).max(1)
     }
