@@ -5,7 +5,7 @@ use http::Method;
 use model::compute::Instance;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::api::{Cloud};
+use super::api::Cloud;
 use super::kind::{self, Target};
 use super::parse;
 use super::terminal::Raw;

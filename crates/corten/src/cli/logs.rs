@@ -3,7 +3,7 @@
 use http_body_util::BodyExt;
 use model::compute::Instance;
 
-use super::api::{Cloud};
+use super::api::Cloud;
 use super::kind::{self, Target};
 use crate::failure::Failure;
 

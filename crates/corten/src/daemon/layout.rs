@@ -106,6 +106,11 @@ impl Layout {
     pub(crate) fn run_dir(&self) -> PathBuf {
         PathBuf::from("/run/corten").join(self.tag())
     }
+
+    /// The name of the control group of this cloud's containers.
+    pub(crate) fn cgroup(&self) -> String {
+        format!("corten-{}", self.tag())
+    }
 }
 
 fn make_dir(path: &Path, mode: u32) -> io::Result<()> {

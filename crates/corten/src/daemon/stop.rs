@@ -32,6 +32,7 @@ pub(crate) fn down(layout: &Layout, purge: bool) -> Result<(), Failure> {
                 _ => {}
             }
         }
+        remove_groups(layout);
     }
     Ok(())
 }
@@ -61,6 +62,21 @@ fn end(daemon: &Process) -> Result<(), Failure> {
         }
     }
     Err(Failure::timed_out(format!("the daemon (pid {pid}) does not end")))
+}
+
+/// Takes away what the last guest left empty: this cloud's control groups, and what clouds of one machine share.
+fn remove_groups(layout: &Layout) {
+    let root = Path::new("/sys/fs/cgroup");
+    let below = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in below.chain([root.to_owned()]) {
+        for group in [layout.cgroup().as_str(), "corten"] {
+            // Not there, or in use by another cloud: only an empty group can be removed.
+            let _ = std::fs::remove_dir(hierarchy.join(group));
+        }
+    }
+    if let Some(shared) = layout.run_dir().parent() {
+        let _ = std::fs::remove_dir(shared);
+    }
 }
 
 /// Asks the drivers what there is and removes it, whoever started it.
