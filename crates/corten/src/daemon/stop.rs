@@ -1,5 +1,6 @@
 //! `down`: ends the daemon, and with `--purge` every guest and the data.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
