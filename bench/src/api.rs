@@ -11,7 +11,7 @@ use model::event::{Event, EventSource, ObjectReference};
 use model::{ObjectMeta, Uid};
 
 use crate::Result;
-use crate::cloud::Cloud;
+use crate::cloud::{self, Cloud};
 use crate::load::{self, Measured};
 use crate::report::{Row, Verdict, number, times};
 use crate::store::etcd::Etcd;
@@ -30,7 +30,7 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
     let corten = Corten::connect(&cloud)?;
     let mut pairs = Vec::new();
     for _ in 0..PAIRS {
-        pairs.push(Pair { corten: corten.measure().await?, etcd: etcd().await? });
+        pairs.push(Pair { corten: corten.measure(cloud.pid()?).await?, etcd: etcd().await? });
     }
     let ratio =
         spread(pairs.iter().map(|pair| pair.corten.closed.per_second() / pair.etcd.closed.per_second()));
@@ -71,13 +71,26 @@ struct Pair {
 
 struct Side {
     closed: Measured,
+    /// What the server's process spent per write of the closed loop, in microseconds of processor time.
+    cpu_us: f64,
     open: Measured,
 }
 
 fn side(pairs: &[Pair], side: fn(&Pair) -> &Side) -> String {
     let rate = of(pairs, |pair| side(pair).closed.per_second());
     let p99 = of(pairs, |pair| side(pair).closed.permille_ms(990));
-    format!("{}/s, p99 {:.0} ms", number(rate.median), p99.median)
+    let cpu = of(pairs, |pair| side(pair).cpu_us);
+    format!(
+        "{}/s, p99 {:.0} ms, {:.0} us of the server's cpu each",
+        number(rate.median),
+        p99.median,
+        cpu.median
+    )
+}
+
+fn per_call_us(pid: u32, before: Duration, measured: &Measured) -> Result<f64> {
+    let spent = cloud::processor_time(pid)?.saturating_sub(before);
+    Ok(spent.as_secs_f64() * 1e6 / measured.count() as f64)
 }
 
 fn of(pairs: &[Pair], value: impl Fn(&Pair) -> f64) -> Spread {
@@ -97,7 +110,7 @@ impl Corten {
         Ok(Self { connections: connections?, next: Arc::default() })
     }
 
-    async fn measure(&self) -> Result<Side> {
+    async fn measure(&self, server: u32) -> Result<Side> {
         let create = {
             let corten = self.clone();
             move |caller: usize, _: u64| {
@@ -105,9 +118,11 @@ impl Corten {
                 async move { corten.create(caller).await }
             }
         };
+        let before = cloud::processor_time(server)?;
         let closed = load::closed(CALLERS, EACH, create.clone()).await?;
+        let cpu_us = per_call_us(server, before, &closed)?;
         let open = load::open(closed.per_second() * OPEN_LOAD, EACH, create).await?;
-        Ok(Side { closed, open })
+        Ok(Side { closed, cpu_us, open })
     }
 
     async fn create(&self, caller: usize) -> Result<()> {
@@ -126,10 +141,12 @@ async fn etcd() -> Result<Side> {
         let (writers, next) = (Arc::clone(&writers), Arc::clone(&next));
         async move { Ok(writers.put(caller, next.fetch_add(1, Ordering::Relaxed)).await?) }
     };
+    let before = cloud::processor_time(etcd.pid())?;
     let closed = load::closed(CALLERS, EACH, put.clone()).await?;
+    let cpu_us = per_call_us(etcd.pid(), before, &closed)?;
     let open = load::open(closed.per_second() * OPEN_LOAD, EACH, put).await?;
     drop(etcd);
-    Ok(Side { closed, open })
+    Ok(Side { closed, cpu_us, open })
 }
 
 /// About 1 KiB as stored.

@@ -183,6 +183,16 @@ pub(crate) fn processes() -> Vec<Process> {
     .collect()
 }
 
+/// What a process has used of the processors so far, in the kernel's ticks of 10 ms.
+pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in parentheses may hold anything; utime and stime are the 14th and 15th field (proc(5)).
+    let fields =
+        stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').skip(11)).ok_or("a process without stat")?;
+    let ticks: u64 = fields.take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 10))
+}
+
 /// The processes that have a directory in their command line: those that work for whoever owns it.
 pub(crate) fn processes_of(directory: &Path) -> Vec<u32> {
     let own = processes().into_iter().filter(|process| process.mentions(directory));

@@ -22,6 +22,10 @@ impl Measured {
         Self { latencies, elapsed }
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.latencies.len()
+    }
+
     pub(crate) fn per_second(&self) -> f64 {
         self.latencies.len() as f64 / self.elapsed.as_secs_f64()
     }

@@ -80,6 +80,10 @@ impl Etcd {
         Ok(etcd)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.client
     }
