@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use sim::{Options, run};
 
+/// Long runs say how far they are after so many seeds.
+const TELL_EVERY: u64 = 50;
+
 /// Simulates whole clouds on virtual time, with faults.
 #[derive(Debug, Parser)]
 #[command(name = "sim")]
@@ -31,7 +34,11 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let began = Instant::now();
     let (mut hours, mut commits, mut violations) = (0.0, 0, 0);
-    for seed in (args.seed..).take(usize::try_from(args.seeds).unwrap_or(usize::MAX)) {
+    for done in 0..args.seeds {
+        let seed = args.seed + done;
+        if done > 0 && done % TELL_EVERY == 0 {
+            eprintln!("{done} seeds, {violations} violations so far");
+        }
         match run(Options { seed, rough: Duration::from_secs(args.minutes * 60), traced: args.trace }) {
             Ok(report) => {
                 hours += report.virtual_time.as_secs_f64() / 3600.0;
