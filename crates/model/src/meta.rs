@@ -102,25 +102,9 @@ impl ObjectMeta {
         if let Err(e) = Name::new(&self.name) {
             errors.push("metadata.name", e.to_string());
         }
-        for (what, map) in [("labels", &self.labels), ("annotations", &self.annotations)] {
-            let field = format!("metadata.{what}");
-            if what == "labels" && map.len() > LABELS_MAX {
-                errors.push(&field, format!("has {} entries, at most {LABELS_MAX} are allowed", map.len()));
-            }
-            for (key, value) in map {
-                if !is_qualified_name(key) {
-                    errors.push(
-                        format!("{field}[{key}]"),
-                        "key must look like name or prefix.example.org/name",
-                    );
-                }
-                if what == "labels" && !is_label_value(value) {
-                    errors.push(
-                        format!("{field}[{key}]"),
-                        "value must be at most 63 letters, digits, '-', '_' or '.', starting and ending with a letter or digit",
-                    );
-                }
-            }
+        validate_labels("metadata.labels", &self.labels, errors);
+        for key in self.annotations.keys() {
+            validate_key("metadata.annotations", key, errors);
         }
         let size: usize = self.annotations.iter().map(|(k, v)| k.len() + v.len()).sum();
         if size > ANNOTATIONS_MAX_BYTES {
@@ -146,6 +130,29 @@ impl ObjectMeta {
     }
 }
 
+/// The rules for labels, wherever an object carries some.
+pub(crate) fn validate_labels(field: &str, labels: &BTreeMap<String, String>, errors: &mut FieldErrors) {
+    if labels.len() > LABELS_MAX {
+        errors.push(field, format!("has {} entries, at most {LABELS_MAX} are allowed", labels.len()));
+    }
+    for (key, value) in labels {
+        validate_key(field, key, errors);
+        errors.require(
+            is_label_value(value),
+            &format!("{field}[{key}]"),
+            "value must be at most 63 letters, digits, '-', '_' or '.', starting and ending with a letter or digit",
+        );
+    }
+}
+
+fn validate_key(field: &str, key: &str, errors: &mut FieldErrors) {
+    errors.require(
+        is_qualified_name(key),
+        &format!("{field}[{key}]"),
+        "key must look like name or prefix.example.org/name",
+    );
+}
+
 // serde's skip_serializing_if hands out a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(n: &u64) -> bool {
@@ -153,8 +160,8 @@ fn is_zero(n: &u64) -> bool {
 }
 
 fn is_qualified_name(key: &str) -> bool {
-    let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
-    (prefix.is_empty() || Name::new(prefix).is_ok()) && !name.is_empty() && is_label_value(name)
+    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    prefix.is_none_or(|prefix| Name::new(prefix).is_ok()) && !name.is_empty() && is_label_value(name)
 }
 
 fn is_label_value(value: &str) -> bool {

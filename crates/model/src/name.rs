@@ -113,10 +113,25 @@ impl JsonSchema for Name {
 }
 
 /// The identity of one object for all time: a new object under an old name has a new uid (RFC 4122 text).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]
 pub struct Uid(String);
+
+/// Empty stands for unset. Anything else goes through [`Uid::parse`], since it becomes part of file names.
+impl<'de> Deserialize<'de> for Uid {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(d)?;
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let error = || {
+            let given: String = text.chars().take(80).collect();
+            de::Error::custom(format!("{given:?} is not a uid: use 1 to 64 hexadecimal digits and '-'"))
+        };
+        Self::parse(&text).ok_or_else(error)
+    }
+}
 
 impl Uid {
     /// Parses a uid. Only hexadecimal digits and `-`, at most 64 long: it becomes part of file and cgroup names.

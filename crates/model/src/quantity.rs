@@ -56,7 +56,7 @@ impl CpuMillis {
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
         let error = || QuantityError { given: clip(text), what: "cpu", example: "\"500m\" or \"2\"" };
         if let Some(milli) = text.strip_suffix('m') {
-            return milli.parse().map(Self).map_err(|_| error());
+            return scaled(milli, 1).filter(|_| !milli.contains('.')).map(Self).ok_or_else(error);
         }
         scaled(text, 1000).map(Self).ok_or_else(error)
     }

@@ -103,7 +103,7 @@ fn decode_strict<R: Resource>(bytes: &[u8]) -> Result<R, DecodeError> {
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(&mut json, &mut track);
     let result: Result<R, _> = serde_ignored::deserialize(tracked, |path| {
-        unknown.get_or_insert_with(|| path.to_string().replace(".?", ""));
+        unknown.get_or_insert_with(|| path.to_string());
     });
     let mut object = match result {
         Ok(object) => object,
@@ -123,12 +123,64 @@ fn decode_strict<R: Resource>(bytes: &[u8]) -> Result<R, DecodeError> {
         Err(e) => return Err(DecodeError::Syntax(e.to_string())),
     };
     json.end().map_err(|e| DecodeError::Syntax(e.to_string()))?;
-    if let Some(field) = unknown {
+    if let Some(path) = unknown {
+        let field = field_path(&path, bytes);
         return Err(DecodeError::Unknown { kind: R::KIND.singular, field });
     }
     check_type::<R>(bytes)?;
     object.set_type();
     Ok(object)
+}
+
+/// A path of serde_ignored (`spec.payload.?.list.0.name`) in the syntax of [`crate::FieldErrors`]
+/// (`spec.payload.kernel.list[0].name`). Its `?` stands for an enum's variant, whose name is in the document, or
+/// for an optional value, which has none.
+fn field_path(path: &str, document: &[u8]) -> String {
+    let document: Value = serde_json::from_slice(document).unwrap_or_default();
+    let mut field = String::with_capacity(path.len());
+    let mut push = |part: &str| {
+        if !field.is_empty() {
+            field.push('.');
+        }
+        field.push_str(part);
+    };
+    let (mut at, mut parts) = (&document, path.split('.').peekable());
+    while let Some(part) = parts.next() {
+        let inside = match (part, at.as_object().filter(|fields| fields.len() == 1)) {
+            ("?", Some(fields)) => fields.iter().next(),
+            _ => None,
+        };
+        if let (Some((variant, inner)), Some(next)) = (inside, parts.peek())
+            && child(inner, next).is_some()
+        {
+            push(variant);
+            at = inner;
+        } else if part != "?" {
+            push(part);
+            at = child(at, part).unwrap_or(&Value::Null);
+        }
+    }
+    bracketed(&field)
+}
+
+fn child<'a>(value: &'a Value, part: &str) -> Option<&'a Value> {
+    match value {
+        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+        _ => value.get(part),
+    }
+}
+
+/// `list.0.name` as `list[0].name`.
+fn bracketed(path: &str) -> String {
+    let is_index = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let parts = path.split('.').enumerate();
+    parts
+        .map(|(i, part)| match (i, is_index(part)) {
+            (0, _) => part.to_owned(),
+            (_, true) => format!("[{part}]"),
+            (_, false) => format!(".{part}"),
+        })
+        .collect()
 }
 
 /// A type error's position ("at line 1 column 80") says nothing beside the field's path.

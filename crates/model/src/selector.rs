@@ -79,6 +79,7 @@ impl FieldSelector {
                     .map(|(p, v)| (p, v, false))
                     .or_else(|| part.split_once("==").map(|(p, v)| (p, v, true)))
                     .or_else(|| part.split_once('=').map(|(p, v)| (p, v, true)))
+                    .filter(|(path, ..)| !path.trim().is_empty())
                     .ok_or_else(error)?;
                 Ok((path.trim().into(), value.trim().into(), equal))
             })

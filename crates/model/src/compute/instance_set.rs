@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{GROUP, InstanceSpec};
+use crate::meta::validate_labels;
 use crate::{Column, Condition, FieldErrors, KindInfo, Object, Scope, Spec};
 
 pub type InstanceSet = Object<InstanceSetSpec>;
@@ -67,6 +68,7 @@ impl Spec for InstanceSetSpec {
 
     fn validate(&self, errors: &mut FieldErrors) {
         errors.require(self.replicas <= 100_000, "spec.replicas", "must be at most 100000");
+        validate_labels("spec.template.metadata.labels", &self.template.metadata.labels, errors);
         let mut inner = FieldErrors::default();
         self.template.spec.validate(&mut inner);
         for e in inner.iter() {

@@ -253,6 +253,7 @@ impl Payload {
             Self::Rootfs(p) => image(&p.image, "rootfs", errors),
             Self::Command(p) => {
                 errors.require(!p.argv.is_empty(), &format!("{field}.command.argv"), "must name a program");
+                validate_env(&p.env, &format!("{field}.command"), errors);
             }
             Self::Containers(p) => p.validate(field, errors),
         }
@@ -281,18 +282,22 @@ impl ContainersPayload {
                 &format!("{at}.image"),
                 "must name an image of format oci; `corten get images` lists them",
             );
-            for (j, env) in c.env.iter().enumerate() {
-                errors.require(
-                    !env.name.is_empty() && !env.name.contains(['=', '\0']),
-                    &format!("{at}.env[{j}].name"),
-                    "must be set and have no '='",
-                );
-            }
+            validate_env(&c.env, &at, errors);
             errors.require(
                 c.working_dir.is_empty() || c.working_dir.starts_with('/'),
                 &format!("{at}.workingDir"),
                 "must be an absolute path",
             );
         }
+    }
+}
+
+fn validate_env(env: &[EnvVar], field: &str, errors: &mut FieldErrors) {
+    for (i, var) in env.iter().enumerate() {
+        errors.require(
+            !var.name.is_empty() && !var.name.contains(['=', '\0']),
+            &format!("{field}.env[{i}].name"),
+            "must be set and have no '='",
+        );
     }
 }

@@ -1,0 +1,177 @@
+//! One full document per kind: every field that a client may see, with a value that is not its default.
+
+use serde_json::{Value, json};
+
+/// The sample of a kind; every kind has one.
+pub(crate) fn sample(kind: &str) -> Value {
+    let body = match kind {
+        "Event" => event(),
+        "Domain" => json!({"spec": {"parent": "root", "description": "all of it"}, "status": {}}),
+        "Project" => json!({"spec": {"domain": "root", "description": "a team"}, "status": {}}),
+        "User" => json!({
+            "spec": {"domain": "root", "groups": ["ops"], "disabled": true, "email": "a@example.org"},
+            "status": {},
+        }),
+        "AccessKey" => json!({
+            "spec": {
+                "user": "ann", "tokenSha256": "ab".repeat(32),
+                "expires": "2031-01-02T03:04:05.678Z", "description": "for the build",
+            },
+            "status": {},
+        }),
+        "Role" => json!({
+            "spec": {"rules": [{
+                "effect": "Deny", "verbs": ["delete"], "resources": ["instances/console"],
+                "groups": ["compute.corten.dev"], "names": ["db"],
+            }]},
+            "status": {},
+        }),
+        "RoleBinding" => json!({
+            "spec": {
+                "role": "viewer", "subjects": [{"kind": "Group", "name": "ops"}], "projects": ["*"],
+            },
+            "status": {},
+        }),
+        "Quota" => json!({
+            "spec": {"cpu": "1500m", "memory": "10Gi", "disk": "100Gi", "counts": {"instances": 10}},
+            "status": {
+                "used": {"cpu": "1", "memory": "1Gi", "disk": "5Gi"}, "counts": {"instances": 1},
+            },
+        }),
+        "Zone" => json!({"spec": {"description": "the cellar"}, "status": {}}),
+        "Rack" => json!({"spec": {"zone": "east"}, "status": {}}),
+        "Cluster" => json!({"spec": {"driver": "qemu"}, "status": {}}),
+        "Host" => host(),
+        "Lease" => json!({
+            "spec": {
+                "holder": "host-1", "durationSeconds": 15, "renewedAt": "2031-01-02T03:04:05Z", "epoch": 7,
+            },
+            "status": {},
+        }),
+        "Instance" => json!({"spec": instance_spec(), "status": instance_status()}),
+        "InstanceType" => json!({
+            "spec": {"resources": {"cpu": "2", "memory": "4Gi", "disk": "20Gi"}, "description": "large"},
+            "status": {},
+        }),
+        "InstanceSet" => json!({
+            "spec": {
+                "replicas": 3,
+                "template": {
+                    "metadata": {"labels": {"app": "web"}, "annotations": {"note": "kept"}},
+                    "spec": instance_spec(),
+                },
+            },
+            "status": {
+                "observedGeneration": 2, "replicas": 3, "readyReplicas": 2, "conditions": [condition()],
+            },
+        }),
+        "Image" => image(),
+        "KeyPair" => json!({"spec": {"publicKey": "ssh-ed25519 AAAA me@here"}, "status": {}}),
+        other => panic!("{other} has no sample: add one"),
+    };
+    let mut document = json!({"metadata": metadata()});
+    document.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+    document
+}
+
+fn metadata() -> Value {
+    json!({
+        "name": "one", "generateName": "one-", "namespace": "team", "uid": "0123abcd-4567",
+        "resourceVersion": "42", "generation": 3,
+        "creationTimestamp": "2031-01-02T03:04:05Z", "deletionTimestamp": "2031-01-02T03:04:06Z",
+        "deletionGracePeriodSeconds": 30,
+        "labels": {"app": "web"}, "annotations": {"example.org/note": "anything at all"},
+        "finalizers": ["compute.corten.dev/agent"],
+        "ownerReferences": [{
+            "apiVersion": "compute.corten.dev/v1", "kind": "InstanceSet", "name": "web", "uid": "0a",
+            "controller": true, "blockOwnerDeletion": true,
+        }],
+        "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}],
+    })
+}
+
+fn condition() -> Value {
+    json!({
+        "type": "Ready", "status": "False", "reason": "Crashed", "message": "it ended with code 1",
+        "lastTransitionTime": "2031-01-02T03:04:05Z", "observedGeneration": 3,
+    })
+}
+
+fn event() -> Value {
+    json!({
+        "involvedObject": {
+            "apiVersion": "compute.corten.dev/v1", "kind": "Instance", "namespace": "team", "name": "one",
+            "uid": "0a", "resourceVersion": "41", "fieldPath": "spec.power",
+        },
+        "reason": "Bound", "message": "runs on host-1",
+        "source": {"component": "scheduler", "host": "host-1"},
+        "firstTimestamp": "2031-01-02T03:04:05Z", "lastTimestamp": "2031-01-02T03:05:05Z",
+        "count": 2, "type": "Warning",
+    })
+}
+
+fn host() -> Value {
+    json!({
+        "spec": {
+            "zone": "east", "rack": "r1", "cluster": "c1", "cordoned": true,
+            "taints": [{"key": "gpu", "value": "yes"}], "cpuOvercommit": 2.5,
+        },
+        "status": {
+            "capacity": {"cpu": "16", "memory": "64Gi", "disk": "1Ti"},
+            "drivers": [{
+                "name": "qemu", "version": "10.0", "cells": [{"isolation": "microvm", "payload": "kernel"}],
+                "accelerator": "kvm", "unavailable": "no /dev/kvm",
+            }],
+            "endpoint": "10.0.0.1:7444", "images": ["ab"], "machineId": "m", "bootId": "b",
+            "kernel": "6.12", "agentVersion": "0.1.0", "lastSeen": "2031-01-02T03:04:05Z",
+            "conditions": [condition()],
+        },
+    })
+}
+
+fn instance_spec() -> Value {
+    json!({
+        "isolation": "namespace",
+        "payload": {"containers": {"containers": [{
+            "name": "web", "image": "nginx", "command": ["nginx"], "args": ["-g"],
+            "env": [{"name": "MODE", "value": "fast"}], "workingDir": "/srv", "tty": true,
+        }]}},
+        "type": "small",
+        "resources": {"cpu": "500m", "memory": "256Mi", "disk": "1Gi"},
+        "power": "paused", "restartPolicy": "Never", "stopGraceSeconds": 5, "keyPair": "mine",
+        "userData": "#!/bin/sh\n", "machine": "microvm", "firmware": "uefi",
+        "placement": {
+            "host": "host-1", "zone": "east", "hostLabels": {"disk": "ssd"}, "strategy": "pack",
+            "affinity": [{"labels": {"app": "db"}, "topology": "rack", "prefer": true}],
+            "antiAffinity": [{"labels": {"app": "web"}, "topology": "zone", "prefer": true}],
+            "spread": [{"labels": {"app": "web"}, "topology": "rack", "maxSkew": 2, "prefer": true}],
+            "tolerations": [{"key": "gpu", "value": "yes"}],
+            "priority": -5,
+        },
+        "protected": true, "reboots": 2,
+    })
+}
+
+fn instance_status() -> Value {
+    json!({
+        "phase": "Running", "observedGeneration": 3, "host": "host-1", "driver": "oci",
+        "startedAt": "2031-01-02T03:04:05Z", "restarts": 4, "exitCode": -1, "rebootsDone": 1,
+        "addresses": ["10.0.0.7"], "sshEndpoint": "127.0.0.1:2222",
+        "containers": [{"name": "web", "running": true, "exitCode": 1, "restarts": 2}],
+        "conditions": [condition()],
+    })
+}
+
+fn image() -> Value {
+    json!({
+        "spec": {
+            "format": "kernel", "source": {"url": "https://a/k", "initrdUrl": "https://a/i"},
+            "sha256": "ab".repeat(32), "visibility": "public", "cmdline": "quiet", "description": "tiny",
+        },
+        "status": {
+            "phase": "Importing",
+            "artifacts": [{"role": "initrd", "sha256": "cd".repeat(32), "size": "1Mi"}],
+            "virtualSize": "2Gi", "received": "12Ki", "conditions": [condition()],
+        },
+    })
+}
