@@ -122,13 +122,20 @@ pub(crate) struct Shapes {
     pub(crate) slab: Slab<Shape>,
     by_hash: HashMap<u64, Vec<Id<Shape>>, RandomState>,
     state: RandomState,
+    /// The one found last: what was placed is mostly bound next.
+    last: Option<Id<Shape>>,
 }
 
 impl Shapes {
-    pub(crate) fn find(&self, request: &Request) -> Option<Id<Shape>> {
+    pub(crate) fn find(&mut self, request: &Request) -> Option<Id<Shape>> {
         let wanted = Likeness::of(request);
+        let is_like = |id: &Id<Shape>| Likeness::of(&self.slab[*id].sample) == wanted;
+        if let Some(last) = self.last.filter(is_like) {
+            return Some(last);
+        }
         let ids = self.by_hash.get(&self.state.hash_one(&wanted))?;
-        ids.iter().find(|id| Likeness::of(&self.slab[**id].sample) == wanted).copied()
+        self.last = ids.iter().copied().find(is_like);
+        self.last
     }
 
     pub(crate) fn insert(&mut self, shape: Shape) -> Id<Shape> {
@@ -145,5 +152,6 @@ impl Shapes {
     pub(crate) fn clear(&mut self) {
         self.slab.clear();
         self.by_hash.clear();
+        self.last = None;
     }
 }
