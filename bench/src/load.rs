@@ -73,6 +73,8 @@ where
     Fut: Future<Output = Result<()>> + Send,
 {
     let started = Instant::now();
+    // A few million at most, and not negative.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let total = (per_second * each.as_secs_f64()) as u64;
     let mut tasks = Vec::new();
     let mut tick = tokio::time::interval(Duration::from_millis(1));

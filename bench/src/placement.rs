@@ -14,37 +14,37 @@ use scheduler::{HostView, Index, Request};
 
 /// What was measured.
 #[derive(Debug, Clone)]
-pub struct PlacementNumbers {
-    pub hosts: usize,
+pub(crate) struct PlacementNumbers {
+    pub(crate) hosts: usize,
     /// Instances bound while measuring; old ones leave as new ones come.
-    pub bound: usize,
+    pub(crate) bound: usize,
     /// One entry per kind of request, and last all of them in turn.
-    pub mixes: Vec<MixNumbers>,
+    pub(crate) mixes: Vec<MixNumbers>,
     /// A refusal with the reasons of all hosts counted, after something has changed.
-    pub refusal: Duration,
+    pub(crate) refusal: Duration,
     /// The same refusal while nothing changes.
-    pub refusal_again: Duration,
+    pub(crate) refusal_again: Duration,
     /// Reading all hosts and everything that is bound.
-    pub build: Duration,
+    pub(crate) build: Duration,
 }
 
 /// A kind of request: decided, with its explanation, and bound. Between two batches the oldest are unbound, which
 /// is not counted.
 #[derive(Debug, Clone)]
-pub struct MixNumbers {
-    pub name: &'static str,
-    pub placements: usize,
+pub(crate) struct MixNumbers {
+    pub(crate) name: &'static str,
+    pub(crate) placements: usize,
     /// Of these, how many found no host.
-    pub refused: usize,
-    pub per_second: f64,
+    pub(crate) refused: usize,
+    pub(crate) per_second: f64,
     /// The same per second of the processor's time, for a machine that has other things to do as well; as
     /// `per_second` where the kernel does not tell.
-    pub per_cpu_second: f64,
+    pub(crate) per_cpu_second: f64,
     /// Of the decision alone.
-    pub median: Duration,
-    pub p99: Duration,
+    pub(crate) median: Duration,
+    pub(crate) p99: Duration,
     /// Hosts that a decision looked at, on average.
-    pub examined: f64,
+    pub(crate) examined: f64,
 }
 
 const VM: Cell = Cell::new(Isolation::Vm, PayloadKind::Disk);
@@ -62,17 +62,17 @@ const IMAGES: usize = 200;
 const BATCH: usize = 500;
 
 /// Hosts of the cloud that the promise speaks of.
-pub const HOSTS: usize = 10_000;
+pub(crate) const HOSTS: usize = 10_000;
 /// Instances that are bound before anything is measured: the cloud is about half full.
-pub const BOUND: usize = 100_000;
+pub(crate) const BOUND: usize = 100_000;
 
 /// The promised numbers: 10,000 hosts, half full.
-pub fn run() -> PlacementNumbers {
+pub(crate) fn run() -> PlacementNumbers {
     measure(HOSTS, BOUND, 200_000)
 }
 
 /// The same for a cloud of another size.
-pub fn measure(hosts: usize, bound: usize, placements: usize) -> PlacementNumbers {
+pub(crate) fn measure(hosts: usize, bound: usize, placements: usize) -> PlacementNumbers {
     let started = Instant::now();
     let mut cloud = Cloud::new(hosts, bound);
     let build = started.elapsed();
