@@ -39,17 +39,32 @@ start_cloud() {
 # Removes guests, server and data. Says whether it left anything behind.
 stop_cloud() {
   [ -n "$data" ] || return 0
+  local tag
+  tag=$(cloud_tag "$data")
   expect "down --purge ends the cloud" corten down --data "$data" --purge
   expect "no process of the cloud is left" no_process_names "$data"
   expect "no mount of the cloud is left" no_mount_names "$data"
-  expect "no file of the cloud is left" [ ! -e "$data" ]
+  expect "no file of the cloud is left" [ ! -e "$data" -a ! -e "/run/corten/$tag" ]
+  expect "no control group of the cloud is left" no_cgroup_names "corten-$tag"
   kill_own_processes
   data=
+}
+
+# cloud_tag DIR: the eight digits by which the clouds of one machine are told apart (FNV-1a of the folder).
+cloud_tag() {
+  local hash=$((0x811c9dc5)) index code
+  for ((index = 0; index < ${#1}; index++)); do
+    printf -v code %d "'${1:index:1}"
+    hash=$((((hash ^ code) * 0x01000193) & 0xffffffff))
+  done
+  printf '%08x' "$hash"
 }
 
 # use_env corten|aws|kubectl: what a user does with `corten env`.
 use_env() {
   local exports
+  # What an earlier cloud's exports said counts for more than the folder.
+  unset CORTEN_ENDPOINT CORTEN_CA CORTEN_TOKEN CORTEN_CLIENT_CERT CORTEN_CLIENT_KEY CORTEN_DATA
   exports=$(corten env "$1" --data "$data") || fatal "corten env $1 fails"
   eval "$exports"
 }
@@ -173,6 +188,20 @@ matches() {
   grep -qE -- "$pattern" <<<"$text"
 }
 
+# phase_is NAME PHASE
+phase_is() { [ "$(corten get instance "$1" -o json | jq -r .status.phase)" = "$2" ]; }
+
+# gone NAME: there is no such instance.
+gone() {
+  corten get instance "$1" >/dev/null 2>&1
+  [ $? = 3 ]
+}
+
+uid_of() { corten get instance "$1" -o json | jq -r .metadata.uid; }
+
+# A number the guest's kernel draws at every boot.
+boot_id() { timeout 30 "$CORTEN" ssh "$1" -- cat /proc/sys/kernel/random/boot_id 2>/dev/null | tr -d '\r'; }
+
 # --- facts of the host -------------------------------------------------------------------------------------------
 
 # Process ids whose command line names TEXT, this check's own shells aside.
@@ -190,6 +219,42 @@ no_process_names() {
   pids=$(processes_that_name "$1")
   [ -z "$pids" ] || { ps -o pid,args -p "$(tr '\n' ',' <<<"$pids" | sed 's/,$//')"; return 1; }
 }
+
+# daemons DIR: the processes of this command that serve the cloud or the host in DIR, told from guests by their program.
+daemons() {
+  local pid
+  for pid in $(processes_that_name "$1"); do
+    case "$(readlink "/proc/$pid/exe" 2>/dev/null)" in
+      "$(readlink -f "$CORTEN")"*) case "$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null)" in *' up '* | *' join '*) echo "$pid" ;; esac ;;
+    esac
+  done
+}
+
+no_daemons() { [ -z "$(daemons "$1")" ]; }
+
+# guest_processes UID: every process in the control groups of an instance.
+guest_processes() { grep -lF -- "$1" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3; }
+
+# lives UID: those processes with the times at which they began (proc(5), field 22): together they identify them.
+lives() {
+  local pid
+  for pid in $(guest_processes "$1"); do
+    sed "s/^\([0-9]*\) .*) /\1 /" "/proc/$pid/stat" 2>/dev/null | awk '{ print $1, $21 }'
+  done | sort
+}
+
+# traces UID...: whatever is left of instances: processes, control groups, mounts, files.
+traces() {
+  local uid
+  for uid; do
+    guest_processes "$uid" | sed 's/^/process /'
+    find /sys/fs/cgroup -type d -name "*$uid*" 2>/dev/null
+    grep -F -- "$uid" /proc/self/mountinfo
+    find "$data" /run/corten -name "*$uid*" 2>/dev/null
+  done
+}
+
+no_traces() { [ -z "$(traces "$@" | head -n 20 | tee /dev/stderr)" ]; }
 
 no_mount_names() { ! grep -F -- "$1" /proc/self/mountinfo; }
 

@@ -6,27 +6,42 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use client::https::{Credential, Https};
+use model::Reason;
+
 use super::Layout;
 use super::stop;
 use crate::failure::Failure;
 
 /// How long the first start may take: it makes keys and probes the drivers.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a daemon that runs may take for its first word.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 pub(crate) fn up(layout: &Layout, listen: SocketAddr) -> Result<(), Failure> {
-    if stop::running(layout)?.is_some()
-        && let Ok(endpoint) = std::fs::read_to_string(layout.endpoint())
-    {
-        println!("already up: {endpoint}");
-        return Ok(());
+    let deadline = Instant::now() + READY_WITHIN;
+    // One that was just killed is there a moment longer and says nothing any more; one that is starting will.
+    while let Some(daemon) = stop::running(layout)? {
+        if let Some(endpoint) = endpoint(layout).filter(|endpoint| answers(layout, endpoint)) {
+            println!("already up: {endpoint}");
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let (pid, log) = (daemon.identity().pid, layout.log());
+            return Err(Failure::timed_out(format!(
+                "the daemon (pid {pid}) runs and does not answer; see {}",
+                log.display()
+            ))
+            .hint("`corten down` ends it"));
+        }
+        std::thread::sleep(LOOK_EVERY);
     }
     // A daemon that was killed could not remove it.
     let _ = std::fs::remove_file(layout.endpoint());
     let mut child = spawn(layout, listen)?;
-    let deadline = Instant::now() + READY_WITHIN;
     loop {
-        if let Ok(endpoint) = std::fs::read_to_string(layout.endpoint()) {
+        if let Some(endpoint) = endpoint(layout) {
             println!("up: {endpoint}");
             return Ok(());
         }
@@ -41,6 +56,24 @@ pub(crate) fn up(layout: &Layout, listen: SocketAddr) -> Result<(), Failure> {
             )));
         }
         std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn endpoint(layout: &Layout) -> Option<String> {
+    std::fs::read_to_string(layout.endpoint()).ok().filter(|endpoint| !endpoint.is_empty())
+}
+
+/// Whether anything is said there at all: being turned away without credentials is an answer too.
+fn answers(layout: &Layout, endpoint: &str) -> bool {
+    let Ok(ca) = std::fs::read_to_string(layout.ca()) else { return false };
+    let Ok(https) = Https::new(endpoint, &ca, &Credential::None) else { return false };
+    let Ok(request) = http::Request::get("/version").body(client::https::empty()) else { return false };
+    let Ok(runtime) = super::runtime() else { return false };
+    let answer = runtime.block_on(async { tokio::time::timeout(ANSWERS_WITHIN, https.send(request)).await });
+    match answer {
+        Ok(Err(e)) => e.reason != Reason::ServiceUnavailable,
+        Ok(Ok(_)) => true,
+        Err(_) => false,
     }
 }
 

@@ -1,14 +1,18 @@
 //! `join`: makes this machine a host of a cloud that runs elsewhere, and from then on runs its agent.
 
+use std::fs::File;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use agent::{Agent, AgentOptions, Images, Machine};
 use client::Client;
 use client::https::{Credential, Https, full};
 use http_body_util::BodyExt;
 use model::{ApiError, Timestamp};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use server::{Environment, Membership, SystemEnvironment};
 
 use super::layout::{claim, write_file};
@@ -16,10 +20,15 @@ use super::remote::{RemoteBlobs, StreamListener};
 use super::{Layout, drivers, logs, runtime, serve};
 use crate::failure::Failure;
 
+const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(3);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// Joins with the token the first time; later starts use what was given then. Runs until told to stop.
 pub(crate) fn join(url: &str, token: &str, name: Option<String>, data: PathBuf) -> Result<(), Failure> {
     let layout = Layout::prepare(&data)?;
     logs::to_stderr();
+    // Held until this process ends, however it ends.
+    let _alone = alone(&layout)?;
     claim(&layout)?;
     runtime()?.block_on(async {
         let membership = match load(&layout)? {
@@ -28,6 +37,30 @@ pub(crate) fn join(url: &str, token: &str, name: Option<String>, data: PathBuf) 
         };
         run(&layout, url, membership).await
     })
+}
+
+/// Two agents of one host would both start its guests. A predecessor that was just killed may hold the folder a
+/// moment longer.
+fn alone(layout: &Layout) -> Result<Flock<File>, Failure> {
+    let path = layout.membership().with_extension("lock");
+    let failed = |e: std::io::Error| Failure::failed(format!("{}: {e}", path.display()));
+    let deadline = Instant::now() + PREDECESSOR_GONE_WITHIN;
+    let mut file = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((again, Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
+                file = again;
+                std::thread::sleep(LOOK_EVERY);
+            }
+            Err((_, Errno::EWOULDBLOCK)) => {
+                let root = layout.root().display();
+                return Err(Failure::failed(format!("the host in {root} is already run by another process"))
+                    .hint("end that one with `corten down --data`, or name another folder"));
+            }
+            Err((_, e)) => return Err(failed(e.into())),
+        }
+    }
 }
 
 fn load(layout: &Layout) -> Result<Option<Membership>, Failure> {
