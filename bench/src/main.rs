@@ -25,6 +25,10 @@ use report::{Row, Section};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
+/// The same as the daemon's: part of what is measured runs in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Every measurement, in the order of the table.
 const NAMES: [&str; 9] =
     ["store", "api", "placement", "schedule", "list", "restart", "boot", "container", "footprint"];
