@@ -175,12 +175,14 @@ impl Index {
                 && old.repels == shape.repels
                 && old.priority == shape.priority
         };
-        if self.bindings.find(&key).is_some_and(same) {
+        let old = self.bindings.find(&key);
+        if old.is_some_and(same) {
             return;
         }
+        let is_bound = old.is_some();
         let (demand, role, repels) = (shape.demand, shape.role, shape.repels.clone());
         let binding = Binding::new(key.clone(), host, demand, role, repels.clone(), shape.priority);
-        let old = self.bindings.strike(&key, &mut self.hosts.slab);
+        let old = if is_bound { self.bindings.strike(&key, &mut self.hosts.slab) } else { None };
         self.neighbours.use_by_binding(role, &repels, Step::Up);
         let record = &mut self.hosts.slab[host];
         record.room.claim(&demand);

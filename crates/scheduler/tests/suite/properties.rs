@@ -202,6 +202,26 @@ proptest! {
         }
     }
 
+    /// The same with few kinds of requests, so that what is kept for them lives through changes of hosts.
+    #[test]
+    fn what_is_kept_between_questions_stays_true(
+        hosts in vec(any_host(), 0..12),
+        sets in vec(any_request(), 1..4),
+        steps in vec(any_step(), 0..60),
+    ) {
+        let mut pair = Pair::default();
+        for view in hosts {
+            pair.report(view);
+        }
+        for (n, step) in steps.into_iter().enumerate() {
+            pair.play(match step {
+                Step::Start(_) => Step::Start(Request { name: format!("n{n}"), ..sets[n % sets.len()].clone() }),
+                other => other,
+            });
+        }
+        pair.check_room();
+    }
+
     /// Whatever is asked for and however often, a host that only placements bind to is never overdrawn.
     #[test]
     fn placements_never_overdraw(hosts in vec(any_host(), 1..12), requests in vec(any_request(), 0..80)) {

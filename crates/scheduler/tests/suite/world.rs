@@ -71,7 +71,7 @@ pub(crate) fn host_name() -> impl Strategy<Value = String> {
 pub(crate) fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => any_host().prop_map(Step::Report),
-        1 => host_name().prop_map(Step::Lose),
+        3 => host_name().prop_map(Step::Lose),
         12 => any_request().prop_map(Step::Start),
         2 => (any_request(), host_name()).prop_map(|(r, h)| Step::Find(r, h)),
         3 => any::<usize>().prop_map(Step::Stop),
