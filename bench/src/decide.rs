@@ -8,25 +8,29 @@ const GOAL: f64 = 300_000.0;
 
 pub(crate) async fn measure() -> Result<Vec<Row>> {
     let measured = tokio::task::spawn_blocking(placement::run).await?;
-    let plain = measured.mixes.first().ok_or("nothing was measured")?;
-    let others: Vec<String> = measured.mixes.iter().skip(1).map(describe).collect();
-    let verdict = Verdict::of(plain.per_second >= GOAL);
+    // The last mix is all kinds of rules in turn: what the goal speaks of.
+    let (all, kinds) = measured.mixes.split_last().ok_or("nothing was measured")?;
+    let kinds: Vec<String> = kinds.iter().map(describe).collect();
+    let verdict = Verdict::of(all.per_second >= GOAL);
     Ok(vec![Row {
-        what: format!("placements decided and claimed, {} simulated hosts, no rules", measured.hosts),
+        what: format!(
+            "placements decided and claimed, {} simulated hosts, all kinds of rules in turn",
+            measured.hosts
+        ),
         corten: format!(
             "{}/s on one core, median {:.1} us, p99 {:.1} us",
-            number(plain.per_second),
-            micros(plain.median),
-            micros(plain.p99)
+            number(all.per_second),
+            micros(all.median),
+            micros(all.p99)
         ),
         goal: ">= 300 k/s".into(),
         verdict,
         note: format!(
             "the pure core, without server or store; the cloud is half full ({} bound), and an old instance leaves \
-             for every new one. With rules: {}. A refusal with the reasons of all hosts takes {:.0} us when \
+             for every new one. Each kind: {}. A refusal with the reasons of all hosts takes {:.0} us when \
              something has changed and {:.1} us when not; reading the whole cloud {:.0} ms.",
             measured.bound,
-            others.join(", "),
+            kinds.join(", "),
             micros(measured.refusal),
             micros(measured.refusal_again),
             measured.build.as_secs_f64() * 1e3

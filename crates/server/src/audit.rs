@@ -60,10 +60,12 @@ impl Audit {
         Self { sink: Some(Arc::new(Sink { out: Mutex::new(out), now: Box::new(now) })) }
     }
 
-    /// Begins a line, for calls worth one: what people do, and every change. The cloud's own reads are not.
+    /// Begins a line, for calls worth one: all that people do, and what hosts change. The control plane's own
+    /// calls, hosts' reads and their signs of life are not.
     pub(crate) fn begin(&self, caller: &Principal, request: &Request) -> Option<Line> {
         let sink = self.sink.as_ref()?;
-        if caller.is_component() {
+        let is_sign_of_life = request.kind.info.plural == "leases";
+        if caller.is_component() || caller.host().is_some() && (is_sign_of_life || !request.verb.is_write()) {
             return None;
         }
         let mut resource = request.kind.info.resource();
