@@ -64,7 +64,7 @@ cloud_tag() {
 use_env() {
   local exports
   # What an earlier cloud's exports said counts for more than the folder.
-  unset CORTEN_ENDPOINT CORTEN_CA CORTEN_TOKEN CORTEN_CLIENT_CERT CORTEN_CLIENT_KEY CORTEN_DATA
+  [ "$1" != corten ] || unset CORTEN_ENDPOINT CORTEN_CA CORTEN_TOKEN CORTEN_CLIENT_CERT CORTEN_CLIENT_KEY CORTEN_DATA
   exports=$(corten env "$1" --data "$data") || fatal "corten env $1 fails"
   eval "$exports"
 }
@@ -73,8 +73,6 @@ make_scratch() {
   [ -z "$scratch" ] || return 0
   # Short: paths of unix sockets end at 107 bytes.
   scratch=$(mktemp -d /tmp/corten.XXXXXX)
-  # Guests are users of their own and have to reach their disks in it.
-  chmod 711 "$scratch"
   # Guests run as users of their own and must reach their files in the cloud's folder below.
   chmod 711 "$scratch"
   export HOME=$scratch/home
