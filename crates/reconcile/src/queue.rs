@@ -11,6 +11,9 @@ use tokio::time::Instant;
 /// First wait after a failure; doubles with each further one.
 const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The longest wait of a key that was added again while it failed: what it did itself may be why it was added,
+/// so it does not come back at once.
+const BACKOFF_AGAIN_MAX: Duration = Duration::from_secs(1);
 
 /// Keys that wait for work. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -112,30 +115,27 @@ impl Queue {
     pub(crate) fn done(&self, key: &str) {
         let mut state = self.inner.state.lock();
         state.failures.remove(key);
-        self.finish(state, key);
-    }
-
-    /// Puts the key in line again after a wait that grows with each failure in a row; returns the failures.
-    pub(crate) fn failed(&self, key: &str) -> u32 {
-        let failures = {
-            let mut state = self.inner.state.lock();
-            let failures = state.failures.entry(key.to_owned()).or_default();
-            *failures += 1;
-            let failures = *failures;
-            self.finish(state, key);
-            failures
-        };
-        let wait = BACKOFF_FIRST.saturating_mul(1 << failures.min(16)).min(BACKOFF_MAX);
-        self.add_after(key, wait);
-        failures
-    }
-
-    fn finish(&self, mut state: parking_lot::MutexGuard<'_, State>, key: &str) {
         state.working.remove(key);
         if state.again.remove(key) {
             state.add(key.to_owned());
             self.inner.wake.notify_one();
         }
+    }
+
+    /// Puts the key in line again after a wait that grows with each failure in a row; returns the failures.
+    pub(crate) fn failed(&self, key: &str) -> u32 {
+        let (failures, again) = {
+            let mut state = self.inner.state.lock();
+            let failures = state.failures.entry(key.to_owned()).or_default();
+            *failures += 1;
+            let failures = *failures;
+            state.working.remove(key);
+            (failures, state.again.remove(key))
+        };
+        let most = if again { BACKOFF_AGAIN_MAX } else { BACKOFF_MAX };
+        let wait = BACKOFF_FIRST.saturating_mul(1 << failures.min(16)).min(most);
+        self.add_after(key, wait);
+        failures
     }
 }
 
@@ -198,6 +198,19 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 2);
         queue.done("a");
         assert!(tokio::time::timeout(Duration::from_secs(60), queue.next()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stirs_itself_and_fails_waits_too() {
+        let queue = Queue::new();
+        queue.add("a");
+        let start = Instant::now();
+        for _ in 0..20 {
+            let key = queue.next().await;
+            queue.add("a");
+            queue.failed(&key);
+        }
+        assert!((1..20).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use model::Timestamp;
+use parking_lot::Mutex;
 use server::Environment;
 use tokio::time::Instant;
 
@@ -11,20 +12,33 @@ use crate::dice::Dice;
 /// When every simulation begins, in milliseconds since 1970: any day will do.
 const BEGINNING: i64 = 1_900_000_000_000;
 
+/// More calls than this in one millisecond are of somebody who spins, for whom time never goes on.
+const CALLS_AT_ONCE_MAX: u64 = 20_000;
+
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
     dice: Dice,
+    /// The present millisecond, and how many calls there were in it.
+    calls: Mutex<(u64, u64)>,
 }
 
 impl Clock {
     pub(crate) fn new(dice: Dice) -> Arc<Self> {
-        Arc::new(Self { start: Instant::now(), dice })
+        Arc::new(Self { start: Instant::now(), dice, calls: Mutex::default() })
     }
 
     /// Milliseconds of virtual time since the run began.
     pub(crate) fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes a call; the one call too many at one time ends its caller, so that time goes on and the run is judged.
+    pub(crate) fn note_call(&self, what: impl Fn() -> String) {
+        let now = self.elapsed_ms();
+        let mut calls = self.calls.lock();
+        *calls = if calls.0 == now { (now, calls.1 + 1) } else { (now, 1) };
+        assert!(calls.1 <= CALLS_AT_ONCE_MAX, "somebody spins: {}", what());
     }
 
     pub(crate) fn reader(self: &Arc<Self>) -> Arc<dyn Fn() -> Timestamp + Send + Sync> {

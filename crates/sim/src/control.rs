@@ -74,6 +74,10 @@ impl ControlPlane {
         }
     }
 
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub(crate) fn server(&self) -> Option<Mortal> {
         let life = self.life.lock();
         life.as_ref().map(|life| Mortal { server: life.server.clone(), dead: Arc::clone(&life.dead) })

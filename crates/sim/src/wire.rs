@@ -77,6 +77,10 @@ impl std::fmt::Debug for Wire {
 #[async_trait]
 impl Transport for Wire {
     async fn call(&self, request: Request) -> Result<Reply, ApiError> {
+        self.control.clock().note_call(|| {
+            let Request { verb, kind, name, subresource, .. } = &request;
+            format!("{} {} {}/{name} {subresource}", self.principal.user, verb.as_str(), kind.info.plural)
+        });
         self.link.whole().await?;
         if self.link.mishap(10, "lost requests") {
             return Err(unreachable("the request was lost"));

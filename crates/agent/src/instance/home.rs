@@ -18,6 +18,8 @@ const FIRST_USER_ID: u32 = 2_000_000;
 const USER_IDS: u32 = 100_000;
 /// The file in a home that says which user id its instance has.
 const USER_ID_FILE: &str = "user-id";
+/// The file in a home that says which reboot was carried out last: the server may not know it yet.
+const REBOOTS_FILE: &str = "reboots-done";
 
 /// All homes on this host. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -74,6 +76,17 @@ impl Homes {
         };
         std::fs::write(dir.join(USER_ID_FILE), user_id.to_string()).map_err(failed)?;
         Ok(Home { dir, user_id })
+    }
+
+    /// The last reboot carried out here.
+    pub(crate) fn reboots_done(&self, uid: &Uid) -> u64 {
+        let path = self.root.join(uid.as_str()).join(REBOOTS_FILE);
+        std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    pub(crate) fn note_reboots(&self, uid: &Uid, done: u64) -> Result<(), InstanceError> {
+        std::fs::write(self.root.join(uid.as_str()).join(REBOOTS_FILE), done.to_string())
+            .map_err(|source| InstanceError::Host { what: "a reboot cannot be noted".into(), source })
     }
 
     /// Removes a home; one that does not exist is removed already.

@@ -73,6 +73,11 @@ impl Instances {
         if instance.status.host != self.host {
             return Ok(Outcome::Done);
         }
+        if instance.spec.reboots > instance.status.reboots_done {
+            // Carried out and not reported yet: it must not happen twice.
+            let done = self.homes.reboots_done(&instance.metadata.uid);
+            instance.status.reboots_done = instance.status.reboots_done.max(done);
+        }
         for _ in 0..STEPS_MAX {
             let driver = match self.driver_of(&instance) {
                 Ok(driver) => driver,
@@ -173,6 +178,9 @@ impl Instances {
             preparation.await
         };
         let (plan, observed) = result?;
+        if instance.spec.reboots > instance.status.reboots_done {
+            self.homes.note_reboots(&instance.metadata.uid, instance.spec.reboots)?;
+        }
         if again {
             instance.status.restarts += 1;
         }
