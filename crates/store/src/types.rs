@@ -44,6 +44,8 @@ pub enum Op {
 pub struct Txn {
     pub compares: Vec<Compare>,
     pub ops: Vec<Op>,
+    /// A step towards a deletion: may be written into the room that a store sets aside for deletions.
+    pub makes_room: bool,
 }
 
 impl Txn {
@@ -60,6 +62,13 @@ impl Txn {
     #[must_use]
     pub fn put(mut self, key: impl Into<String>, value: impl Into<Bytes>) -> Self {
         self.ops.push(Op::Put { key: key.into(), value: value.into(), lease: None });
+        self
+    }
+
+    /// Says that these operations lead to a deletion, so that they go on while the store is full.
+    #[must_use]
+    pub fn makes_room(mut self, yes: bool) -> Self {
+        self.makes_room = yes;
         self
     }
 

@@ -12,6 +12,9 @@ use crate::admission::Operation;
 use crate::record;
 use crate::server::{Server, store_error};
 
+/// What a mark of deletion, finalizers and conditions may add to an object that leaves.
+const LEAVING_MAX_BYTES: usize = 4096;
+
 impl Server {
     pub(crate) async fn update(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
         let mut sent = decode_input(request.kind, &request.body)?;
@@ -112,7 +115,9 @@ impl Server {
         if request.write.dry_run || (!gone && value == entry.value) {
             return Ok(Reply { body: record::wire(&value, entry.mod_revision), created: false });
         }
-        let txn = Txn::new().when(&*entry.key, entry.mod_revision);
+        // What is on its way out goes on while the store is full, unless it is misused to store something.
+        let leaves = new.metadata().is_deleting() && value.len() <= entry.value.len() + LEAVING_MAX_BYTES;
+        let txn = Txn::new().when(&*entry.key, entry.mod_revision).makes_room(leaves);
         let txn = if gone { txn.delete(&*entry.key) } else { txn.put(&*entry.key, value.clone()) };
         let txn = self.fenced(request, txn).await?;
         match self.inner.store.txn(txn).await {

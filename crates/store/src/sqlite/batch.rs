@@ -171,7 +171,7 @@ impl Kind {
 
 fn copy_if_it_makes_room(work: &Work) -> Option<Work> {
     match work {
-        Work::Txn(txn) if only_deletes(txn) => Some(Work::Txn(txn.clone())),
+        Work::Txn(txn) if txn.makes_room || only_deletes(txn) => Some(Work::Txn(txn.clone())),
         Work::Txn(_) | Work::Grant(_) => None,
         Work::Revoke(lease) => Some(Work::Revoke(*lease)),
         Work::Compact(revision) => Some(Work::Compact(*revision)),

@@ -74,6 +74,8 @@ async fn deletions_go_on_and_writes_come_back() {
         }
         assert!(written.len() > 100 && written.len() * 2 > first_fill, "round {round}: {}", written.len());
         for key in &written {
+            // As what is deleted in two steps is: marked, then removed.
+            store.txn(Txn::new().put(key.as_str(), "leaves").makes_room(true)).await.unwrap();
             store.txn(Txn::new().delete(key.as_str())).await.unwrap();
         }
         assert_eq!(keys(&store).await, Vec::<String>::new());
