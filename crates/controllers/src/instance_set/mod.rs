@@ -71,7 +71,6 @@ impl Sets {
                 }
             }
         };
-        stream::iter(&plan.missing).map(make).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         let end = |name: &String| {
             let (api, name) = (api.clone(), name.clone());
             async move {
@@ -81,7 +80,9 @@ impl Sets {
                 }
             }
         };
-        stream::iter(&plan.surplus).map(end).buffer_unordered(AT_ONCE).try_collect::<()>().await
+        // First what is too much: it may hold the very room in the quota that the missing need.
+        stream::iter(&plan.surplus).map(end).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        stream::iter(&plan.missing).map(make).buffer_unordered(AT_ONCE).try_collect::<()>().await
     }
 
     async fn report(

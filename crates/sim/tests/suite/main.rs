@@ -23,6 +23,12 @@ fn a_reboot_that_cannot_be_reported_happens_once() {
     live(1018, 10);
 }
 
+/// What a set had too much of took the room in the quota that its missing members needed, and neither moved.
+#[test]
+fn a_full_set_can_change_its_members() {
+    live(1072, 10);
+}
+
 #[test]
 fn the_cloud_lives_through_rough_weather() {
     for seed in 1..=5 {
