@@ -72,6 +72,8 @@ mod tests {
         instance
     }
 
+    // The cases also have "no sandbox", so what they hold is an option.
+    #[allow(clippy::unnecessary_wraps)]
     fn observed(state: SandboxState) -> Option<Observed> {
         let uid = Uid::parse("ab").expect("a uid");
         Some(Observed {
