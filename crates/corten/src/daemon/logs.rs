@@ -9,8 +9,12 @@ pub(crate) fn to_stderr() {
         Ok("warn") => LevelFilter::WARN,
         _ => LevelFilter::INFO,
     };
-    let subscriber =
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_max_level(level);
+    // On a full disk a line is lost. Complaining about it on the same stream would fail too, and that panics.
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_max_level(level)
+        .log_internal_errors(false);
     // A second call in one process keeps the first subscriber; there is nothing to do about it.
     let _ = subscriber.try_init();
 }
