@@ -1,13 +1,15 @@
 //! The agent's waist: what a driver must do, as a contract, with a fake and a conformance suite beside it.
 //!
 //! A driver gets finished plans (images that are local and verified, files and devices that exist) and makes
-//! them run. It knows nothing of networks, volumes, APIs or the store.
+//! them run. A compute driver knows nothing of networks, a network driver nothing of guests, and neither of APIs or
+//! the store.
 
 mod compute;
 pub mod conformance;
 mod error;
 pub mod fake;
 mod log;
+mod network;
 mod plan;
 
 pub use compute::{
@@ -16,4 +18,8 @@ pub use compute::{
 };
 pub use error::DriverError;
 pub use log::{LogFormat, LogLine};
+pub use network::{
+    Drift, GroupPlan, Link, Mac, NetworkDriver, Peer, PortCounters, PortLink, PortPlan, Protocol, RemotePlan,
+    RulePlan, UplinkPlan, VpcPlan,
+};
 pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};
