@@ -12,6 +12,7 @@ pub mod mount;
 pub mod namespace;
 pub mod pidfd;
 pub mod process;
+pub mod sockets;
 pub mod tap;
 pub mod tsc;
 pub mod unix;
