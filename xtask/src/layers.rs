@@ -7,11 +7,12 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
 use crate::tidy::Breach;
 
 /// Every crate, lowest first. A crate imports only what stands above its own line here.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 19] = [
     "sys",
     "model",
     "store",
     "driver",
+    "guest-services",
     "identity",
     "scheduler",
     "client",

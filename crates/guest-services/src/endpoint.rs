@@ -1,0 +1,76 @@
+//! Datagram sockets and listeners of a VPC's namespace as the tasks use them: a packet with its interface in, a
+//! packet with its interface out, a connection with its port.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use sys::sockets::{self, Arrival, Departure};
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Rest after an error that has no cause in the packet, so that a broken socket does not burn a core.
+const REST: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    fd: AsyncFd<OwnedFd>,
+}
+
+impl Endpoint {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(Self { fd: AsyncFd::new(fd)? })
+    }
+
+    /// The next datagram that fits the buffer.
+    pub(crate) async fn receive(&self, buffer: &mut [u8]) -> Arrival {
+        loop {
+            let outcome = match self.fd.readable().await {
+                Ok(mut ready) => match ready.try_io(|fd| sockets::receive(fd.as_fd(), buffer)) {
+                    Ok(outcome) => outcome,
+                    Err(_would_block) => continue,
+                },
+                Err(e) => Err(e),
+            };
+            match outcome {
+                Ok(arrival) => return arrival,
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {}
+                Err(e) => {
+                    tracing::debug!(error = %e, "cannot receive");
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
+    }
+
+    /// Sends a datagram or loses it, as networks do: who asked asks again.
+    pub(crate) fn send(&self, bytes: &[u8], departure: &Departure) {
+        if let Err(e) = sockets::send(self.fd.as_fd(), bytes, departure) {
+            tracing::debug!(to = %departure.to, interface = departure.interface, error = %e, "cannot send");
+        }
+    }
+
+    pub(crate) fn join(&self, group: std::net::Ipv6Addr, interface: u32) -> io::Result<()> {
+        sockets::join(self.fd.as_fd(), group, interface)
+    }
+
+    pub(crate) fn leave(&self, group: std::net::Ipv6Addr, interface: u32) -> io::Result<()> {
+        sockets::leave(self.fd.as_fd(), group, interface)
+    }
+}
+
+/// The next connection and the port it is from, which only the data plane's mark can tell: 0 is no port.
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, u32) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let port = sockets::mark(&stream).unwrap_or(0);
+                return (stream, port);
+            }
+            Err(e) => {
+                tracing::debug!(error = %e, "cannot accept");
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Guest services: the pure parts by tables and properties, the sockets in network namespaces of their own (that
+//! needs root, iproute2, nftables, busybox and curl).
+
+mod dhcp_v4;
+mod dhcp_v6;
+mod dns;
+mod layouts;
+mod live;
+mod network;
+mod rules;
+mod support;

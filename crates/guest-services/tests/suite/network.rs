@@ -1,0 +1,108 @@
+//! A VPC's namespace and a guest's, joined by a veth pair as the data plane would: gateway addresses on the host's
+//! side, 169.254.169.254 on `lo`, packets marked with their interface, and everything gone when it is dropped.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+pub(crate) struct Network {
+    name: String,
+    /// The index of the guest's link in the VPC's namespace.
+    pub(crate) index: u32,
+}
+
+impl Network {
+    /// `name` is unique to the test; addresses are those of `web` (see `support`).
+    pub(crate) fn new(name: &str) -> Self {
+        let name = format!("gs-{}-{name}", std::process::id());
+        let mut network = Self { name, index: 0 };
+        let (vpc, guest) = (network.vpc(), network.guest());
+        run("ip", &["netns", "add", &vpc]);
+        run("ip", &["netns", "add", &guest]);
+        let link = "link add port type veth peer name eth0 netns";
+        network.ip_vpc(&format!("{link} {guest}"));
+        for line in [
+            "link set lo up",
+            "addr add 169.254.169.254/32 dev lo",
+            "addr add 10.0.0.1/32 dev lo",
+            "addr add fd12:3456::1/128 dev lo nodad",
+            "addr add fe80::1/64 dev port nodad",
+            "link set port up",
+            "route add 10.0.0.5/32 dev port",
+            "route add fd12:3456::5/128 dev port",
+        ] {
+            network.ip_vpc(line);
+        }
+        // What the data plane does: answer for every address on the link, and mark each packet with its port.
+        network.vpc_run(&["sysctl", "-qw", "net.ipv4.conf.port.proxy_arp=1", "net.ipv4.tcp_fwmark_accept=1"]);
+        network.vpc_run(&["sysctl", "-qw", "net.ipv4.neigh.port.proxy_delay=0"]);
+        network.vpc_run(&[
+            "nft",
+            "table inet marks { chain in { type filter hook prerouting priority -150; iifname port meta mark set iif; } }",
+        ]);
+        network.guest_run(&["ip", "link", "set", "lo", "up"]);
+        network.guest_run(&["ip", "link", "set", "eth0", "address", "02:00:5e:00:53:01", "up"]);
+        let index = network.vpc_run(&["cat", "/sys/class/net/port/ifindex"]);
+        network.index = index.trim().parse().unwrap();
+        network
+    }
+
+    fn vpc(&self) -> String {
+        format!("{}-v", self.name)
+    }
+
+    fn guest(&self) -> String {
+        format!("{}-g", self.name)
+    }
+
+    pub(crate) fn vpc_path(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(self.vpc())
+    }
+
+    pub(crate) fn guest_path(&self) -> PathBuf {
+        PathBuf::from("/run/netns").join(self.guest())
+    }
+
+    fn ip_vpc(&self, line: &str) {
+        let vpc = self.vpc();
+        let arguments: Vec<&str> = ["-n", &vpc].into_iter().chain(line.split(' ')).collect();
+        run("ip", &arguments);
+    }
+
+    pub(crate) fn vpc_run(&self, command: &[&str]) -> String {
+        let vpc = self.vpc();
+        run("ip", &[&["netns", "exec", &vpc], command].concat())
+    }
+
+    pub(crate) fn guest_run(&self, command: &[&str]) -> String {
+        let guest = self.guest();
+        run("ip", &[&["netns", "exec", &guest], command].concat())
+    }
+
+    /// The guest's address by hand, for tests that are not about DHCP.
+    pub(crate) fn configure_guest(&self) {
+        self.guest_run(&["ip", "addr", "add", "10.0.0.5/24", "dev", "eth0"]);
+        self.guest_run(&["ip", "route", "add", "default", "via", "10.0.0.1"]);
+        self.guest_run(&["ip", "addr", "add", "fd12:3456::5/128", "dev", "eth0", "nodad"]);
+        self.guest_run(&["ip", "route", "add", "default", "via", "fe80::1", "dev", "eth0"]);
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for name in [self.guest(), self.vpc()] {
+            let _ = Command::new("ip").args(["netns", "del", &name]).output();
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
