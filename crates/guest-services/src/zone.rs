@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 
 use hickory_proto::rr::Name;
 
@@ -131,8 +130,9 @@ impl RecordData {
 fn normal(name: &str) -> Result<String, ZoneError> {
     let text = name.trim_end_matches('.').to_ascii_lowercase();
     let is_label = |label: &str| {
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'/');
-        (1..=63).contains(&label.len()) && (label == "*" || label.bytes().all(is_plain))
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        let is_word = label.bytes().all(is_plain) && !label.starts_with('-');
+        (1..=63).contains(&label.len()) && (label == "*" || is_word)
     };
     let ok = text.len() <= NAME_MAX && text.split('.').all(is_label);
     if ok { Ok(text) } else { Err(ZoneError::Name(name.chars().take(80).collect())) }
@@ -140,7 +140,7 @@ fn normal(name: &str) -> Result<String, ZoneError> {
 
 /// A name for a message. What [`Zone::insert`] let in always parses.
 pub(crate) fn absolute(name: &str) -> Option<Name> {
-    let mut name = Name::from_str(name).ok()?;
+    let mut name = Name::from_ascii(name).ok()?;
     name.set_fqdn(true);
     Some(name)
 }

@@ -20,13 +20,12 @@ pub enum Step {
 }
 
 /// Answers a query from the port at `interface`; nothing where there is no port.
-pub fn answer(directory: &Directory, interface: u32, transport: Transport, query: &[u8]) -> Step {
+pub fn answer(directory: &Directory, interface: u32, transport: Transport, bytes: &[u8]) -> Step {
     if !directory.ports.contains_key(&interface) {
         return Step::Silence;
     }
-    let query = match Message::from_vec(query) {
-        Ok(query) => query,
-        Err(_) => return malformed(query),
+    let Ok(query) = Message::from_vec(bytes) else {
+        return malformed(bytes);
     };
     if query.message_type == MessageType::Response {
         return Step::Silence;
@@ -85,9 +84,10 @@ fn decide(directory: &Directory, frame: Frame, question: Query, is_recursion_des
                 || directory.upstreams.is_empty()
                 || question.query_type == RecordType::ANY =>
         {
-            match records.is_empty() {
-                true => Step::Reply(frame.refuse(ResponseCode::Refused)),
-                false => Step::Reply(frame.answer(ResponseCode::NoError, records, None)),
+            if records.is_empty() {
+                Step::Reply(frame.refuse(ResponseCode::Refused))
+            } else {
+                Step::Reply(frame.answer(ResponseCode::NoError, records, None))
             }
         }
         Finding::Outside(name) => {

@@ -79,7 +79,7 @@ async fn ask_udp(query: &[u8], upstream: SocketAddr) -> io::Result<Vec<u8>> {
 async fn ask_tcp(query: &[u8], upstream: SocketAddr) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(upstream).await?;
     let length = u16::try_from(query.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes(), query].concat()).await?;
+    stream.write_all(&[length.to_be_bytes().as_slice(), query].concat()).await?;
     let mut answer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut answer).await?;
     Ok(answer)

@@ -101,7 +101,7 @@ async fn converse(mut stream: TcpStream, port: u32, resolver: &Resolver) -> io::
             }
         };
         let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
-        let message = [&length.to_be_bytes(), bytes.as_slice()].concat();
+        let message = [length.to_be_bytes().as_slice(), bytes.as_slice()].concat();
         timeout(SILENCE_MAX, stream.write_all(&message)).await??;
     }
     Ok(())

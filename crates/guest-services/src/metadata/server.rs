@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, SERVER};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -72,11 +73,13 @@ async fn converse(stream: TcpStream, port: u32, server: Arc<MetadataServer>) {
             return;
         }
     };
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (server, socket) = (Arc::clone(&server), Arc::clone(&socket));
+        // No request has a body that matters; hyper ends the connection of one that goes on sending.
+        let (head, _) = request.into_parts();
         async move {
-            let reply = server.answer(port, &request).await;
-            Ok::<_, Infallible>(respond(reply, request.method(), &socket))
+            let reply = server.answer(port, &head).await;
+            Ok::<_, Infallible>(respond(reply, &head.method, &socket))
         }
     });
     let mut builder = http1::Builder::new();
@@ -89,9 +92,9 @@ async fn converse(stream: TcpStream, port: u32, server: Arc<MetadataServer>) {
 
 impl MetadataServer {
     /// `None`: there is no instance at the port.
-    async fn answer(&self, port: u32, request: &Request<Incoming>) -> Option<Reply> {
+    async fn answer(&self, port: u32, head: &Parts) -> Option<Reply> {
         let directory = Arc::clone(&self.directory.borrow());
-        let call = Call { method: request.method(), path: request.uri().path(), headers: request.headers() };
+        let call = Call { method: &head.method, path: head.uri.path(), headers: &head.headers };
         match self.service.answer(&directory, port, &call, self.started.elapsed())? {
             Outcome::Reply(reply) => Some(reply),
             Outcome::Role { instance, role } => {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use model::Uid;
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
-use ring::{constant_time, hmac};
 
 /// Seconds a token may live (EC2's own bounds).
 pub(super) const TTL_SECONDS: std::ops::RangeInclusive<u32> = 1..=21_600;
@@ -42,7 +42,7 @@ impl Tokens {
         let mut nonce = [0; NONCE];
         self.random.fill(&mut nonce).ok()?;
         token.extend(nonce);
-        let code = self.code(instance, &token);
+        let code = hmac::sign(&self.key, &message(instance, &token));
         token.extend(code.as_ref());
         Some(URL_SAFE.encode(token))
     }
@@ -56,18 +56,14 @@ impl Tokens {
             return false;
         }
         let (signed, code) = bytes.split_at(EXPIRY + NONCE);
-        let expected = self.code(instance, signed);
-        let is_ours = constant_time::verify_slices_are_equal(expected.as_ref(), code).is_ok();
+        // Compares in constant time.
+        let is_ours = hmac::verify(&self.key, &message(instance, signed), code).is_ok();
         let expiry = signed.first_chunk::<EXPIRY>().map(|bytes| u64::from_be_bytes(*bytes));
         is_ours && expiry.is_some_and(|expiry| now < Duration::from_millis(expiry))
     }
+}
 
-    fn code(&self, instance: &Uid, signed: &[u8]) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(b"corten imds session 1\0");
-        context.update(instance.as_str().as_bytes());
-        context.update(b"\0");
-        context.update(signed);
-        context.sign()
-    }
+/// What the code is over. A uid has no zero byte, so no other instance's message is the same.
+fn message(instance: &Uid, signed: &[u8]) -> Vec<u8> {
+    [b"corten imds session 1".as_slice(), instance.as_str().as_bytes(), signed].join(&0)
 }

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Cloud {
     network: Arc<Network>,
     directory: watch::Sender<Arc<Directory>>,
-    _handle: Handle,
+    handle: Handle,
 }
 
 impl Cloud {
@@ -36,7 +36,7 @@ impl Cloud {
         let options =
             Options { forwarder: Arc::new(Echo), credentials: Arc::new(Keys), ..Options::default() };
         let handle = serve(&network.vpc_path(), receiver, options).unwrap();
-        Self { network, directory, _handle: handle }
+        Self { network, directory, handle }
     }
 
     /// Runs a command in the guest while the services run.
@@ -92,7 +92,7 @@ impl Credentials for Keys {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn busybox_gets_a_lease_and_renews_it() {
+async fn busybox_gets_a_lease() {
     let cloud = Cloud::start("dhcp");
     let script = tempfile::NamedTempFile::new().unwrap();
     let text = "#!/bin/sh\n[ \"$1\" = bound ] && echo \"$ip/$mask via $router dns $dns name $hostname.$domain \
@@ -199,7 +199,7 @@ fn ask_tcp(server: &str, name: &str) -> io::Result<Message> {
     let mut stream = TcpStream::connect(server)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let query = dns_query(name, RecordType::A);
-    stream.write_all(&[&u16::try_from(query.len()).unwrap().to_be_bytes(), query.as_slice()].concat())?;
+    stream.write_all(&[u16::try_from(query.len()).unwrap().to_be_bytes().as_slice(), &query].concat())?;
     let mut length = [0; 2];
     stream.read_exact(&mut length)?;
     let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
@@ -290,8 +290,8 @@ async fn without_a_mark_nothing_is_answered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_handle_ends_everything() {
     let cloud = Cloud::start("drop");
-    let Cloud { network, directory, _handle } = cloud;
-    drop(_handle);
+    let Cloud { network, directory, handle } = cloud;
+    drop(handle);
     // The sockets go with their tasks, which end at once: the same ports can be had again.
     let options = Options { forwarder: Arc::new(Echo), ..Options::default() };
     let mut tries = 0;
