@@ -267,7 +267,7 @@ async fn a_token_travels_one_hop() {
     cloud.network.guest_run(&[
         "nft",
         "table inet hops { chain in { type filter hook input priority 0; ip saddr 169.254.169.254 tcp sport 80 \
-         ip ttl 1 counter; } }",
+         ip ttl 1 counter; }; }",
     ]);
     let put = "X-aws-ec2-metadata-token-ttl-seconds: 60";
     cloud.curl(&["-X", "PUT", "-H", put, "http://169.254.169.254/latest/api/token"]).await;

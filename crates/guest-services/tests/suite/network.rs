@@ -35,14 +35,13 @@ impl Network {
         // What the data plane does: answer for every address on the link, and mark each packet with its port.
         network.vpc_run(&["sysctl", "-qw", "net.ipv4.conf.port.proxy_arp=1", "net.ipv4.tcp_fwmark_accept=1"]);
         network.vpc_run(&["sysctl", "-qw", "net.ipv4.neigh.port.proxy_delay=0"]);
-        network.vpc_run(&[
-            "nft",
-            "table inet marks { chain in { type filter hook prerouting priority -150; iifname port meta mark set iif; } }",
-        ]);
-        network.guest_run(&["ip", "link", "set", "lo", "up"]);
-        network.guest_run(&["ip", "link", "set", "eth0", "address", "02:00:5e:00:53:01", "up"]);
         let index = network.vpc_run(&["cat", "/sys/class/net/port/ifindex"]);
         network.index = index.trim().parse().unwrap();
+        let rule = format!("iifname \"port\" meta mark set {}", network.index);
+        let chain = format!("chain in {{ type filter hook prerouting priority -150; {rule}; }}");
+        network.vpc_run(&["nft", &format!("table inet marks {{ {chain}; }}")]);
+        network.guest_run(&["ip", "link", "set", "lo", "up"]);
+        network.guest_run(&["ip", "link", "set", "eth0", "address", "02:00:5e:00:53:01", "up"]);
         network
     }
 
