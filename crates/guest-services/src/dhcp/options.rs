@@ -43,6 +43,8 @@ pub(super) fn keep_v4(packet: &[u8], codes: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn keep_v6(packet: &[u8], codes: &[u16]) -> Option<Vec<u8>> {
     const IA_NA: u16 = 3;
     const IA_NA_HEADER: usize = 12;
+    const IA_TA: u16 = 4;
+    const IA_PD: u16 = 25;
     const IA_ADDRESS: u16 = 5;
     const IA_ADDRESS_HEADER: usize = 24;
     let (header, options) = packet.split_at_checked(HEADER_V6)?;
@@ -58,6 +60,9 @@ pub(super) fn keep_v6(packet: &[u8], codes: &[u16]) -> Option<Vec<u8>> {
                 }
                 push_v6(&mut kept, code, &short)?;
             }
+            // These are refused whatever is in them: their number is enough, and the two times of a prefix's.
+            IA_TA => push_v6(&mut kept, code, data.get(..4)?)?,
+            IA_PD => push_v6(&mut kept, code, data.get(..12)?)?,
             _ => push_v6(&mut kept, code, data)?,
         }
     }

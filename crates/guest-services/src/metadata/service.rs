@@ -100,7 +100,8 @@ impl Service {
     }
 
     fn open_session(&self, instance: &Instance, headers: &HeaderMap, now: Duration) -> Outcome {
-        let ttl = only(headers, TOKEN_TTL).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        let ttl =
+            only(headers, TOKEN_TTL).and_then(|text| std::str::from_utf8(text).ok()?.parse::<u32>().ok());
         let Some(ttl) = ttl.filter(|ttl| TTL_SECONDS.contains(ttl)) else {
             return refuse(StatusCode::BAD_REQUEST);
         };

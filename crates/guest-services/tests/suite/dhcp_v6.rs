@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use dhcproto::v6::{DhcpOption, DhcpOptions, IAAddr, IANA, IAPD, Message, MessageType, OptionCode, Status};
+use dhcproto::v6::{DhcpOption, DhcpOptions, IAAddr, IANA, IAPD, Message, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use guest_services::dhcp::{advertise, answer_solicitation, answer_v6};
 use proptest::prelude::*;
@@ -45,22 +45,25 @@ fn server() -> DhcpOption {
 
 /// The answer as text: its type, and every address with its lifetime or status.
 fn check(kind: MessageType, options: &[DhcpOption], expected: &str) {
+    let describe = |option: &DhcpOption| match option {
+        DhcpOption::IAAddr(a) => Some(format!("{}={}", a.addr, a.valid_life)),
+        DhcpOption::StatusCode(s) => Some(format!("{:?}", s.status)),
+        _ => None,
+    };
     let found = ask(kind, options).map_or("silence".to_owned(), |message| {
-        let mut text = format!("{:?}", message.msg_type());
-        let describe = |option: &DhcpOption| match option {
-            DhcpOption::IAAddr(a) => format!(" {}={}", a.addr, a.valid_life),
-            DhcpOption::StatusCode(s) => format!(" {:?}", s.status),
-            _ => String::new(),
-        };
+        let mut words: Vec<String> = Vec::new();
         for option in message.opts().iter() {
-            text += &describe(option);
+            words.extend(describe(option));
             match option {
-                DhcpOption::IANA(ia) => text.extend(ia.opts.iter().map(describe)),
-                DhcpOption::IAPD(ia) => text.extend(ia.opts.iter().map(describe)),
+                DhcpOption::IANA(ia) => words.extend(ia.opts.iter().filter_map(describe)),
+                DhcpOption::IAPD(ia) => words.extend(ia.opts.iter().filter_map(describe)),
                 _ => {}
             }
         }
-        text
+        // The order of options says nothing.
+        words.sort();
+        words.insert(0, format!("{:?}", message.msg_type()));
+        words.join(" ")
     });
     assert_eq!(found, expected, "{kind:?} {options:?}");
 }
@@ -77,8 +80,8 @@ fn every_message_has_its_answer() {
     let prefix = DhcpOption::IAPD(IAPD { id: 1, t1: 0, t2: 0, opts: DhcpOptions::new() });
     check(Solicit, &[none.clone()], "Advertise fd12:3456::5=3600");
     check(Solicit, &[none.clone(), DhcpOption::RapidCommit], "Reply fd12:3456::5=3600");
-    check(Solicit, &[none.clone(), none.clone()], "Advertise fd12:3456::5=3600 NoAddrsAvail");
-    check(Solicit, &[none.clone(), prefix], "Advertise fd12:3456::5=3600 NoPrefixAvail");
+    check(Solicit, &[none.clone(), none.clone()], "Advertise NoAddrsAvail fd12:3456::5=3600");
+    check(Solicit, &[none.clone(), prefix], "Advertise NoPrefixAvail fd12:3456::5=3600");
     check(Solicit, &[none.clone(), server()], "silence");
     check(Request, &[none.clone(), server()], "Reply fd12:3456::5=3600");
     check(Request, &[none.clone(), other.clone()], "silence");
@@ -145,7 +148,6 @@ fn an_advertisement_says_router_managed_mtu_and_resolver() {
 #[test]
 fn the_server_is_the_same_on_every_host() {
     assert_eq!(server(), server());
-    let Some(Status::NoAddrsAvail) = Some(Status::from(2)) else { panic!("status 2") };
 }
 
 proptest! {

@@ -132,7 +132,7 @@ async fn dhcp_v6_and_a_router_are_found_on_the_link() {
     let ask = || {
         let socket = UdpSocket::bind("[::]:546")?;
         socket.set_read_timeout(Some(Duration::from_millis(500)))?;
-        let index = std::fs::read_to_string("/proc/net/if_inet6")?
+        let index = std::fs::read_to_string("/proc/thread-self/net/if_inet6")?
             .lines()
             .filter(|line| line.ends_with("eth0"))
             .find_map(|line| u32::from_str_radix(line.split_whitespace().nth(1)?, 16).ok());
