@@ -109,8 +109,7 @@ impl Nic {
 
     /// As in `02:00:5e:00:53:01`.
     pub fn mac_text(&self) -> String {
-        let [a, b, c, d, e, f] = self.mac;
-        format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+        self.mac.map(|byte| format!("{byte:02x}")).join(":")
     }
 
     /// Every IPv4 route a guest needs, when the mask and the router alone do not tell it all: then the default

@@ -6,32 +6,28 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use sys::sockets::{self, Arrival, Departure};
-use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 /// Rest after an error that has no cause in the packet, so that a broken socket does not burn a core.
 const REST: Duration = Duration::from_millis(100);
 
+/// A socket of datagrams. The runtime's type for UDP watches raw sockets just as well, and needs no `unsafe`.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    fd: AsyncFd<OwnedFd>,
+    socket: UdpSocket,
 }
 
 impl Endpoint {
     pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { fd: AsyncFd::new(fd)? })
+        Ok(Self { socket: UdpSocket::from_std(fd.into())? })
     }
 
     /// The next datagram that fits the buffer.
     pub(crate) async fn receive(&self, buffer: &mut [u8]) -> Arrival {
         loop {
-            let outcome = match self.fd.readable().await {
-                Ok(mut ready) => match ready.try_io(|fd| sockets::receive(fd.as_fd(), buffer)) {
-                    Ok(outcome) => outcome,
-                    Err(_would_block) => continue,
-                },
-                Err(e) => Err(e),
-            };
+            let read = || sockets::receive(self.socket.as_fd(), buffer);
+            let outcome = self.socket.async_io(Interest::READABLE, read).await;
             match outcome {
                 Ok(arrival) => return arrival,
                 Err(e) if e.kind() == io::ErrorKind::InvalidData => {}
@@ -45,17 +41,17 @@ impl Endpoint {
 
     /// Sends a datagram or loses it, as networks do: who asked asks again.
     pub(crate) fn send(&self, bytes: &[u8], departure: &Departure) {
-        if let Err(e) = sockets::send(self.fd.as_fd(), bytes, departure) {
+        if let Err(e) = sockets::send(self.socket.as_fd(), bytes, departure) {
             tracing::debug!(to = %departure.to, interface = departure.interface, error = %e, "cannot send");
         }
     }
 
     pub(crate) fn join(&self, group: std::net::Ipv6Addr, interface: u32) -> io::Result<()> {
-        sockets::join(self.fd.as_fd(), group, interface)
+        sockets::join(self.socket.as_fd(), group, interface)
     }
 
     pub(crate) fn leave(&self, group: std::net::Ipv6Addr, interface: u32) -> io::Result<()> {
-        sockets::leave(self.fd.as_fd(), group, interface)
+        sockets::leave(self.socket.as_fd(), group, interface)
     }
 }
 

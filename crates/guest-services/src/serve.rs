@@ -276,7 +276,9 @@ async fn advertise(dhcp: Arc<Endpoint>, routers: Arc<Endpoint>, mut directory: S
             }
         }
         if Instant::now() >= due {
-            wanted.iter().for_each(|interface| send_advertisement(&routers, &snapshot, *interface));
+            for interface in &wanted {
+                send_advertisement(&routers, &snapshot, *interface);
+            }
             due = Instant::now() + every;
         }
         let pause = due.saturating_duration_since(Instant::now());

@@ -143,8 +143,11 @@ fn associations(request: &Message) -> impl Iterator<Item = &DhcpOption> {
 }
 
 fn asked_addresses(request: &Message) -> Vec<Ipv6Addr> {
-    let of = |o| if let DhcpOption::IANA(ia) = o { Some(addresses_in(ia)) } else { None };
-    associations(request).filter_map(of).flatten().collect()
+    let all = associations(request).filter_map(|option| match option {
+        DhcpOption::IANA(ia) => Some(addresses_in(ia)),
+        _ => None,
+    });
+    all.flatten().collect()
 }
 
 fn addresses_in(ia: &IANA) -> impl Iterator<Item = Ipv6Addr> {

@@ -41,7 +41,7 @@ impl Forwarder for HostForwarder {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(e)) => last = e,
                 Err(_) => {
-                    last = io::Error::new(io::ErrorKind::TimedOut, format!("{upstream} did not answer"))
+                    last = io::Error::new(io::ErrorKind::TimedOut, format!("{upstream} did not answer"));
                 }
             }
         }

@@ -38,9 +38,9 @@ pub(super) fn find(instance: &Instance, parts: &[&str]) -> Place {
         ["openstack"] => Place::Text(PLAIN, openstack::VERSIONS.join("\n").into()),
         ["openstack", version, rest @ ..] if openstack::VERSIONS.contains(version) => {
             let kind = match rest {
-                [name] if name.ends_with(".json") => JSON,
+                [] => PLAIN,
                 ["user_data"] => OCTETS,
-                _ => PLAIN,
+                _ => JSON,
             };
             text(kind, openstack::tree(instance).find(rest))
         }

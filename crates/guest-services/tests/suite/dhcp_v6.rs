@@ -1,6 +1,7 @@
 //! DHCPv6 and router advertisements.
 
 use std::net::Ipv6Addr;
+use std::slice::from_ref;
 
 use dhcproto::v6::{DhcpOption, DhcpOptions, IAAddr, IANA, IAPD, Message, MessageType, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
@@ -78,7 +79,7 @@ fn every_message_has_its_answer() {
     let own = association(Some(OWN));
     let stale = association(Some("fd12:3456::9"));
     let prefix = DhcpOption::IAPD(IAPD { id: 1, t1: 0, t2: 0, opts: DhcpOptions::new() });
-    check(Solicit, &[none.clone()], "Advertise fd12:3456::5=3600");
+    check(Solicit, from_ref(&none), "Advertise fd12:3456::5=3600");
     check(Solicit, &[none.clone(), DhcpOption::RapidCommit], "Reply fd12:3456::5=3600");
     check(Solicit, &[none.clone(), none.clone()], "Advertise NoAddrsAvail fd12:3456::5=3600");
     check(Solicit, &[none.clone(), prefix], "Advertise NoPrefixAvail fd12:3456::5=3600");
@@ -88,9 +89,9 @@ fn every_message_has_its_answer() {
     check(Request, &[none], "silence");
     check(Renew, &[own.clone(), server()], "Reply fd12:3456::5=3600");
     check(Renew, &[stale.clone(), server()], "Reply fd12:3456::5=3600 fd12:3456::9=0");
-    check(Rebind, &[own.clone()], "Reply fd12:3456::5=3600");
+    check(Rebind, from_ref(&own), "Reply fd12:3456::5=3600");
     check(Rebind, &[own.clone(), server()], "silence");
-    check(Confirm, &[own.clone()], "Reply Success");
+    check(Confirm, from_ref(&own), "Reply Success");
     check(Confirm, &[stale], "Reply NotOnLink");
     check(Confirm, &[], "silence");
     check(Release, &[own.clone(), server()], "Reply Success");

@@ -107,7 +107,8 @@ fn what_is_no_plain_query_is_refused() {
     assert_eq!(reply(&update).response_code, ResponseCode::NotImp);
     let mut new = web();
     new.set_edns(Edns::new().set_version(1).clone());
-    assert_eq!(reply(&new).response_code, ResponseCode::BADVERS);
+    // BADVERS; 16 is BADSIG too, and that is the name hickory decodes it to.
+    assert_eq!(u16::from(reply(&new).response_code), 16);
     let mut response = web();
     response.metadata.message_type = MessageType::Response;
     assert!(matches!(ask_in(&directory(), Transport::Udp, &response), Step::Silence));

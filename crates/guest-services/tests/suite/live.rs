@@ -158,7 +158,7 @@ async fn dhcp_v6_and_a_router_are_found_on_the_link() {
         answer = cloud.inside(ask).await;
         match &answer {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                tokio::time::sleep(Duration::from_millis(100)).await
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             _ => break,
         }
