@@ -1,9 +1,9 @@
 //! The sockets, with real clients: busybox's DHCP client, curl, and DNS queries from inside of a guest.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use dhcproto::v6::{DhcpOption, Message as DhcpMessage, MessageType as DhcpType, OptionCode};
@@ -126,43 +126,36 @@ async fn a_port_that_comes_later_is_answered_and_one_that_went_is_not() {
     assert_eq!(cloud.guest(&["sh", "-c", client]).await.trim(), "leased");
 }
 
+/// Asks for an address on the link of the interface `index` until there is an answer.
+fn solicit(index: u32) -> io::Result<Vec<u8>> {
+    /// A client identifier, an address wanted, and rapid commit.
+    const SOLICIT: [u8; 32] =
+        [1, 1, 2, 3, 0, 1, 0, 4, 0, 1, 2, 3, 0, 3, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 14, 0, 0];
+    const PAUSE: Duration = Duration::from_millis(100);
+    let socket = UdpSocket::bind("[::]:546")?;
+    socket.set_read_timeout(Some(PAUSE))?;
+    let to = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2), 547, 0, index);
+    let mut buffer = [0; 1500];
+    // The link's own address is not there or tentative at first: then nothing can be sent, or it is lost.
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        match socket.send_to(&SOLICIT, to) {
+            Ok(_) => {
+                if let Ok((length, _)) = socket.recv_from(&mut buffer) {
+                    return Ok(buffer[..length].to_vec());
+                }
+            }
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn dhcp_v6_and_a_router_are_found_on_the_link() {
     let cloud = Cloud::start("six");
-    let ask = || {
-        let socket = UdpSocket::bind("[::]:546")?;
-        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
-        let index = std::fs::read_to_string("/proc/thread-self/net/if_inet6")?
-            .lines()
-            .filter(|line| line.ends_with("eth0"))
-            .find_map(|line| u32::from_str_radix(line.split_whitespace().nth(1)?, 16).ok());
-        let index = index.ok_or(io::ErrorKind::NotFound)?;
-        let to = std::net::SocketAddrV6::new("ff02::1:2".parse().unwrap(), 547, 0, index);
-        // SOLICIT with a client identifier, an address wanted, and rapid commit.
-        let solicit = [
-            1, 1, 2, 3, 0, 1, 0, 4, 0, 1, 2, 3, 0, 3, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 14, 0, 0,
-        ];
-        let mut buffer = [0; 1500];
-        // The link's own address is tentative for a while, so the first tries may be lost.
-        for _ in 0..20 {
-            if socket.send_to(&solicit, to).is_ok()
-                && let Ok((length, _)) = socket.recv_from(&mut buffer)
-            {
-                return Ok(buffer[..length].to_vec());
-            }
-        }
-        Err(io::ErrorKind::TimedOut.into())
-    };
-    let mut answer = Err(io::Error::from(io::ErrorKind::NotFound));
-    for _ in 0..20 {
-        answer = cloud.inside(ask).await;
-        match &answer {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            _ => break,
-        }
-    }
+    let index = cloud.guest(&["cat", "/sys/class/net/eth0/ifindex"]).await.trim().parse().unwrap();
+    let answer = cloud.inside(move || solicit(index)).await;
     let reply = DhcpMessage::decode(&mut Decoder::new(&answer.unwrap())).unwrap();
     assert_eq!(reply.msg_type(), DhcpType::Reply);
     let Some(DhcpOption::IANA(association)) = reply.opts().get(OptionCode::IANA) else { panic!("{reply:?}") };
