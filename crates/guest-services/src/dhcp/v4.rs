@@ -6,12 +6,14 @@ use dhcproto::v4::{DhcpOption, DhcpOptions, Message, MessageType, Opcode, Option
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use hickory_proto::rr::Name;
 
-use super::{Reply, options};
+use super::Reply;
+use super::options::{Wanted, keep_v4};
 use crate::directory::{Directory, Nic};
 
 const CLIENT_PORT: u16 = 68;
 /// Options of a request that are read: address, type, server, size, client's id, rapid commit.
-const READ: [u8; 6] = [50, 53, 54, 57, 61, 80];
+const READ: [Wanted<u8, u8>; 6] =
+    [(50, 4..=4), (53, 1..=1), (54, 4..=4), (57, 2..=2), (61, 2..=255), (80, 0..=0)];
 /// BOOTP's length; some clients drop shorter messages.
 const LENGTH_MIN: usize = 300;
 /// Every client takes an IP packet of this many bytes (RFC 2131, section 2); option 57 may allow more.
@@ -22,7 +24,7 @@ const IP_AND_UDP: u16 = 28;
 /// Answers a packet that came in by `interface`, for the port there only: its own MAC, its own address.
 pub fn answer(directory: &Directory, interface: u32, packet: &[u8]) -> Option<Reply> {
     let nic = &*directory.ports.get(&interface)?.nic;
-    let packet = options::keep_v4(packet, &READ)?;
+    let packet = keep_v4(packet, &READ)?;
     let request = Message::decode(&mut Decoder::new(&packet)).ok()?;
     let own = nic.ipv4()?.addr();
     // Nothing between the client and us relays, so a relay's address can only be a trick.

@@ -2,6 +2,7 @@
 //! nothing on a point-to-point link: the interface says who it is.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use dhcproto::v6::{
     DhcpOption, DhcpOptions, IAAddr, IANA, IAPD, IATA, Message, MessageType, OptionCode, Status, StatusCode,
@@ -10,14 +11,24 @@ use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use hickory_proto::rr::Name;
 use model::Uid;
 
-use super::{Reply, options};
+use super::Reply;
+use super::options::{Wanted, keep_v6};
 use crate::directory::{Directory, Nic};
 
 const CLIENT_PORT: u16 = 546;
-/// Options of a request that are read: client, server, the three identity associations, rapid commit.
-const READ: [u16; 6] = [1, 2, 3, 4, 14, 25];
 /// A DUID has at most this many bytes (RFC 8415, section 11.1).
 const DUID_MAX: usize = 130;
+/// Room for an identity association; what else is in it is looked at there.
+const ASSOCIATION: RangeInclusive<usize> = 4..=1500;
+/// Options of a request that are read: client, server, the three identity associations, rapid commit.
+const READ: [Wanted<u16, usize>; 6] = [
+    (1, 1..=DUID_MAX),
+    (2, 1..=DUID_MAX),
+    (3, ASSOCIATION),
+    (4, ASSOCIATION),
+    (14, 0..=0),
+    (25, ASSOCIATION),
+];
 /// Identity associations that are answered; a client has one per card.
 const ASSOCIATIONS_MAX: usize = 4;
 
@@ -28,7 +39,7 @@ pub fn answer(directory: &Directory, interface: u32, from: Ipv6Addr, packet: &[u
     if !from.is_unicast_link_local() {
         return None;
     }
-    let packet = options::keep_v6(packet, &READ)?;
+    let packet = keep_v6(packet, &READ)?;
     let request = Message::decode(&mut Decoder::new(&packet)).ok()?;
     let server = server_id(&directory.vpc);
     let kind = decide(&request, &server)?;
@@ -158,7 +169,7 @@ fn addresses_in(ia: &IANA) -> impl Iterator<Item = Ipv6Addr> {
 
 fn client_id(request: &Message) -> Option<&[u8]> {
     match request.opts().get(OptionCode::ClientId) {
-        Some(DhcpOption::ClientId(id)) if (1..=DUID_MAX).contains(&id.len()) => Some(id),
+        Some(DhcpOption::ClientId(id)) => Some(id),
         _ => None,
     }
 }

@@ -154,6 +154,25 @@ fn inform_gives_settings_and_no_lease() {
     assert!(!message.opts().contains(OptionCode::AddressLeaseTime));
 }
 
+#[test]
+fn an_option_of_a_wrong_length_is_none() {
+    let discover = bytes(&request(WEB_MAC, "0.0.0.0", &[kind(MessageType::Discover)]));
+    let directory = directory();
+    let answer = |code: u8, length: u8| {
+        let mut packet = discover[..243].to_vec();
+        packet.extend([code, length]);
+        packet.extend(vec![1; length.into()]);
+        answer_v4(&directory, WEB, &packet).map(|reply| decoded(&reply.bytes).opts().msg_type())
+    };
+    for code in 1..255 {
+        for length in [0, 1, 2, 3, 4, 5, 8, 255] {
+            let is_rapid = code == 80 && length == 0;
+            let expected = if is_rapid { MessageType::Ack } else { MessageType::Offer };
+            assert_eq!(answer(code, length), Some(Some(expected)), "option {code} of {length} bytes");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
