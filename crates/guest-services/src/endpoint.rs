@@ -55,6 +55,16 @@ impl Endpoint {
     }
 }
 
+/// Runs an answer's pure part: a fault in a decoder costs the packet that found it, not the service of a whole VPC.
+pub(crate) fn contain<T>(interface: u32, answer: impl FnOnce() -> T) -> Option<T> {
+    // Sound to go on after: the answer is made from an immutable directory, and what it made is gone.
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(answer));
+    if outcome.is_err() {
+        tracing::error!(interface, "a guest's packet made an answer panic; it is dropped");
+    }
+    outcome.ok()
+}
+
 /// The next connection and the port it is from, which only the data plane's mark can tell: 0 is no port.
 pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, u32) {
     loop {

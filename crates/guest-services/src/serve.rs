@@ -1,6 +1,6 @@
 //! Opens a VPC's sockets inside of its namespace and runs what answers on them. Owns no rule of any protocol.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use model::Uid;
 use sys::sockets::{self, Arrival, Departure};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::dhcp::{self, Reply};
 use crate::directory::Directory;
 use crate::dns::{self, Forwarder, HostForwarder, Resolver};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, contain};
 use crate::limit::{Rate, Slots};
 use crate::metadata::{self, Credentials, MetadataServer, NoCredentials, Service};
 
@@ -56,6 +57,9 @@ impl Default for Options {
 /// Shares of one port, and of a VPC in all.
 #[derive(Debug, Clone)]
 pub struct Limits {
+    /// DNS queries; EC2 lets as many through.
+    pub dns_per_second: u32,
+    pub dns_burst: u32,
     /// DNS queries that wait for a resolver.
     pub queries_per_port: u32,
     pub queries: u32,
@@ -75,6 +79,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            dns_per_second: 1024,
+            dns_burst: 2048,
             queries_per_port: 64,
             queries: 512,
             connections_per_port: 32,
@@ -125,6 +131,8 @@ pub fn serve(
     let resolver = Arc::new(Resolver {
         directory: directory.clone(),
         forwarder: options.forwarder,
+        rate: Rate::new(limits.dns_per_second, limits.dns_burst),
+        started: Instant::now(),
         queries: Slots::new(limits.queries_per_port, limits.queries),
         connections: Slots::new(limits.connections_per_port, limits.connections),
     });
@@ -174,7 +182,7 @@ impl Opened {
             dns_tcp: vec![tcp(any4(DNS))?],
             http: vec![tcp((METADATA_V4, HTTP).into())?],
         };
-        if Path::new("/proc/net/if_inet6").exists() {
+        if Path::new("/proc/thread-self/net/if_inet6").exists() {
             let (dhcp, routers) = (sockets::udp(any6(DHCP_V6_SERVER))?, sockets::router_discovery()?);
             opened.v6 = Some(OpenedV6 { dhcp, routers });
             opened.dns_udp.push(sockets::udp(any6(DNS))?);
@@ -224,7 +232,9 @@ where
         let is_port = directory.ports.contains_key(&arrival.interface);
         if is_port
             && rate.admit(arrival.interface, started.elapsed())
-            && let Some(reply) = answer(&directory, &arrival, &buffer[..arrival.length])
+            && let Some(reply) =
+                contain(arrival.interface, || answer(&directory, &arrival, &buffer[..arrival.length]))
+                    .flatten()
         {
             send(&endpoint, reply, arrival.interface);
         }
@@ -248,12 +258,13 @@ fn answer_solicitation(directory: &Directory, arrival: &Arrival, packet: &[u8]) 
 /// Follows the directory: joins the groups of each new port's link and advertises there at once, then every
 /// while.
 async fn advertise(dhcp: Arc<Endpoint>, routers: Arc<Endpoint>, mut directory: Snapshots, every: Duration) {
-    let mut joined: HashSet<u32> = HashSet::new();
+    let mut joined: HashMap<u32, Uid> = HashMap::new();
     let mut due = Instant::now() + every;
     loop {
         let snapshot = Arc::clone(&directory.borrow_and_update());
-        joined.retain(|interface| {
-            let stays = snapshot.ports.contains_key(interface);
+        joined.retain(|interface, uid| {
+            // An interface's number may be another port's by now.
+            let stays = snapshot.ports.get(interface).is_some_and(|port| port.uid == *uid);
             if !stays {
                 // Of an interface that is gone there is nothing to leave.
                 let _ = dhcp.leave(ALL_DHCP_SERVERS, *interface);
@@ -262,22 +273,22 @@ async fn advertise(dhcp: Arc<Endpoint>, routers: Arc<Endpoint>, mut directory: S
             stays
         });
         let with_v6 = snapshot.ports.iter().filter(|(_, port)| port.nic.ipv6().is_some());
-        let wanted: Vec<u32> = with_v6.map(|(interface, _)| *interface).collect();
+        let wanted: Vec<(&u32, &Uid)> = with_v6.map(|(interface, port)| (interface, &port.uid)).collect();
         let mut is_complete = true;
-        for interface in &wanted {
-            if joined.contains(interface) {
+        for (interface, uid) in &wanted {
+            if joined.contains_key(interface) {
                 continue;
             }
-            if join(&dhcp, &routers, *interface) {
-                joined.insert(*interface);
-                send_advertisement(&routers, &snapshot, *interface);
+            if join(&dhcp, &routers, **interface) {
+                joined.insert(**interface, (*uid).clone());
+                send_advertisement(&routers, &snapshot, **interface);
             } else {
                 is_complete = false;
             }
         }
         if Instant::now() >= due {
-            for interface in &wanted {
-                send_advertisement(&routers, &snapshot, *interface);
+            for (interface, _) in &wanted {
+                send_advertisement(&routers, &snapshot, **interface);
             }
             due = Instant::now() + every;
         }

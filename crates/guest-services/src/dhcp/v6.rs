@@ -115,7 +115,8 @@ fn insert_associations(opts: &mut DhcpOptions, request: &Message, lease: u32, ow
                 let mut inner = DhcpOptions::new();
                 inner.insert(address(own, lease));
                 // What the client still holds from elsewhere ends now (RFC 8415, section 18.3.4).
-                for stale in addresses_in(ia).filter(|a| *a != own) {
+                let is_held = matches!(request.msg_type(), MessageType::Renew | MessageType::Rebind);
+                for stale in addresses_in(ia).filter(|a| is_held && *a != own) {
                     inner.insert(address(stale, 0));
                 }
                 // Renewal at a half, rebinding at four fifths (RFC 8415, section 21.4).

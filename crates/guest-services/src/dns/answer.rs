@@ -24,7 +24,7 @@ pub fn answer(directory: &Directory, interface: u32, transport: Transport, bytes
     if !directory.ports.contains_key(&interface) {
         return Step::Silence;
     }
-    let Ok(query) = Message::from_vec(bytes) else {
+    let Some(query) = decode(bytes) else {
         return malformed(bytes);
     };
     if query.message_type == MessageType::Response {
@@ -38,13 +38,25 @@ pub fn answer(directory: &Directory, interface: u32, transport: Transport, bytes
     decide(directory, frame, question, query.recursion_desired)
 }
 
-/// Answers what cannot be parsed when at least its header can, so that the client need not wait.
+/// Decodes a message that can be a plain query: it has no records but EDNS. Others are not decoded, so that no
+/// decoder of any sort of record is a guest's to try out.
+fn decode(bytes: &[u8]) -> Option<Message> {
+    const ADDITIONALS_MAX: u16 = 1;
+    let [_, _, _, _, _, _, an0, an1, ns0, ns1, ar0, ar1] = *bytes.first_chunk()?;
+    let is_plain = [an0, an1, ns0, ns1] == [0; 4] && u16::from_be_bytes([ar0, ar1]) <= ADDITIONALS_MAX;
+    if is_plain { Message::from_vec(bytes).ok() } else { None }
+}
+
+/// Answers what is not decoded when at least its header is there, so that the client need not wait.
 fn malformed(query: &[u8]) -> Step {
     const RESPONSE_BIT: u8 = 0x80;
     match query {
         [id0, id1, flags, ..] if query.len() >= 12 && flags & RESPONSE_BIT == 0 => {
             let id = u16::from_be_bytes([*id0, *id1]);
-            let reply = Message::error_msg(id, OpCode::Query, ResponseCode::FormErr);
+            let op_code = OpCode::from_u8((flags >> 3) & 15);
+            let is_query = op_code == OpCode::Query;
+            let code = if is_query { ResponseCode::FormErr } else { ResponseCode::NotImp };
+            let reply = Message::error_msg(id, op_code, code);
             reply.to_vec().map_or(Step::Silence, Step::Reply)
         }
         _ => Step::Silence,

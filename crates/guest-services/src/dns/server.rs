@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use sys::sockets::{Arrival, Departure};
@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::{Forwarder, Pending, Step, Transport, answer};
 use crate::directory::Directory;
-use crate::endpoint::{Endpoint, accept};
-use crate::limit::{Slot, Slots};
+use crate::endpoint::{Endpoint, accept, contain};
+use crate::limit::{Rate, Slot, Slots};
 
 /// A query is a question and EDNS; a longer one is not meant well.
 const QUERY_MAX: usize = 1232;
@@ -29,6 +29,9 @@ const QUERIES_MAX: usize = 100;
 pub(crate) struct Resolver {
     pub(crate) directory: watch::Receiver<Arc<Directory>>,
     pub(crate) forwarder: Arc<dyn Forwarder>,
+    /// Queries of every port, over UDP and TCP.
+    pub(crate) rate: Rate,
+    pub(crate) started: Instant,
     /// Queries that wait for a resolver.
     pub(crate) queries: Arc<Slots>,
     /// TCP connections.
@@ -43,7 +46,7 @@ pub(crate) async fn serve_udp(endpoint: Endpoint, resolver: Arc<Resolver>) {
         let arrival = endpoint.receive(&mut buffer).await;
         while waiting.try_join_next().is_some() {}
         let directory = resolver.snapshot();
-        match answer(&directory, arrival.interface, Transport::Udp, &buffer[..arrival.length]) {
+        match resolver.step(&directory, arrival.interface, Transport::Udp, &buffer[..arrival.length]) {
             Step::Silence => {}
             Step::Reply(bytes) => send(&endpoint, &bytes, &arrival),
             Step::Forward(pending) => {
@@ -92,7 +95,7 @@ async fn converse(mut stream: TcpStream, port: u32, resolver: &Resolver) -> io::
         };
         let query = timeout(SILENCE_MAX, read).await??;
         let directory = resolver.snapshot();
-        let bytes = match answer(&directory, port, Transport::Tcp, &query) {
+        let bytes = match resolver.step(&directory, port, Transport::Tcp, &query) {
             Step::Silence => return Ok(()),
             Step::Reply(bytes) => bytes,
             Step::Forward(pending) => {
@@ -110,6 +113,15 @@ async fn converse(mut stream: TcpStream, port: u32, resolver: &Resolver) -> io::
 impl Resolver {
     fn snapshot(&self) -> Arc<Directory> {
         Arc::clone(&self.directory.borrow())
+    }
+
+    /// What to do about a query; nothing above the port's share.
+    fn step(&self, directory: &Directory, port: u32, transport: Transport, query: &[u8]) -> Step {
+        let is_port = directory.ports.contains_key(&port);
+        if !is_port || !self.rate.admit(port, self.started.elapsed()) {
+            return Step::Silence;
+        }
+        contain(port, || answer(directory, port, transport, query)).unwrap_or(Step::Silence)
     }
 
     async fn resolve(&self, pending: Pending, directory: &Directory, _slot: Slot) -> Vec<u8> {

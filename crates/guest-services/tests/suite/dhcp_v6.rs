@@ -92,6 +92,8 @@ fn every_message_has_its_answer() {
     check(Rebind, from_ref(&own), "Reply fd12:3456::5=3600");
     check(Rebind, &[own.clone(), server()], "silence");
     check(Confirm, from_ref(&own), "Reply Success");
+    check(Solicit, from_ref(&stale), "Advertise fd12:3456::5=3600");
+    check(Request, &[stale.clone(), server()], "Reply fd12:3456::5=3600");
     check(Confirm, &[stale], "Reply NotOnLink");
     check(Confirm, &[], "silence");
     check(Release, &[own.clone(), server()], "Reply Success");

@@ -122,6 +122,20 @@ fn what_is_no_plain_query_is_refused() {
 }
 
 #[test]
+fn records_in_a_query_are_not_decoded() {
+    let with_records = |op_code| {
+        let mut message = query("web.demo.internal.", RecordType::A);
+        message.metadata.op_code = op_code;
+        message.add_authority(Record::from_rdata(Name::root(), 1, RData::A(A([10, 0, 0, 1].into()))));
+        let found = reply(&message);
+        assert_eq!((found.id, found.op_code), (77, op_code));
+        found.response_code
+    };
+    assert_eq!(with_records(OpCode::Query), ResponseCode::FormErr);
+    assert_eq!(with_records(OpCode::Update), ResponseCode::NotImp);
+}
+
+#[test]
 fn the_header_is_right_and_negative_answers_tell_for_how_long() {
     let found = reply(&query("web.demo.internal.", RecordType::A));
     assert_eq!(found.id, 77);

@@ -270,6 +270,45 @@ async fn a_token_travels_one_hop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_behind_the_guests_nat_gets_no_token() {
+    let cloud = Cloud::start("nat");
+    cloud.network.configure_guest();
+    let container = cloud.network.add_container();
+    let inside = |arguments: &'static str| {
+        let line = format!(
+            "ip netns exec {container} curl -s --max-time 3 -o /dev/null -w %{{http_code}} {arguments}; true"
+        );
+        tokio::task::spawn_blocking(move || {
+            let output = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        })
+    };
+    // It does reach the service, which tells it nothing without a token.
+    assert_eq!(inside("http://169.254.169.254/latest/meta-data/").await.unwrap(), "401");
+    let put = "-X PUT -H X-aws-ec2-metadata-token-ttl-seconds:60 http://169.254.169.254/latest/api/token";
+    assert_eq!(inside(put).await.unwrap(), "000", "the token does not come through");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_neighbours_address_and_card_make_no_neighbour() {
+    let cloud = Cloud::start("spoof");
+    cloud.network.configure_guest();
+    // Where the data plane does not check sources: `db` has this address, and needs no token.
+    cloud.network.vpc_run(&["ip", "route", "add", "10.0.1.6/32", "dev", "port"]);
+    cloud.network.guest_run(&["ip", "addr", "add", "10.0.1.6/32", "dev", "eth0"]);
+    cloud.network.guest_run(&["ip", "link", "set", "eth0", "address", "02:00:5e:00:53:02"]);
+    let base = "http://169.254.169.254/latest";
+    let spoofed = ["--interface", "10.0.1.6", "-H", "X-Forwarded-Host: 10.0.1.6"];
+    let status = ["-o", "/dev/null", "-w", "%{http_code}", &format!("{base}/meta-data/instance-id")];
+    assert_eq!(cloud.curl(&[spoofed.as_slice(), &status].concat()).await, "401");
+    let put = ["-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 60", &format!("{base}/api/token")];
+    let token = cloud.curl(&[spoofed.as_slice(), &put].concat()).await;
+    let header = format!("X-aws-ec2-metadata-token: {token}");
+    let get = ["-H", &header, &format!("{base}/meta-data/instance-id")];
+    assert_eq!(cloud.curl(&[spoofed.as_slice(), &get].concat()).await, "i-0000000000000000a");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_mark_nothing_is_answered() {
     let cloud = Cloud::start("mark");
     cloud.network.configure_guest();

@@ -45,6 +45,29 @@ impl Network {
         network
     }
 
+    /// A namespace behind the guest's own NAT, as a container's is; gives its name.
+    pub(crate) fn add_container(&self) -> String {
+        let container = self.container();
+        run("ip", &["netns", "add", &container]);
+        let link = format!("link add inner type veth peer name eth0 netns {container}");
+        self.guest_run(&[&["ip"], link.split(' ').collect::<Vec<_>>().as_slice()].concat());
+        self.guest_run(&["ip", "addr", "add", "172.17.0.1/24", "dev", "inner"]);
+        self.guest_run(&["ip", "link", "set", "inner", "up"]);
+        self.guest_run(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+        let chain = "chain out { type nat hook postrouting priority 100; oifname \"eth0\" masquerade; }";
+        self.guest_run(&["nft", &format!("table ip nat {{ {chain}; }}")]);
+        for line in
+            ["addr add 172.17.0.2/24 dev eth0", "link set eth0 up", "route add default via 172.17.0.1"]
+        {
+            run("ip", &[&["-n", &container], line.split(' ').collect::<Vec<_>>().as_slice()].concat());
+        }
+        container
+    }
+
+    fn container(&self) -> String {
+        format!("{}-c", self.name)
+    }
+
     fn vpc(&self) -> String {
         format!("{}-v", self.name)
     }
@@ -88,7 +111,7 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for name in [self.guest(), self.vpc()] {
+        for name in [self.container(), self.guest(), self.vpc()] {
             let _ = Command::new("ip").args(["netns", "del", &name]).output();
         }
     }
