@@ -80,3 +80,14 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, u32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_costs_its_packet_only() {
+        assert_eq!(contain(1, || 7), Some(7));
+        assert_eq!(contain(1, || -> u8 { panic!("a decoder's fault") }), None);
+    }
+}

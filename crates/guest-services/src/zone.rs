@@ -66,14 +66,15 @@ impl Zone {
         }
         data.check()?;
         let entries = self.nodes.entry(name.clone()).or_default();
+        let entry = Entry { ttl, data };
+        if entries.contains(&entry) {
+            return Ok(());
+        }
         let has_alias = entries.iter().any(|e| matches!(e.data, RecordData::Cname(_)));
-        if has_alias || (matches!(data, RecordData::Cname(_)) && !entries.is_empty()) {
+        if has_alias || (matches!(entry.data, RecordData::Cname(_)) && !entries.is_empty()) {
             return Err(ZoneError::BesideAlias(name));
         }
-        let entry = Entry { ttl, data };
-        if !entries.contains(&entry) {
-            entries.push(entry);
-        }
+        entries.push(entry);
         // Names between this one and the zone's own exist too, with nothing at them (RFC 4592, section 2.2.2).
         let mut rest = name.as_str();
         while let Some((_, parent)) = rest.split_once('.').filter(|_| rest != self.name) {

@@ -149,3 +149,30 @@ fn send(endpoint: &Endpoint, bytes: &[u8], arrival: &Arrival) {
         endpoint.send(bytes, &departure);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Port;
+    use crate::dns::HostForwarder;
+
+    #[test]
+    fn a_port_above_its_share_is_not_answered() {
+        let port = || Port { uid: model::Uid::default(), nic: Arc::default(), instance: None };
+        let ports = [1, 2].map(|interface| (interface, port())).into();
+        let directory = Directory { ports, ..Directory::default() };
+        let resolver = Resolver {
+            directory: watch::channel(Arc::default()).1,
+            forwarder: Arc::new(HostForwarder::default()),
+            rate: Rate::new(0, 2),
+            started: Instant::now(),
+            queries: Slots::new(1, 1),
+            connections: Slots::new(1, 1),
+        };
+        // A header that asks nothing: the answer is that it is malformed.
+        let answers =
+            |port| matches!(resolver.step(&directory, port, Transport::Udp, &[0; 12]), Step::Reply(_));
+        assert_eq!([1, 1, 1, 2].map(answers), [true, true, false, true]);
+        assert!(!answers(3), "no port");
+    }
+}
