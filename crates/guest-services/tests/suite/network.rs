@@ -105,7 +105,8 @@ impl Network {
         self.guest_run(&["ip", "addr", "add", "10.0.0.5/24", "dev", "eth0"]);
         self.guest_run(&["ip", "route", "add", "default", "via", "10.0.0.1"]);
         self.guest_run(&["ip", "addr", "add", "fd12:3456::5/128", "dev", "eth0", "nodad"]);
-        self.guest_run(&["ip", "route", "add", "default", "via", "fe80::1", "dev", "eth0"]);
+        // An advertisement may have set this route before us.
+        self.guest_run(&["ip", "route", "replace", "default", "via", "fe80::1", "dev", "eth0"]);
     }
 }
 
