@@ -6,6 +6,7 @@
 mod dhcp_v4;
 mod dhcp_v6;
 mod dns;
+mod forward;
 mod layouts;
 mod live;
 mod network;
