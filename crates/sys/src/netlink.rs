@@ -364,6 +364,8 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[allow(unsafe_code)]
 fn enable(fd: &OwnedFd, option: libc::c_int) -> io::Result<()> {
+    /// Bytes of a C int.
+    const LENGTH: libc::socklen_t = 4;
     let on: libc::c_int = 1;
     // SAFETY: the kernel reads one int, which outlives the call.
     let done = unsafe {
@@ -372,7 +374,7 @@ fn enable(fd: &OwnedFd, option: libc::c_int) -> io::Result<()> {
             libc::SOL_NETLINK,
             option,
             (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            LENGTH,
         )
     };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -3,4 +3,5 @@
 mod groups;
 mod life;
 mod reach;
+mod services;
 mod support;

@@ -54,7 +54,8 @@ async fn outside_by_translation_and_floating_addresses() {
     let open = uid();
     let a = lab.port(&["10.0.0.2"], &[&open]);
     let b = lab.port(&["10.0.0.3"], &[&open]);
-    let mut plan = plans(&lab, 31, &[vec![a.clone(), b.clone()]], &[group(&open, &[&a, &b], anything())]).remove(0);
+    let mut plan =
+        plans(&lab, 31, &[vec![a.clone(), b.clone()]], &[group(&open, &[&a, &b], anything())]).remove(0);
     plan.uplink = Some(uplink());
     plan.uplink.as_mut().unwrap().floating = vec![(address("192.0.2.77"), address("10.0.0.3"))];
     plan.uplink.as_mut().unwrap().closed = vec!["192.0.2.200/32".parse().unwrap()];

@@ -104,7 +104,9 @@ impl Drop for Lab {
     fn drop(&mut self) {
         for machine in &self.hosts {
             for folder in ["vpcs", "pool"] {
-                for entry in std::fs::read_dir(machine.options.run_dir.join(folder)).into_iter().flatten().flatten() {
+                for entry in
+                    std::fs::read_dir(machine.options.run_dir.join(folder)).into_iter().flatten().flatten()
+                {
                     let _ = sys::mount::detach(&entry.path().join("net"));
                     let _ = sys::mount::detach(&entry.path());
                 }
