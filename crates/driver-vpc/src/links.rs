@@ -117,10 +117,8 @@ fn is_overlay_of(plan: &VpcPlan, link: &Link) -> bool {
 
 /// Takes away what has no place in the plan. In the VPC's namespace.
 pub(crate) fn remove_stale(rtnl: &mut Rtnl, found: &mut Found) -> Result<(), VpcError> {
-    for link in std::mem::take(&mut found.stale) {
-        rtnl.delete_link(link.index).map_err(VpcError::network(format!("delete {}", link.name)))?;
-    }
-    Ok(())
+    let stale: Vec<u32> = std::mem::take(&mut found.stale).iter().map(|link| link.index).collect();
+    rtnl.delete_links(&stale).map_err(VpcError::network("delete links that have no place in the plan"))
 }
 
 /// Makes a port's device where it is missing. In the VPC's namespace.

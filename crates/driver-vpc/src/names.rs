@@ -52,10 +52,12 @@ pub(crate) fn tunnel_mac(host: IpAddr) -> [u8; 6] {
             [0x02, 0xc1, a, b, c, d]
         }
         IpAddr::V6(host) => {
-            let [first, rest @ ..] = fnv(&host.octets()).to_be_bytes();
-            let [b, c, d, e, f, ..] = rest;
+            let digest = fnv(&host.octets()).to_be_bytes();
+            let mut mac = [0; 6];
+            mac.copy_from_slice(&digest[..6]);
             // Locally administered, and another first byte than IPv4 has.
-            [first & 0xf0 | 0x06, b, c, d, e, f]
+            mac[0] = mac[0] & 0xf0 | 0x06;
+            mac
         }
     }
 }
@@ -63,8 +65,13 @@ pub(crate) fn tunnel_mac(host: IpAddr) -> [u8; 6] {
 /// The next hop that stands for a host on the overlay, for routes of both families (RFC 5549): its IPv6 link-local
 /// address as RFC 4291 would derive it. An IPv4 hop in 169.254/16 has 16 bits for a host's 32, and would collide.
 pub(crate) fn tunnel_hop(host: IpAddr) -> IpAddr {
-    let [a, b, c, d, e, f] = tunnel_mac(host).map(u16::from);
-    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, (a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f))
+    let mac = tunnel_mac(host);
+    let mut hop = [0; 16];
+    hop[..2].copy_from_slice(&[0xfe, 0x80]);
+    hop[8..11].copy_from_slice(&[mac[0] ^ 2, mac[1], mac[2]]);
+    hop[11..13].copy_from_slice(&[0xff, 0xfe]);
+    hop[13..].copy_from_slice(&mac[3..]);
+    IpAddr::V6(Ipv6Addr::from(hop))
 }
 
 /// The two ends of an uplink: a pair of link-local IPv4 addresses, and of unique local IPv6 addresses.

@@ -49,8 +49,8 @@ impl HostSide {
     }
 
     pub(crate) fn addresses_of(&self, link: &Link) -> Option<UplinkAddresses> {
-        let own = self.addresses.iter().filter(|address| address.device == link.index);
-        own.filter_map(|address| UplinkAddresses::of_host_end(address.address)).next()
+        let mut own = self.addresses.iter().filter(|address| address.device == link.index);
+        own.find_map(|address| UplinkAddresses::of_host_end(address.address))
     }
 
     /// A pair that nobody on this host uses, searched from the VPC's preferred one on.
@@ -218,10 +218,9 @@ impl Pending {
 
 pub(crate) fn filter(side: &HostSide, options: &VpcOptions, plan: &VpcPlan) -> Result<Pending, VpcError> {
     let mut uplinks = side.others(&options.tag, &plan.uid);
-    if let Some(link) = side.link(&options.tag, &plan.uid) {
-        if let Some(addresses) = side.addresses_of(link) {
-            uplinks.push(HostUplink { device: link.index, addresses, floating: floating(plan).collect() });
-        }
+    let own = side.link(&options.tag, &plan.uid);
+    if let Some((link, addresses)) = own.and_then(|link| Some((link, side.addresses_of(link)?))) {
+        uplinks.push(HostUplink { device: link.index, addresses, floating: floating(plan).collect() });
     }
     let table = host_rules::table(&options.tag, &uplinks, options.vxlan_port);
     let mut connection = Connection::open()?;

@@ -54,7 +54,7 @@ impl Batch {
             let hook = Attributes::new()
                 .put(n::HOOK_NUMBER, number(base.hook.number(family)))
                 .put(n::HOOK_PRIORITY, base.priority.to_be_bytes());
-            let policy = if base.policy == Policy::Accept { 1 } else { 0 };
+            let policy = u32::from(base.policy == Policy::Accept);
             attributes = attributes
                 .nest(n::CHAIN_HOOK, &hook)
                 .put(n::CHAIN_POLICY, number(policy))

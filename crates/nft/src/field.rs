@@ -113,13 +113,11 @@ impl Field {
             Self::EtherType => Source::Payload(0, 12),
             Self::Ip4Source => Source::Payload(1, 12),
             Self::Ip4Destination => Source::Payload(1, 16),
-            Self::Ip6Source => Source::Payload(1, 8),
-            Self::Ip6Destination => Source::Payload(1, 24),
-            // RFC 826 for Ethernet and IPv4.
+            // ARP is RFC 826's for Ethernet and IPv4.
             Self::ArpOperation => Source::Payload(1, 6),
-            Self::ArpSenderMac => Source::Payload(1, 8),
+            Self::Ip6Source | Self::ArpSenderMac => Source::Payload(1, 8),
             Self::ArpSender => Source::Payload(1, 14),
-            Self::ArpTarget => Source::Payload(1, 24),
+            Self::Ip6Destination | Self::ArpTarget => Source::Payload(1, 24),
             Self::SourcePort | Self::IcmpType => Source::Payload(2, 0),
             Self::IcmpCode => Source::Payload(2, 1),
             Self::DestinationPort => Source::Payload(2, 2),

@@ -369,13 +369,7 @@ fn enable(fd: &OwnedFd, option: libc::c_int) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the kernel reads one int, which outlives the call.
     let done = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_NETLINK,
-            option,
-            (&raw const on).cast(),
-            LENGTH,
-        )
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_NETLINK, option, (&raw const on).cast(), LENGTH)
     };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -14,6 +14,8 @@ const GET_LINK: u16 = 18;
 /// struct ifinfomsg.
 const HEAD: usize = 16;
 const UP: u32 = 1;
+/// The group of devices that are about to go.
+const DOOMED: u32 = 0x636f;
 
 const ADDRESS: u16 = 1;
 const NAME: u16 = 3;
@@ -21,6 +23,7 @@ const MTU: u16 = 4;
 const INFO: u16 = 18;
 const ALIAS: u16 = 20;
 const COUNTERS: u16 = 23;
+const GROUP: u16 = 27;
 const NAMESPACE: u16 = 28;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
@@ -119,16 +122,33 @@ impl Rtnl {
     /// What is gone already is a success.
     pub(crate) fn delete_link(&mut self, index: u32) -> Result<(), NetlinkError> {
         let message = Message::new(DELETE_LINK, 0, &head(index, 0), &Attributes::new());
-        match self.socket.request(&message) {
-            Err(e) if !e.is(Errno::ENODEV) => Err(e),
-            _ => Ok(()),
+        self.socket.request(&message).map(|_| ()).or_else(accept_absence)
+    }
+
+    /// All at once: the kernel waits some 20 ms for its readers whenever it deletes, be it one device or a hundred.
+    pub(crate) fn delete_links(&mut self, indexes: &[u32]) -> Result<(), NetlinkError> {
+        if let [one] = indexes {
+            return self.delete_link(*one);
         }
+        let group = Attributes::new().put(GROUP, DOOMED.to_ne_bytes());
+        for index in indexes {
+            self.change(*index, None, &group).or_else(accept_absence)?;
+        }
+        if indexes.is_empty() {
+            return Ok(());
+        }
+        let message = Message::new(DELETE_LINK, 0, &[0; HEAD], &group);
+        self.socket.request(&message).map(|_| ()).or_else(accept_absence)
     }
 
     fn change(&mut self, index: u32, flag: Option<u32>, what: &Attributes) -> Result<(), NetlinkError> {
         let message = Message::new(NEW_LINK, 0, &head(index, flag.unwrap_or(0)), what);
         self.socket.request(&message).map(|_| ())
     }
+}
+
+fn accept_absence(error: NetlinkError) -> Result<(), NetlinkError> {
+    if error.is(Errno::ENODEV) { Ok(()) } else { Err(error) }
 }
 
 /// Family, kind, index, flags and the mask of flags to change.

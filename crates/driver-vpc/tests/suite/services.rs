@@ -46,12 +46,7 @@ async fn services_know_the_port_and_nothing_else_is_answered() {
     ensure_all(&lab, &all).await;
     let links = lab.hosts[0].driver.ensure(&all[0]).await.expect("ensure");
     let inside = &links[0].namespace;
-    for (to, port) in [
-        ("169.254.169.254", 80),
-        ("fd00:ec2::254", 80),
-        ("10.0.0.1", 53),
-        ("fd00:1::1", 53),
-    ] {
+    for (to, port) in [("169.254.169.254", 80), ("fd00:ec2::254", 80), ("10.0.0.1", 53), ("fd00:1::1", 53)] {
         let to = SocketAddr::new(address(to), port);
         assert_eq!(mark_of(inside, sandbox(&a), to), Some(links[0].index), "{to}");
         assert_eq!(mark_of(inside, sandbox(&b), to), Some(links[1].index), "{to}");

@@ -15,8 +15,8 @@ fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-fn base(kind: ChainKind, hook: Hook, priority: i32, policy: Policy) -> Option<Base> {
-    Some(Base { kind, hook, priority, policy })
+fn base(kind: ChainKind, hook: Hook, priority: i32, policy: Policy) -> Base {
+    Base { kind, hook, priority, policy }
 }
 
 /// One rule in a forward chain, and the line that `nft` has for it.
@@ -35,7 +35,7 @@ fn check(rule: Rule, expected: &str) {
         let plain = Chain { name: "plain".into(), base: None };
         let forward = base(ChainKind::Filter, Hook::Forward, 0, Policy::Drop);
         batch.add_chain(Family::Inet, TABLE, &plain);
-        batch.add_chain(Family::Inet, TABLE, &Chain { name: "forward".into(), base: forward });
+        batch.add_chain(Family::Inet, TABLE, &Chain { name: "forward".into(), base: Some(forward) });
         batch.append_rule(Family::Inet, TABLE, "forward", &rule);
         connection.commit(&batch).expect("commit");
         let lines = listing();
@@ -130,7 +130,7 @@ fn translation_of_addresses() {
         batch.add_elements(Family::Inet, TABLE, "floating", [&pair]);
         for (name, hook, priority) in [("in", Hook::Prerouting, -100), ("out", Hook::Postrouting, 100)] {
             let base = base(ChainKind::Nat, hook, priority, Policy::Accept);
-            batch.add_chain(Family::Inet, TABLE, &Chain { name: name.into(), base });
+            batch.add_chain(Family::Inet, TABLE, &Chain { name: name.into(), base: Some(base) });
         }
         let rules = [
             ("in", Rule::new().ipv4().destination_from(Family::Ip, Field::Ip4Destination, "floating")),
