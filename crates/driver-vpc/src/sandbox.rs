@@ -24,6 +24,18 @@ pub(crate) fn configure(port: &PortPlan, mtu: u16) -> Result<(), VpcError> {
     })
 }
 
+/// Whether a port's other end is not where the plan says: its sandbox was made anew, or is another one now.
+pub(crate) fn is_detached(port: &PortPlan) -> Result<bool, VpcError> {
+    let Link::Veth { namespace: path, name } = &port.link else { return Ok(false) };
+    if !namespace::is_held(path) {
+        return Ok(true);
+    }
+    within(path, || {
+        let found = Rtnl::open()?.link(name).map_err(VpcError::network(format!("look for {name}")))?;
+        Ok(found.is_none())
+    })
+}
+
 /// What is missing at the other end.
 pub(crate) fn drift(port: &PortPlan) -> Result<Vec<Drift>, VpcError> {
     let Link::Veth { namespace: path, name } = &port.link else { return Ok(Vec::new()) };

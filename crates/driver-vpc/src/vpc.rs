@@ -43,7 +43,13 @@ impl Host {
         };
         self.make_overlay(plan, &vpc)?;
         let addresses = self.ensure_uplink(plan, &vpc)?;
-        let ports = within_network(Some(&vpc), || self.ensure_inside(plan, addresses))?;
+        let mut detached = Vec::new();
+        for port in &plan.ports {
+            if sandbox::is_detached(port)? {
+                detached.push(&port.uid);
+            }
+        }
+        let ports = within_network(Some(&vpc), || self.ensure_inside(plan, &detached, addresses))?;
         for port in &plan.ports {
             sandbox::configure(port, plan.mtu)?;
         }
@@ -182,10 +188,14 @@ impl Host {
     fn ensure_inside(
         &self,
         plan: &VpcPlan,
+        detached: &[&Uid],
         addresses: Option<UplinkAddresses>,
     ) -> Result<Vec<PortLink>, VpcError> {
         let mut rtnl = Rtnl::open()?;
         let mut found = Found::sort(plan, list_links(&mut rtnl)?);
+        // A pair has both ends or none: the one here goes, and both are made again.
+        found.stale.extend(detached.iter().filter_map(|uid| found.ports.remove(*uid)));
+        links::remove_stale(&mut rtnl, &mut found)?;
         for port in &plan.ports {
             if !found.ports.contains_key(&port.uid) {
                 found.ports.insert(port.uid.clone(), links::add_port(&mut rtnl, port, plan.mtu)?);

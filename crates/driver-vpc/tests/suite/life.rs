@@ -110,6 +110,10 @@ async fn whatever_is_torn_down_is_put_back() {
         assert_eq!(host.driver.check(&plan).await.unwrap(), [], "{wound}");
         assert!(pings(sandbox(&plan.ports[0]), "10.0.0.3"), "{wound}");
     }
+    // The sandbox was taken away and is made anew, before the kernel has cleared the old one.
+    sys::mount::detach(sandbox(&plan.ports[0])).unwrap();
+    host.driver.ensure(&plan).await.expect("ensure with a new sandbox");
+    assert!(pings(sandbox(&plan.ports[0]), "10.0.0.3"), "from a new sandbox");
     let mut smaller = plan.clone();
     smaller.ports.remove(0);
     host.driver.ensure(&smaller).await.expect("ensure with a port less");
