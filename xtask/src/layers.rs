@@ -7,8 +7,9 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
 use crate::tidy::Breach;
 
 /// Every crate, lowest first. A crate imports only what stands above its own line here.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 21] = [
     "sys",
+    "nft",
     "model",
     "store",
     "driver",
@@ -20,6 +21,7 @@ const LAYERS: [&str; 19] = [
     "image",
     "driver-qemu",
     "driver-oci",
+    "driver-vpc",
     "server",
     "controllers",
     "agent",
@@ -30,11 +32,12 @@ const LAYERS: [&str; 19] = [
 ];
 
 /// Crates that only some may import: the waists.
-const GUARDED: [(&str, &[&str]); 4] = [
+const GUARDED: [(&str, &[&str]); 5] = [
     ("store", &["server", "sim", "corten", "bench"]),
-    ("driver", &["driver-qemu", "driver-oci", "agent", "sim", "corten", "bench"]),
+    ("driver", &["driver-qemu", "driver-oci", "driver-vpc", "agent", "sim", "corten", "bench"]),
     ("driver-qemu", &["corten"]),
     ("driver-oci", &["corten"]),
+    ("driver-vpc", &["corten"]),
 ];
 
 /// Crates without I/O, and what would bring it in.
