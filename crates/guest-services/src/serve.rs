@@ -1,6 +1,7 @@
 //! Opens a VPC's sockets inside of its namespace and runs what answers on them. Owns no rule of any protocol.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::Uid;
+use sys::namespace::within_network;
 use sys::sockets::{self, Arrival, Departure};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -124,7 +126,9 @@ pub fn serve(
     options: Options,
 ) -> Result<Handle, ServeError> {
     let failed = |source| ServeError::Sockets { namespace: namespace.to_owned(), source };
-    let opened = sockets::within(namespace, Opened::open).map_err(failed)?;
+    let opened = File::open(namespace)
+        .and_then(|namespace| within_network(Some(&namespace), Opened::open))
+        .map_err(failed)?;
     let limits = &options.limits;
     let service =
         Service::new(limits.metadata_per_second, limits.metadata_burst).ok_or(ServeError::Random)?;

@@ -1,13 +1,11 @@
-//! Sockets that belong to another network namespace, and datagrams that know the interface they came in by and
-//! leave by the interface they are told to. Who may ask what on which interface is the caller's business.
+//! Datagrams that know the interface they came in by and leave by the interface they are told to. Made inside of
+//! [`within_network`](crate::namespace::within_network) a socket belongs to that namespace for all its life. Who may
+//! ask what on which interface is the caller's business.
 
-use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
-use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
     self, AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol,
     SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, sockopt,
@@ -35,21 +33,6 @@ pub struct Departure {
     pub source: Option<IpAddr>,
     /// The interface it goes out by, whatever routes say.
     pub interface: u32,
-}
-
-/// Runs `task` in a thread that has entered the network namespace kept at `namespace`. A socket belongs for all
-/// its life to the namespace it was made in, so the rest of the process never has to move.
-pub fn within<T: Send>(namespace: &Path, task: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    let namespace = File::open(namespace)?;
-    std::thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
-                task()
-            })
-            .join()
-    })
-    .unwrap_or_else(|_| Err(io::Error::other("the thread that opens sockets panicked")))
 }
 
 /// A UDP socket bound to `address` whose datagrams are [received](receive) with their interface. It may

@@ -1,5 +1,6 @@
 //! The sockets, with real clients: busybox's DHCP client, curl, and DNS queries from inside of a guest.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -57,7 +58,8 @@ impl Cloud {
         task: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let path = self.network.guest_path();
-        tokio::task::spawn_blocking(move || sys::sockets::within(&path, task)).await.unwrap()
+        let run = move || sys::namespace::within_network(Some(&File::open(path)?), task);
+        tokio::task::spawn_blocking(run).await.unwrap()
     }
 }
 
