@@ -168,6 +168,7 @@ async fn a_prepared_namespace_is_taken() {
     let port = lab.port(&["10.0.0.2"], &[&open]);
     let plan = plans(&lab, 71, &[vec![port]], &[]).remove(0);
     let driver = VpcDriver::new(VpcOptions { pool_size: 2, ..lab.hosts[0].options.clone() });
+    driver.probe().await.expect("this host can do it");
     driver.fill_pool().await.expect("fill");
     let pool = lab.hosts[0].options.run_dir.join("pool");
     let ready = |pool: &Path| std::fs::read_dir(pool).unwrap().count();
