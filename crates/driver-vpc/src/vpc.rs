@@ -43,21 +43,19 @@ impl Host {
         };
         self.make_overlay(plan, &vpc)?;
         let addresses = self.ensure_uplink(plan, &vpc)?;
-        let mut detached = Vec::new();
-        for port in &plan.ports {
-            if sandbox::is_detached(port)? {
-                detached.push(&port.uid);
-            }
-        }
-        let ports = within_network(Some(&vpc), || self.ensure_inside(plan, &detached, addresses))?;
-        for port in &plan.ports {
-            sandbox::configure(port, plan.mtu)?;
+        let mut failures = Vec::new();
+        let detached = detached(plan, &mut failures);
+        let ports =
+            within_network(Some(&vpc), || self.ensure_inside(plan, &detached, addresses, &mut failures))?;
+        for port in plan.ports.iter().filter(|port| ports.iter().any(|link| link.uid == port.uid)) {
+            failures.extend(sandbox::configure(port, plan.mtu).err());
         }
         if plan.uplink.is_some() {
             let _alone = self.alone.lock();
             self.on_host(|rtnl| uplink::ensure_ways(rtnl, &self.options, plan))?;
         }
-        Ok(ports)
+        // One port that cannot be made does not keep the others from their network.
+        failures.into_iter().next().map_or(Ok(ports), Err)
     }
 
     pub(crate) fn check(&self, plan: &VpcPlan) -> Result<Vec<Drift>, VpcError> {
@@ -190,6 +188,7 @@ impl Host {
         plan: &VpcPlan,
         detached: &[&Uid],
         addresses: Option<UplinkAddresses>,
+        failures: &mut Vec<VpcError>,
     ) -> Result<Vec<PortLink>, VpcError> {
         let mut rtnl = Rtnl::open()?;
         let mut found = Found::sort(plan, list_links(&mut rtnl)?);
@@ -197,8 +196,14 @@ impl Host {
         found.stale.extend(detached.iter().filter_map(|uid| found.ports.remove(*uid)));
         links::remove_stale(&mut rtnl, &mut found)?;
         for port in &plan.ports {
-            if !found.ports.contains_key(&port.uid) {
-                found.ports.insert(port.uid.clone(), links::add_port(&mut rtnl, port, plan.mtu)?);
+            if found.ports.contains_key(&port.uid) {
+                continue;
+            }
+            match links::add_port(&mut rtnl, port, plan.mtu) {
+                Ok(link) => {
+                    found.ports.insert(port.uid.clone(), link);
+                }
+                Err(e) => failures.push(e),
             }
         }
         found.set_mtu(&mut rtnl, plan.mtu)?;
@@ -238,6 +243,19 @@ impl Host {
         all.extend(filter_drift(&uplink::filter(&side, &self.options, plan)?.difference));
         Ok((all, addresses))
     }
+}
+
+/// Ports whose other end is not where it should be.
+fn detached<'a>(plan: &'a VpcPlan, failures: &mut Vec<VpcError>) -> Vec<&'a Uid> {
+    let mut all = Vec::new();
+    for port in &plan.ports {
+        match sandbox::is_detached(port) {
+            Ok(true) => all.push(&port.uid),
+            Ok(false) => {}
+            Err(e) => failures.push(e),
+        }
+    }
+    all
 }
 
 fn check_inside(plan: &VpcPlan, addresses: Option<UplinkAddresses>) -> Result<Vec<Drift>, VpcError> {

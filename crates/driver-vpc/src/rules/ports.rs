@@ -9,10 +9,9 @@ use super::groups::{egress_chain, ingress_chain};
 use super::{MAY_LEAVE, PRIORITY_RAW, device_set, filter_chain, trusted};
 use crate::layout::Devices;
 
-/// A rate may be exceeded for this part of a second.
-const BURST_DIVISOR: u64 = 10;
-/// But for a packet as large as segmentation offload makes them, always.
-const BURST_BYTES_MIN: u64 = 128 << 10;
+/// What may go beyond a rate at once: twice the largest packet that segmentation offload makes. After a silence the
+/// kernel grants a second's worth besides.
+const BURST_BYTES: u32 = 128 << 10;
 
 pub(super) fn add(table: &mut Table, plan: &VpcPlan, devices: &Devices) {
     add_identities(table, plan, devices);
@@ -104,9 +103,7 @@ impl Ways {
 }
 
 fn beyond(bits: u64) -> Rule {
-    let bytes = (bits / 8).max(1);
-    let burst = (bytes / BURST_DIVISOR).max(BURST_BYTES_MIN);
-    Rule::new().over_rate(bytes, u32::try_from(burst).unwrap_or(u32::MAX))
+    Rule::new().over_rate((bits / 8).max(1), BURST_BYTES)
 }
 
 fn prerouting() -> Vec<Rule> {

@@ -138,6 +138,22 @@ async fn delete_leaves_nothing() {
     host.driver.ensure(&VpcPlan { uid: uid(), ..plan.clone() }).await.expect("ensure another");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_port_that_cannot_be_made_stops_no_other() {
+    let lab = Lab::new(1);
+    let open = uid();
+    let a = lab.port(&["10.0.0.2"], &[&open]);
+    let b = lab.port(&["10.0.0.3"], &[&open]);
+    let mut bad = lab.port(&["10.0.0.4"], &[&open]);
+    bad.link = Link::Veth { namespace: sandbox(&bad).to_owned(), name: "a-name-much-too-long".into() };
+    let members = group(&open, &[&a, &b, &bad], anything());
+    let ports = vec![bad.clone(), a.clone(), b.clone()];
+    let plan = plans(&lab, 72, &[ports], &[members]).remove(0);
+    let refused = lab.hosts[0].driver.ensure(&plan).await.expect_err("a bad name");
+    assert!(refused.to_string().contains(bad.uid.as_str()), "{refused}");
+    assert!(pings(sandbox(&a), "10.0.0.3"), "the others have their network");
+}
+
 /// Links, routes, proxies and tables of a namespace.
 fn traces(namespace: &Path) -> BTreeSet<String> {
     let commands = ["ip -br link", "ip route", "ip -6 route", "ip neigh show proxy", "nft list tables"];
@@ -152,6 +168,7 @@ async fn a_prepared_namespace_is_taken() {
     let port = lab.port(&["10.0.0.2"], &[&open]);
     let plan = plans(&lab, 71, &[vec![port]], &[]).remove(0);
     let driver = VpcDriver::new(VpcOptions { pool_size: 2, ..lab.hosts[0].options.clone() });
+    driver.probe().await.expect("this host can do it");
     driver.fill_pool().await.expect("fill");
     let pool = lab.hosts[0].options.run_dir.join("pool");
     let ready = |pool: &Path| std::fs::read_dir(pool).unwrap().count();

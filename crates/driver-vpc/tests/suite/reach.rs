@@ -28,6 +28,51 @@ async fn on_one_host_and_across() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn across_hosts_that_speak_ipv6() {
+    let lab = Lab::new(2);
+    let open = uid();
+    let a = lab.port(&["10.0.0.2", "fd00:1::2"], &[&open]);
+    let b = lab.port(&["10.0.0.3", "fd00:1::3"], &[&open]);
+    let groups = [group(&open, &[&a, &b], anything())];
+    let mut all = plans(&lab, 12, &[vec![a.clone()], vec![b.clone()]], &groups);
+    for (plan, (own, other)) in
+        all.iter_mut().zip([("fd00:192::1", "fd00:192::2"), ("fd00:192::2", "fd00:192::1")])
+    {
+        plan.underlay = Some(address(own));
+        for remote in &mut plan.remotes {
+            remote.host = address(other);
+        }
+    }
+    ensure_all(&lab, &all).await;
+    assert!(pings(sandbox(&a), "10.0.0.3") && pings(sandbox(&a), "fd00:1::3"));
+    assert_eq!(lab.hosts[0].driver.check(&all[0]).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_moves_is_found_in_its_new_place() {
+    let lab = Lab::new(2);
+    let open = uid();
+    let a = lab.port(&["10.0.0.2"], &[&open]);
+    let b = lab.port(&["10.0.0.3"], &[&open]);
+    let groups = [group(&open, &[&a, &b], anything())];
+    let far = plans(&lab, 13, &[vec![a.clone()], vec![b.clone()]], &groups);
+    ensure_all(&lab, &far).await;
+    assert!(pings(sandbox(&a), "10.0.0.3"), "on the other host");
+    let mut near = plans(&lab, 13, &[vec![a.clone(), b.clone()], vec![]], &groups);
+    for plan in &mut near {
+        plan.uid = far[0].uid.clone();
+    }
+    // The old place first, or the sandbox would have two cards of one name.
+    lab.hosts[1].driver.ensure(&near[1]).await.expect("ensure");
+    lab.hosts[0].driver.ensure(&near[0]).await.expect("ensure");
+    assert!(pings(sandbox(&a), "10.0.0.3"), "here");
+    assert_eq!(lab.hosts[0].driver.check(&near[0]).await.unwrap(), []);
+    lab.hosts[0].driver.ensure(&far[0]).await.expect("ensure");
+    lab.hosts[1].driver.ensure(&far[1]).await.expect("ensure");
+    assert!(pings(sandbox(&a), "10.0.0.3"), "and there again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn overlapping_ranges_never_meet() {
     let lab = Lab::new(2);
     let open = uid();

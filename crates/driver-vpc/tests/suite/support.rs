@@ -16,8 +16,11 @@ use model::Uid;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, socket};
 use sys::namespace::{hold_network, within_network};
 
-/// Longest wait for a connection, also for one that should not come about.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// Longest wait for an answer, also for one that should not come. The kernel says that a new link carries some
+/// moments after it is up, and what is sent before is lost: a lost SYN is sent again after a second.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(2500);
+/// Echo requests are sent again after this.
+const AGAIN: Duration = Duration::from_millis(250);
 
 static COUNT: AtomicU32 = AtomicU32::new(1);
 
@@ -47,13 +50,14 @@ pub(crate) struct Machine {
 
 impl Lab {
     pub(crate) fn new(hosts: u8) -> Self {
+        // First, so that a failure on the way is cleared up as well.
         let folder = tempfile::tempdir().unwrap();
-        let outside = folder.path().join("outside");
+        let mut lab = Self { folder, hosts: Vec::new(), sandboxes: std::sync::Mutex::default() };
+        let outside = lab.outside();
         hold_network(&outside).expect("tests of networks run as root");
         run(&outside, "ip link add wire type bridge forward_delay 0");
         run(&outside, "ip addr add 192.0.2.254/24 dev wire");
         run(&outside, "ip link set wire up");
-        let mut lab = Self { folder, hosts: Vec::new(), sandboxes: std::sync::Mutex::default() };
         for number in 1..=hosts {
             let namespace = lab.folder.path().join(format!("host{number}"));
             hold_network(&namespace).unwrap();
@@ -63,6 +67,7 @@ impl Lab {
             });
             run(&outside, &format!("ip link set to{number} master wire up"));
             run(&namespace, &format!("ip addr add 192.0.2.{number}/24 dev eth0"));
+            run(&namespace, &format!("ip addr add fd00:192::{number}/64 dev eth0 nodad"));
             run(&namespace, "ip link set eth0 up");
             run(&namespace, "ip route add default via 192.0.2.254");
             let options = VpcOptions {
@@ -189,7 +194,7 @@ pub(crate) fn echo(from: &Path, source: Option<IpAddr>, to: IpAddr) -> bool {
         socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).map_err(std::io::Error::from)
     });
     let socket: std::net::UdpSocket = fd.expect("a raw socket").into();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(AGAIN)).unwrap();
     if let Some(IpAddr::V4(source)) = source {
         let address = SockaddrIn::from(std::net::SocketAddrV4::new(source, 0));
         nix::sys::socket::bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &address).expect("bind");
@@ -202,13 +207,12 @@ pub(crate) fn echo(from: &Path, source: Option<IpAddr>, to: IpAddr) -> bool {
     let sum: u32 = words.sum();
     let folded = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
     packet[2..4].copy_from_slice(&folded.to_be_bytes());
-    if socket.send_to(&packet, (to, 0)).is_err() {
-        return false;
-    }
     let deadline = std::time::Instant::now() + PATIENCE;
     let mut buffer = [0; 1500];
     while std::time::Instant::now() < deadline {
-        let Ok(length) = socket.recv(&mut buffer) else { return false };
+        // Refused where there is no route: that is an answer too.
+        let _ = socket.send_to(&packet, (to, 0));
+        let Ok(length) = socket.recv(&mut buffer) else { continue };
         // IPv4 comes with its head, of which we never set options.
         let head = if to.is_ipv4() { 20 } else { 0 };
         let message = buffer[..length].get(head..).unwrap_or_default();
