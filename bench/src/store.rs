@@ -81,6 +81,11 @@ pub(crate) async fn write_pairs(pairs: usize, writers: usize, each: Duration) ->
     Ok(measured)
 }
 
+/// etcd under its own tool's load.
+pub(crate) async fn etcd_check_perf() -> io::Result<Load> {
+    etcd::check_perf().await
+}
+
 pub(crate) const VALUE_BYTES: usize = 1024;
 
 pub(crate) fn key(writer: usize, number: u64) -> String {

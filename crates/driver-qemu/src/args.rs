@@ -21,6 +21,7 @@ pub(crate) struct Descriptors {
     pub(crate) monitor: RawFd,
     pub(crate) events: RawFd,
     pub(crate) console: RawFd,
+    pub(crate) guest_agent: RawFd,
     /// Takes what the console says.
     pub(crate) console_log: RawFd,
     /// `/dev/kvm`.
@@ -161,6 +162,7 @@ fn talk(line: &mut Line, fds: &Descriptors) {
     let log = format!("logfile={log},logappend=on");
     line.option("-chardev", format!("socket,id=console,fd={},server=on,wait=off,{log}", fds.console));
     line.option("-serial", "chardev:console");
+    line.option("-chardev", format!("socket,id=guest-agent,fd={},server=on,wait=off", fds.guest_agent));
     line.option("-display", "none");
     // A screen without a socket: whoever may see it is handed over by descriptor.
     line.option("-vnc", "none");

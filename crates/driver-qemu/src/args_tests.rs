@@ -20,6 +20,7 @@ fn descriptors() -> Descriptors {
         monitor: 10,
         events: 11,
         console: 12,
+        guest_agent: 14,
         console_log: 13,
         kvm: None,
         uefi_variables: None,
@@ -76,10 +77,13 @@ fn a_microvm_with_a_kernel() {
 -add-fd fd=13,set=1
 -chardev socket,id=console,fd=12,server=on,wait=off,logfile=/dev/fdset/1,logappend=on
 -serial chardev:console
+-chardev socket,id=guest-agent,fd=14,server=on,wait=off
 -display none
 -vnc none
 -device {"driver":"virtio-rng-device","id":"rng"}
--device {"driver":"virtio-balloon-device","free-page-reporting":true,"id":"balloon"}"#;
+-device {"driver":"virtio-balloon-device","free-page-reporting":true,"id":"balloon"}
+-device {"driver":"virtio-serial-device","id":"ports"}
+-device {"bus":"ports.0","chardev":"guest-agent","driver":"virtserialport","name":"org.qemu.guest_agent.0"}"#;
     assert_eq!(text(&args(&plan, &vm, &host(Accelerator::Tcg), &descriptors())), expected);
 }
 
@@ -94,11 +98,11 @@ fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
     });
     vm.nics.push(NicPlan::Tap { mac: "02:00:00:00:00:01".into(), device: "tap0".into(), namespace: None });
     vm.nics.push(NicPlan::User { mac: "02:00:00:00:00:02".into(), forwards: vec![(2222, 22)] });
-    let fds = Descriptors { kvm: Some(14), uefi_variables: Some(15), taps: vec![16], ..descriptors() };
+    let fds = Descriptors { kvm: Some(17), uefi_variables: Some(15), taps: vec![16], ..descriptors() };
     let line = text(&args(&plan, &vm, &host(Accelerator::Kvm), &fds));
     let expected = [
         "-machine q35,usb=off,vmport=off,smm=off,hpet=off,pflash0=uefi-code,pflash1=uefi-variables",
-        "-add-fd fd=14,set=2\n-accel kvm,device=/dev/fdset/2\n-cpu host",
+        "-add-fd fd=17,set=2\n-accel kvm,device=/dev/fdset/2\n-cpu host",
         "-smbios type=1,manufacturer=Corten,product=Corten Instance,\
          serial=0123abcd-0000-4000-8000-000000000001",
         r#"-blockdev {"driver":"raw","file":{"driver":"file","filename":"/ovmf/code.fd"},"node-name":"uefi-code","read-only":true}"#,
@@ -142,8 +146,8 @@ proptest! {
         prop_assert_eq!(name, [("guest".into(), label), ("process".into(), "corten-0123abcd".into())]);
         prop_assert_eq!(value("-append", 0), cmdline);
         prop_assert_eq!(&json("-blockdev", 0)["file"]["filename"], &json!(path));
-        prop_assert_eq!(&json("-device", 2)["serial"], &json!(serial));
-        prop_assert_eq!(&json("-device", 3)["mac"], &json!(mac));
+        prop_assert_eq!(&json("-device", 4)["serial"], &json!(serial));
+        prop_assert_eq!(&json("-device", 5)["mac"], &json!(mac));
     }
 }
 

@@ -8,6 +8,7 @@ use model::compute::Machine;
 use serde_json::{Value, json};
 
 use crate::args::{Line, has_display};
+use crate::guest_agent;
 
 /// Slots into which devices can be plugged while the machine runs.
 const HOTPLUG_SLOTS: u32 = 4;
@@ -21,6 +22,11 @@ pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[RawFd]) {
     line.json(
         "-device",
         json!({ "driver": virtio(vm.machine, "balloon"), "id": "balloon", "free-page-reporting": true }),
+    );
+    line.json("-device", json!({ "driver": virtio(vm.machine, "serial"), "id": "ports" }));
+    line.json(
+        "-device",
+        json!({ "driver": "virtserialport", "bus": "ports.0", "chardev": "guest-agent", "name": guest_agent::PORT }),
     );
     for (number, disk) in vm.disks.iter().enumerate() {
         add_disk(line, vm, number, disk);

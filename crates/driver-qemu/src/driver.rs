@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::driver::{
-    ComputeDriver, ConsoleAccess, DisplayAccess, DriverError, DriverInfo, Observed, Plan, SandboxState,
-    StopMode,
+    ComputeDriver, ConsoleAccess, DisplayAccess, DriverError, DriverInfo, ExecAccess, Observed, Plan,
+    SandboxState, StopMode,
 };
 use async_trait::async_trait;
 use model::Uid;
@@ -50,8 +50,12 @@ pub struct QemuDriver {
     host: OnceCell<Host>,
     watches: Watches,
     /// One sandbox is changed by one caller at a time.
-    locks: parking_lot::Mutex<HashMap<Uid, Arc<Mutex<()>>>>,
+    locks: Locks,
+    /// A guest's agent is spoken to by one caller at a time.
+    agent_turns: Locks,
 }
+
+type Locks = parking_lot::Mutex<HashMap<Uid, Arc<Mutex<()>>>>;
 
 impl QemuDriver {
     pub fn new(options: QemuOptions) -> Self {
@@ -61,7 +65,8 @@ impl QemuDriver {
             index,
             host: OnceCell::new(),
             watches: Watches::default(),
-            locks: parking_lot::Mutex::default(),
+            locks: Locks::default(),
+            agent_turns: Locks::default(),
         }
     }
 
@@ -71,6 +76,10 @@ impl QemuDriver {
 
     fn lock(&self, uid: &Uid) -> Arc<Mutex<()>> {
         Arc::clone(self.locks.lock().entry(uid.clone()).or_default())
+    }
+
+    pub(crate) fn agent_turn(&self, uid: &Uid) -> Arc<Mutex<()>> {
+        Arc::clone(self.agent_turns.lock().entry(uid.clone()).or_default())
     }
 
     /// What is kept of a sandbox; `NotFound` when it was never made.
@@ -254,7 +263,9 @@ impl ComputeDriver for QemuDriver {
             group.remove().await.map_err(|e| DriverError::failed("removing the cgroup", e))?;
             self.index.remove(uid).map_err(|e| DriverError::failed("removing the state", e))?;
         }
-        self.locks.lock().retain(|held, lock| held != uid || Arc::strong_count(lock) > 1);
+        for locks in [&self.locks, &self.agent_turns] {
+            locks.lock().retain(|held, lock| held != uid || Arc::strong_count(lock) > 1);
+        }
         self.watches.announce(uid);
         Ok(())
     }
@@ -282,6 +293,10 @@ impl ComputeDriver for QemuDriver {
     }
 
     fn console(&self) -> Option<&dyn ConsoleAccess> {
+        Some(self)
+    }
+
+    fn exec(&self) -> Option<&dyn ExecAccess> {
         Some(self)
     }
 

@@ -127,6 +127,7 @@ struct Inherited {
     monitor: UnixListener,
     events: UnixListener,
     console: UnixListener,
+    guest_agent: UnixListener,
     console_log: File,
     kvm: Option<File>,
     uefi_variables: Option<File>,
@@ -152,6 +153,7 @@ impl Inherited {
             monitor: listen(socket::MONITOR)?,
             events: listen(socket::EVENTS)?,
             console: listen(socket::CONSOLE)?,
+            guest_agent: listen(socket::GUEST_AGENT)?,
             console_log: state.open_console_log()?,
             kvm,
             uefi_variables,
@@ -164,6 +166,7 @@ impl Inherited {
             monitor: self.monitor.as_raw_fd(),
             events: self.events.as_raw_fd(),
             console: self.console.as_raw_fd(),
+            guest_agent: self.guest_agent.as_raw_fd(),
             console_log: self.console_log.as_raw_fd(),
             kvm: self.kvm.as_ref().map(AsRawFd::as_raw_fd),
             uefi_variables: self.uefi_variables.as_ref().map(AsRawFd::as_raw_fd),
@@ -172,8 +175,9 @@ impl Inherited {
     }
 
     fn all(&self) -> Vec<std::os::fd::BorrowedFd<'_>> {
-        let mut all =
-            vec![self.monitor.as_fd(), self.events.as_fd(), self.console.as_fd(), self.console_log.as_fd()];
+        let listeners = [&self.monitor, &self.events, &self.console, &self.guest_agent];
+        let mut all: Vec<_> = listeners.into_iter().map(AsFd::as_fd).collect();
+        all.push(self.console_log.as_fd());
         all.extend(self.kvm.iter().map(AsFd::as_fd));
         all.extend(self.uefi_variables.iter().map(AsFd::as_fd));
         all.extend(self.taps.iter().map(AsFd::as_fd));

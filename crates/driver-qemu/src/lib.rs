@@ -7,6 +7,8 @@ mod clock;
 mod console;
 mod devices;
 mod driver;
+mod exec;
+mod guest_agent;
 mod host;
 mod launch;
 mod outcome;

@@ -26,6 +26,7 @@ pub(crate) mod socket {
     pub(crate) const MONITOR: &str = "monitor.sock";
     pub(crate) const EVENTS: &str = "events.sock";
     pub(crate) const CONSOLE: &str = "console.sock";
+    pub(crate) const GUEST_AGENT: &str = "guest-agent.sock";
 }
 
 /// The process behind a virtual machine.

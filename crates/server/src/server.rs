@@ -27,6 +27,8 @@ pub(crate) struct Inner {
     pub(crate) ledger: Ledger,
     pub(crate) audit: Audit,
     pub(crate) metrics: Metrics,
+    /// Held by the one dry run that looks for a host.
+    pub(crate) previews: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Server {
@@ -45,7 +47,17 @@ impl Server {
         let access = Access::start(Arc::clone(&store), Arc::clone(&environment)).await?;
         let ledger = Ledger::default();
         let metrics = Metrics::default();
-        Ok(Self { inner: Arc::new(Inner { store, environment, access, ledger, audit, metrics }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store,
+                environment,
+                access,
+                ledger,
+                audit,
+                metrics,
+                previews: tokio::sync::Mutex::default(),
+            }),
+        })
     }
 
     /// A client in the same process that acts as `principal`.

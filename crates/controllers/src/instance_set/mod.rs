@@ -1,6 +1,8 @@
 //! InstanceSets: keep N instances. Members are named by ordinal, so that making one twice is impossible, and
 //! no memory of what was just made is needed.
 
+mod departed;
+
 use std::collections::BTreeSet;
 
 use client::{DeleteOptions, ListParams};
@@ -13,6 +15,7 @@ use reconcile::{Cache, Change, Outcome, Queue};
 
 use crate::Context;
 use crate::caches::Caches;
+use departed::Departed;
 
 /// Members made or deleted at the same time.
 const AT_ONCE: usize = 64;
@@ -21,6 +24,7 @@ struct Sets {
     context: Context,
     sets: Cache<InstanceSet>,
     instances: Cache<Instance>,
+    departed: Departed,
 }
 
 pub(crate) async fn run(context: Context, caches: Caches) {
@@ -31,17 +35,21 @@ pub(crate) async fn run(context: Context, caches: Caches) {
         Cache::start(context.client.all::<InstanceSet>(), ListParams::default(), vec![Box::new(listener)])
     };
     let instances = caches.instances;
+    let departed = Departed::default();
     {
-        let queue = queue.clone();
+        let (queue, departed) = (queue.clone(), departed.clone());
         instances.listen(move |change| {
             let meta = &change.object().metadata;
             if let Some(owner) = meta.controller().filter(|owner| owner.kind == InstanceSet::KIND.kind) {
+                if matches!(change, Change::Deleted(_)) {
+                    departed.note(meta.key());
+                }
                 queue.add(format!("{}/{}", meta.namespace, owner.name));
             }
         });
     }
     tokio::join!(sets.synced(), instances.synced());
-    let sets = Sets { context, sets, instances };
+    let sets = Sets { context, sets, instances, departed };
     reconcile::run("instance-set", queue, 8, |key| sets.reconcile(key)).await;
 }
 
@@ -54,10 +62,16 @@ impl Sets {
             i.metadata.namespace == set.metadata.namespace
                 && i.metadata.controller().is_some_and(|owner| owner.uid == set.metadata.uid)
         });
-        let plan = plan(&set, &members);
+        let mut plan = plan(&set, &members);
+        let (meta, mut wait) = (&set.metadata, None);
+        plan.missing.retain(|ordinal| {
+            let left = self.departed.wait(&format!("{}/{}-{ordinal}", meta.namespace, meta.name));
+            wait = wait.max(left);
+            left.is_none()
+        });
         let result = self.carry_out(&set, &plan).await;
         self.report(&set, &members, result.as_ref().err()).await?;
-        result.map(|()| Outcome::Done)
+        result.map(|()| wait.map_or(Outcome::Done, Outcome::RequeueAfter))
     }
 
     async fn carry_out(&self, set: &InstanceSet, plan: &Plan) -> Result<(), ApiError> {

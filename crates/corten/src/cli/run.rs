@@ -83,12 +83,13 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
     let mut made = Vec::new();
     for index in 1..=args.count {
         let instance = Instance::new(metadata(&args, index), spec.clone());
-        let name = api.create(&instance).await?.metadata.name;
+        let answer = api.create(&instance).await?;
         if !cloud.global.quiet {
-            let note = if args.dry_run { " (dry run)" } else { "" };
-            output::print(&format!("{} created{note}\n", kind::full_name(kind::of::<Instance>(), &name)))?;
+            let note = if args.dry_run { dry_run_note(&answer) } else { String::new() };
+            let name = kind::full_name(kind::of::<Instance>(), &answer.metadata.name);
+            output::print(&format!("{name} created{note}\n"))?;
         }
-        made.push(name);
+        made.push(answer.metadata.name);
     }
     if args.wait && !args.dry_run {
         for name in &made {
@@ -97,6 +98,12 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Where it would run, or why nowhere.
+fn dry_run_note(instance: &Instance) -> String {
+    let placement = instance.status.conditions.iter().find(|c| c.kind == "Scheduled");
+    placement.map_or_else(|| " (dry run)".into(), |c| format!(" (dry run); {}", c.message))
 }
 
 async fn find_image(cloud: &Cloud, name: &str) -> Result<Image, Failure> {

@@ -4,5 +4,6 @@
 
 mod bench;
 mod boot;
+mod guest_agent;
 mod life;
 mod trust;

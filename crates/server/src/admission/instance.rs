@@ -100,7 +100,7 @@ impl Server {
     }
 
     /// An image by name: the project's own, or a public one of the system.
-    async fn find_image(&self, project: &str, name: &str) -> Result<Option<Image>, ApiError> {
+    pub(crate) async fn find_image(&self, project: &str, name: &str) -> Result<Option<Image>, ApiError> {
         if let Some(image) = self.read::<Image>(project, name).await? {
             return Ok(Some(image));
         }

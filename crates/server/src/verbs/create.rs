@@ -2,6 +2,7 @@
 
 use client::{Reply, Request};
 use identity::Principal;
+use model::compute::Instance;
 use model::{AnyObject, ApiError, Reason};
 use store::{StoreError, Txn};
 
@@ -36,10 +37,13 @@ impl Server {
         self.admit(caller, Operation::Create, &mut *object, None).await?;
         let (project, name) = (object.metadata().namespace.clone(), object.metadata().name.clone());
         let reservation = self.reserve_quota(None, &*object).await?;
-        let value = record::encode(&mut *object);
         if request.write.dry_run {
-            return Ok(Reply { body: value, created: true });
+            if let Some(instance) = object.as_any_mut().downcast_mut::<Instance>() {
+                self.preview_placement(instance).await?;
+            }
+            return Ok(Reply { body: record::encode(&mut *object), created: true });
         }
+        let value = record::encode(&mut *object);
         let key = info.key(&project, &name);
         let txn = self.fenced(&request, Txn::new().when(&key, 0).put(&key, value.clone())).await?;
         match self.inner.store.txn(txn).await {

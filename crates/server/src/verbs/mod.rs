@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod list;
 mod patch;
+mod preview;
 mod selection;
 mod update;
 mod watch;

@@ -2,7 +2,11 @@
 
 use client::{DeleteOptions, Propagation, WriteOptions};
 use model::compute::{Instance, InstancePhase, Power};
-use model::{ObjectMeta, Reason, Uid};
+use model::topology::{DriverStatus, Host, HostSpec};
+use model::{
+    Bytes, Condition, ConditionStatus, CpuMillis, ObjectMeta, Reason, Resources, Timestamp, Uid,
+    set_condition,
+};
 
 use crate::cloud::{Cloud, instance, key_pair, refused};
 
@@ -172,6 +176,42 @@ async fn a_dry_run_checks_everything_and_changes_nothing() {
     assert_eq!(dry().update(&stopped).await.expect("would be updated").spec.power, Power::Stopped);
     dry().delete("a", &DeleteOptions::default()).await.expect("would be deleted");
     assert_eq!(cloud.instances().get("a").await.expect("get"), made, "it is as it was");
+}
+
+#[tokio::test]
+async fn a_dry_run_says_where_an_instance_would_run_or_why_nowhere() {
+    let cloud = Cloud::start().await;
+    let hosts = cloud.admin().all::<Host>();
+    for (name, cores) in [("small", 1), ("large", 8)] {
+        let mut host =
+            hosts.create(&Host::new(ObjectMeta::named(name), HostSpec::default())).await.expect("create");
+        host.status.capacity =
+            Resources { cpu: CpuMillis::cores(cores), memory: Bytes::mib(1024), disk: Bytes(0) };
+        let driver = DriverStatus {
+            name: "d".into(),
+            cells: vec![instance("a").spec.cell()],
+            ..DriverStatus::default()
+        };
+        host.status.drivers = vec![driver];
+        let ready = Condition::new("Ready", ConditionStatus::True, "Ready", "");
+        set_condition(&mut host.status.conditions, ready, Timestamp(1));
+        hosts.update_status(&host).await.expect("report");
+    }
+    let dry = || cloud.instances().with(WriteOptions { dry_run: true, ..WriteOptions::default() });
+    let placed = |i: &Instance| {
+        i.status.conditions.iter().find(|c| c.kind == "Scheduled").cloned().expect("a verdict")
+    };
+
+    let mut wide = instance("wide");
+    wide.spec.resources.cpu = CpuMillis::cores(6);
+    let would_be = dry().create(&wide).await.expect("would be created");
+    assert_eq!(would_be.status.host, "large");
+    assert!(placed(&would_be).message.starts_with("would be bound: "), "{:?}", placed(&would_be));
+
+    wide.spec.resources.memory = Bytes::mib(4096);
+    let nowhere = dry().create(&wide).await.expect("is valid all the same");
+    assert_eq!((nowhere.status.host.as_str(), placed(&nowhere).status), ("", ConditionStatus::False));
+    assert!(placed(&nowhere).message.starts_with("0 of 2 hosts"), "{:?}", placed(&nowhere));
 }
 
 #[tokio::test]
