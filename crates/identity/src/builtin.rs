@@ -13,6 +13,7 @@ pub const HOSTS: &str = "corten:hosts";
 
 const COMPUTE: &str = "compute.corten.dev";
 const IDENTITY: &str = "identity.corten.dev";
+const NETWORK: &str = "network.corten.dev";
 const TOPOLOGY: &str = "topology.corten.dev";
 
 const READ: [&str; 3] = ["get", "list", "watch"];
@@ -95,6 +96,9 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         (COMPUTE, "instances", "status") => writes || request.verb == Verb::Get,
         // The host's word that nothing of a deleted instance is left; the server checks that it is the host's.
         (COMPUTE, "instances", "release") => request.verb == Verb::Create,
+        // What it needs to make its part of a network; whose port it reports on, the server checks.
+        (NETWORK, _, "") => request.verb.is_read(),
+        (NETWORK, "ports", "status") => writes || request.verb == Verb::Get,
         (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),
         (TOPOLOGY, "hosts", "status") => own && (writes || request.verb == Verb::Get),
         (TOPOLOGY, "leases", "") => own && (request.verb.is_read() || request.verb == Verb::Create || writes),

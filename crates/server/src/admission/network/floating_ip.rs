@@ -59,8 +59,7 @@ impl Server {
             }
             None
         };
-        let claim =
-            |n: u128| address(n).map(|a| FloatingIpSpec::address_claim(a).key).unwrap_or_default();
+        let claim = |n: u128| address(n).map(|a| FloatingIpSpec::address_claim(a).key).unwrap_or_default();
         let choice = Choice { prefix: FloatingIpSpec::addresses(), total, claim: &claim };
         floating.spec.address = self.choose(&choice, draft).await?.and_then(address);
         if floating.spec.address.is_none() {

@@ -118,7 +118,8 @@ impl Server {
         let theirs = other.spec.vpc();
         if theirs != vpc {
             let kind = S::KIND.singular;
-            errors.push(field, format!("{kind} {name:?} is of vpc {theirs:?}, not of {vpc:?}; choose another"));
+            errors
+                .push(field, format!("{kind} {name:?} is of vpc {theirs:?}, not of {vpc:?}; choose another"));
         }
         Ok(())
     }

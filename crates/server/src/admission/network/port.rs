@@ -132,4 +132,3 @@ fn exhausted(subnet: &str, cidr: &Cidr, count: u128) -> String {
          longer needed, or use another subnet"
     )
 }
-

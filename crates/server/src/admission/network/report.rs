@@ -47,7 +47,8 @@ impl Server {
         if bound == host {
             return Ok(());
         }
-        let message = format!("port {:?} is of an instance on host {bound:?}, not {host:?}", port.metadata.name);
+        let message =
+            format!("port {:?} is of an instance on host {bound:?}, not {host:?}", port.metadata.name);
         Err(ApiError::new(Reason::Forbidden, message))
     }
 }
