@@ -67,6 +67,11 @@ fn guard_key(target: &str) -> String {
     format!("/guards{target}")
 }
 
+/// Written by every change that has to see the one before it.
+fn turns_key(object: &str) -> String {
+    format!("/turns{object}")
+}
+
 /// Below this lies a key for every object that needs the target.
 fn uses_prefix(target: &str) -> String {
     format!("/uses{target}/")
@@ -105,9 +110,12 @@ impl Server {
         for guard in guards {
             txn = txn.put(guard, key.to_owned());
         }
-        let own = guard_key(key);
-        if new.is_none() && self.look(&own).await?.is_some() {
-            txn = txn.delete(own);
+        if new.is_none() {
+            for own in [guard_key(key), turns_key(key)] {
+                if self.look(&own).await?.is_some() {
+                    txn = txn.delete(own);
+                }
+            }
         }
         Ok(txn)
     }
@@ -205,7 +213,7 @@ impl Server {
 
     /// The change counts only if no other one of those that call this for the same object came in between.
     pub(crate) async fn one_at_a_time(&self, object: &str, draft: &mut Draft) -> Result<(), ApiError> {
-        let key = format!("/turns{object}");
+        let key = turns_key(object);
         let revision = self.look(&key).await?.map_or(0, |entry| entry.mod_revision);
         draft.rely_on(key.clone(), revision);
         draft.touched.insert(key);
@@ -325,7 +333,7 @@ fn taken(object: Option<&dyn AnyObject>, claim: &Claim, why: &str) -> ApiError {
 fn held_by(entry: &Entry, asker: &str) -> String {
     match Holder::of(&entry.value) {
         Some(holder) => {
-            format!("is held by {}; choose another, or delete that first", holder.in_words(asker))
+            format!("is held by {}; choose another, or change or delete that first", holder.in_words(asker))
         }
         None => "is held by another; choose another".into(),
     }

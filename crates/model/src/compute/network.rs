@@ -8,7 +8,7 @@ use crate::network::{Address, PortSpec};
 use crate::{Claim, FieldErrors, Name, Reference, Spec};
 
 /// Most network cards of one instance.
-const NETWORKS_MAX: usize = 15;
+pub const NETWORKS_MAX: usize = 15;
 /// So much of an instance's name is kept where the name of its port would become too long.
 const PREFIX_MAX: usize = 40;
 

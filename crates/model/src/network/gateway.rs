@@ -91,7 +91,7 @@ impl Spec for GatewaySpec {
         let (project, spec) = (&g.metadata.namespace, &g.spec);
         let mut claims = Vec::new();
         if spec.gateway_type == GatewayType::Internet {
-            let what = format!("to be the internet gateway of vpc {:?}", spec.vpc);
+            let what = format!("the place of the internet gateway of vpc {:?}", spec.vpc);
             claims.push(Claim::new(format!("internet-gateway/{project}/{}", spec.vpc), "spec.vpc", what));
         }
         if !spec.floating_ip.is_empty() {

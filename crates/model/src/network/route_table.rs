@@ -68,7 +68,7 @@ pub struct RouteTableStatus {
 impl RouteTableSpec {
     /// What the main table of a Vpc holds.
     pub fn main_claim(project: &str, vpc: &str) -> Claim {
-        let what = format!("to be the main route table of vpc {vpc:?}");
+        let what = format!("the place of the main route table of vpc {vpc:?}");
         Claim::new(format!("main-table/{project}/{vpc}"), "spec.isMain", what)
     }
 }

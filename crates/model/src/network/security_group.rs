@@ -184,7 +184,7 @@ pub struct SecurityGroupStatus {}
 impl SecurityGroupSpec {
     /// What the default group of a Vpc holds.
     pub fn default_claim(project: &str, vpc: &str) -> Claim {
-        let what = format!("to be the default security group of vpc {vpc:?}");
+        let what = format!("the place of the default security group of vpc {vpc:?}");
         Claim::new(format!("default-group/{project}/{vpc}"), "spec.isDefault", what)
     }
 }

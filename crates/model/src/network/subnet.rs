@@ -74,7 +74,7 @@ impl SubnetSpec {
 
     /// What the default subnet of a Vpc holds.
     pub fn default_claim(project: &str, vpc: &str) -> Claim {
-        let what = format!("to be the default subnet of vpc {vpc:?}");
+        let what = format!("the place of the default subnet of vpc {vpc:?}");
         Claim::new(format!("default-subnet/{project}/{vpc}"), "spec.isDefault", what)
     }
 }

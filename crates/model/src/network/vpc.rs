@@ -137,7 +137,7 @@ impl Spec for VpcSpec {
 impl VpcSpec {
     /// What a project's default Vpc holds.
     pub fn default_claim(project: &str) -> Claim {
-        let what = format!("to be the default Vpc of project {project:?}");
+        let what = format!("the place of the default vpc of project {project:?}");
         Claim::new(format!("default-vpc/{project}"), "spec.isDefault", what)
     }
 

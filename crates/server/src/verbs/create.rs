@@ -17,7 +17,7 @@ use crate::server::{Server, store_error};
 const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LENGTH: usize = 5;
 /// How often a new object is admitted: each time but the first because others were faster.
-const CHOICES_MAX: usize = 64;
+const CHOICES_MAX: usize = 256;
 
 impl Server {
     pub(crate) async fn create(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
@@ -138,12 +138,9 @@ fn preview_addresses(instance: &mut Instance, draft: &Draft) {
 
 fn stands_in_the_way(info: &KindInfo, name: &str, companion: &dyn AnyObject) -> ApiError {
     let (kind, other) = (companion.info().singular, &companion.metadata().name);
-    ApiError::new(
-        Reason::AlreadyExists,
-        format!(
-            "{} {name:?} needs a {kind} of the name {other:?}, which already exists: delete that, or choose \
-             another name",
-            info.singular
-        ),
-    )
+    // Not "already exists": that would say of the object itself that it is there.
+    ApiError::conflict(format!(
+        "{} {name:?} needs a {kind} of the name {other:?}, and there is one: delete that, or choose another name",
+        info.singular
+    ))
 }

@@ -3,9 +3,12 @@
 mod access;
 mod binding;
 mod changes;
+mod claims;
 mod cloud;
 mod errors;
+mod instance_networks;
 mod lists;
+mod networks;
 mod patches;
 mod quota;
 mod tokens;

@@ -1,6 +1,6 @@
 //! Network cards of instances: a port is made for each in the transaction that makes the instance.
 
-use model::compute::{Instance, InstanceNetwork, Isolation, port_names};
+use model::compute::{Instance, InstanceNetwork, Isolation, NETWORKS_MAX, port_names};
 use model::network::{Port, PortSpec, SubnetSpec, VpcSpec};
 use model::{AnyObject, ApiError, FieldErrors, Object, ObjectMeta, OwnerReference, Resource};
 
@@ -24,7 +24,7 @@ impl Server {
         if instance.spec.networks.is_empty() && self.inner.environment.network_plane().is_some() {
             instance.spec.networks = self.default_networks(instance).await?;
         }
-        for (i, name) in port_names(instance).iter().enumerate() {
+        for (i, name) in port_names(instance).iter().enumerate().take(NETWORKS_MAX) {
             if instance.spec.networks[i].subnet.is_empty() {
                 continue;
             }
