@@ -27,13 +27,20 @@ impl FromStr for Cidr {
     type Err = CidrError;
 
     fn from_str(text: &str) -> Result<Self, CidrError> {
-        let net: IpNet = text.parse().map_err(|_| CidrError::Form(clip(text)))?;
+        let net = strict(text).ok_or_else(|| CidrError::Form(clip(text)))?;
         let meant = net.trunc();
         if meant == net {
             return Ok(Self(net));
         }
         Err(CidrError::HostBits { given: clip(text), meant: meant.to_string() })
     }
+}
+
+/// The standard library takes no leading zeros, which some programs take for octal numbers.
+fn strict(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    let plain = length.bytes().all(|b| b.is_ascii_digit()) && (length == "0" || !length.starts_with('0'));
+    plain.then(|| IpNet::new(address.parse().ok()?, length.parse().ok()?).ok()).flatten()
 }
 
 impl fmt::Display for Cidr {

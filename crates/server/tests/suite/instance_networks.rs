@@ -25,7 +25,7 @@ fn with_networks(name: &str, networks: Value) -> Instance {
 async fn with_image(cloud: &Cloud) {
     let image = json!({
         "metadata": {"name": "tree", "namespace": "system"},
-        "spec": {"format": "rootfs", "visibility": "public"},
+        "spec": {"format": "oci", "visibility": "public"},
     });
     let image: model::compute::Image = serde_json::from_value(image).expect("an image");
     cloud.admin().project("system").create(&image).await.expect("an image");
