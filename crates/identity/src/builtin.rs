@@ -91,14 +91,17 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
     let own = request.name == Some(host);
     let writes = matches!(request.verb, Verb::Update | Verb::Patch);
     match (request.group, request.resource, request.subresource) {
-        (COMPUTE, "instances" | "images" | "keypairs" | "instancetypes", "") => request.verb.is_read(),
+        // Networks are made on hosts out of all that is said of them.
+        (COMPUTE, "instances" | "images" | "keypairs" | "instancetypes", "") | (NETWORK, _, "") => {
+            request.verb.is_read()
+        }
         (COMPUTE, "images", subresource) => request.verb == Verb::Get && subresource != "status",
-        (COMPUTE, "instances", "status") => writes || request.verb == Verb::Get,
+        // Whether instance and port are the host's own, the server checks.
+        (COMPUTE, "instances", "status") | (NETWORK, "ports", "status") => {
+            writes || request.verb == Verb::Get
+        }
         // The host's word that nothing of a deleted instance is left; the server checks that it is the host's.
         (COMPUTE, "instances", "release") => request.verb == Verb::Create,
-        // What it needs to make its part of a network; whose port it reports on, the server checks.
-        (NETWORK, _, "") => request.verb.is_read(),
-        (NETWORK, "ports", "status") => writes || request.verb == Verb::Get,
         (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),
         (TOPOLOGY, "hosts", "status") => own && (writes || request.verb == Verb::Get),
         (TOPOLOGY, "leases", "") => own && (request.verb.is_read() || request.verb == Verb::Create || writes),

@@ -67,8 +67,9 @@ impl FromStr for Mac {
 impl Mac {
     /// A locally administered address out of random bytes that the caller supplies.
     pub fn from_random(bytes: [u8; 5]) -> Self {
-        let [a, b, c, d, e] = bytes;
-        Self([0x02, a, b, c, d, e])
+        let mut own = [0x02; 6];
+        own[1..].copy_from_slice(&bytes);
+        Self(own)
     }
 
     pub fn bytes(&self) -> [u8; 6] {
@@ -78,7 +79,9 @@ impl Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (i, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02x}", if i == 0 { "" } else { ":" })?;
+        }
+        Ok(())
     }
 }

@@ -144,7 +144,7 @@ impl Spec for RouteTableSpec {
 impl Route {
     fn validate(&self, field: &str, errors: &mut FieldErrors) {
         errors.require(
-            self.destination.is_some() != !self.prefix_list.is_empty(),
+            self.destination.is_some() == self.prefix_list.is_empty(),
             &format!("{field}.destination"),
             "must be a network, such as 0.0.0.0/0; or set prefixList",
         );

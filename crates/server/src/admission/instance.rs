@@ -60,7 +60,11 @@ impl Server {
         Ok(())
     }
 
-    async fn check_images_and_keys(&self, instance: &Instance, errors: &mut FieldErrors) -> Result<(), ApiError> {
+    async fn check_images_and_keys(
+        &self,
+        instance: &Instance,
+        errors: &mut FieldErrors,
+    ) -> Result<(), ApiError> {
         let project = &instance.metadata.namespace;
         let wanted = instance.spec.payload.kind();
         for name in instance.spec.payload.images() {

@@ -1,6 +1,7 @@
 //! Networks as their users see them: what is given, and what every refusal says.
 
 use client::{Api, DeleteOptions};
+use model::identity::{Project, ProjectSpec};
 use model::network::{
     AddressPool, AddressPoolSpec, FloatingIp, FloatingIpSpec, Gateway, GatewaySpec, Port, PortSpec,
     RouteTable, RouteTableSpec, SecurityGroup, SecurityGroupSpec, Subnet, SubnetSpec, Vpc, VpcSpec,
@@ -241,4 +242,47 @@ async fn a_report_cannot_change_what_the_server_has_given() {
     assert!(given >= 4096, "{given}");
     vpc.status.vni = 7;
     assert_eq!(vpcs.update_status(&vpc).await.expect("report").status.vni, given);
+}
+
+#[tokio::test]
+async fn a_project_that_goes_takes_objects_that_keep_each_other_with_it() {
+    let cloud = Cloud::with_network_plane().await;
+    cloud
+        .admin()
+        .all()
+        .create(&Project::new(ObjectMeta::named("b"), ProjectSpec::default()))
+        .await
+        .expect("b");
+    let groups = cloud.admin().project::<SecurityGroup>("b");
+    let group = |name: &str, rules: Value| -> SecurityGroup {
+        let mut group: SecurityGroup = object(name, json!({"vpc": "default", "rules": rules}));
+        group.metadata.namespace = "b".into();
+        group
+    };
+    groups.create(&group("one", json!([]))).await.expect("a group");
+    groups.create(&group("two", json!([{"peer": {"group": "one"}}]))).await.expect("a group");
+    let rules =
+        json!({"spec": {"rules": [{"direction": "ingress", "protocol": "any", "peer": {"group": "two"}}]}});
+    groups.merge("one", &rules).await.expect("now each names the other");
+    refused(groups.delete("one", &DeleteOptions::default()).await, Reason::Conflict);
+    cloud.admin().all::<Project>().delete("b", &DeleteOptions::default()).await.expect("is marked");
+    for kind in model::kinds().iter().filter(|kind| kind.info.is_project_scoped()) {
+        let all = client::Request::new(client::Verb::DeleteCollection, kind, Some("b"), "");
+        cloud.call(&crate::cloud::admin(), all).await.expect("in any order");
+    }
+    let left = cloud.store_keys(&["/claims/", "/uses/", "/guards/", "/turns/"]).await;
+    assert!(left.iter().all(|key| !key.contains("/b/")), "{left:?}");
+}
+
+#[tokio::test]
+async fn deleting_many_deletes_all_that_nobody_needs() {
+    let cloud = cloud().await;
+    let _: Subnet =
+        make(&cloud, "free", json!({"vpc": "main", "cidr": "10.0.8.0/24"})).await.expect("a subnet");
+    let _: Port = make(&cloud, "p", json!({"subnet": "web"})).await.expect("a port");
+    let kind = model::kind_of("subnet").expect("a kind");
+    let all = client::Request::new(client::Verb::DeleteCollection, kind, Some("default"), "");
+    refused(cloud.call(&crate::cloud::admin(), all).await, Reason::Conflict);
+    assert!(api::<SubnetSpec>(&cloud).get("free").await.is_err_and(|e| e.is_not_found()));
+    api::<SubnetSpec>(&cloud).get("web").await.expect("a port is in it");
 }
