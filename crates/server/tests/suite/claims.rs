@@ -205,3 +205,37 @@ async fn of_twenty_subnets_in_one_place_exactly_one_is_made() {
     assert_eq!(made, 1);
     check(&cloud).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_subnet_goes_or_a_port_comes_but_not_both() {
+    let cloud = Arc::new(cloud().await);
+    let (mut went, mut came) = (0, 0);
+    for round in 0..200 {
+        // One came and went before, so that the subnet has been in use once.
+        make::<PortSpec>(&cloud, "before", json!({"subnet": "web"})).await.expect("a port");
+        api::<PortSpec>(&cloud).delete("before", &DeleteOptions::default()).await.expect("delete");
+        let (one, two) = (Arc::clone(&cloud), Arc::clone(&cloud));
+        let deletion =
+            tokio::spawn(
+                async move { api::<SubnetSpec>(&one).delete("web", &DeleteOptions::default()).await },
+            );
+        let creation = tokio::spawn(async move {
+            for _ in 0..round % 7 {
+                tokio::task::yield_now().await;
+            }
+            make::<PortSpec>(&two, "p", json!({"subnet": "web"})).await
+        });
+        let (deleted, created) = (deletion.await.expect("no panic"), creation.await.expect("no panic"));
+        check(&cloud).await;
+        assert!(deleted.is_ok() != created.is_ok(), "{deleted:?} {created:?}");
+        if created.is_ok() {
+            came += 1;
+            api::<PortSpec>(&cloud).delete("p", &DeleteOptions::default()).await.expect("delete");
+        } else {
+            went += 1;
+            let spec = json!({"vpc": "main", "cidr": "10.0.1.0/28"});
+            make::<SubnetSpec>(&cloud, "web", spec).await.expect("a subnet");
+        }
+    }
+    assert!(went > 0 && came > 0, "only one of the two ever won: {went} {came}");
+}

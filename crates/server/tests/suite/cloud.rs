@@ -13,6 +13,8 @@ use server::audit::Audit;
 use server::{Environment, NetworkPlane, Server};
 use store::{ListOptions, MemoryStore, Store};
 
+use crate::interleaved::Interleaved;
+
 /// Time stands still; random bytes only count.
 #[derive(Debug, Default)]
 struct Still {
@@ -60,7 +62,9 @@ impl Cloud {
     }
 
     async fn over(store: Arc<MemoryStore>, still: Still) -> Self {
-        let server = Server::start(store.clone(), Arc::new(still), Audit::off()).await.expect("start");
+        let server = Server::start(Arc::new(Interleaved::over(store.clone())), Arc::new(still), Audit::off())
+            .await
+            .expect("start");
         server::bootstrap(&server.client(Principal::component("setup"))).await.expect("bootstrap");
         Self { server, store }
     }

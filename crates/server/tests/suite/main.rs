@@ -7,6 +7,7 @@ mod claims;
 mod cloud;
 mod errors;
 mod instance_networks;
+mod interleaved;
 mod lists;
 mod networks;
 mod patches;
