@@ -7,8 +7,9 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
 use crate::tidy::Breach;
 
 /// Every crate, lowest first. A crate imports only what stands above its own line here.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 20] = [
     "sys",
+    "nft",
     "model",
     "store",
     "driver",
@@ -19,6 +20,7 @@ const LAYERS: [&str; 18] = [
     "image",
     "driver-qemu",
     "driver-oci",
+    "driver-vpc",
     "server",
     "controllers",
     "agent",
@@ -29,11 +31,12 @@ const LAYERS: [&str; 18] = [
 ];
 
 /// Crates that only some may import: the waists.
-const GUARDED: [(&str, &[&str]); 4] = [
+const GUARDED: [(&str, &[&str]); 5] = [
     ("store", &["server", "sim", "corten", "bench"]),
-    ("driver", &["driver-qemu", "driver-oci", "agent", "sim", "corten", "bench"]),
+    ("driver", &["driver-qemu", "driver-oci", "driver-vpc", "agent", "sim", "corten", "bench"]),
     ("driver-qemu", &["corten"]),
     ("driver-oci", &["corten"]),
+    ("driver-vpc", &["corten"]),
 ];
 
 /// Crates without I/O, and what would bring it in.

@@ -8,6 +8,7 @@ mod compute;
 pub mod conformance;
 mod error;
 pub mod fake;
+pub mod fake_network;
 mod log;
 mod network;
 mod plan;

@@ -10,6 +10,7 @@ pub mod jail;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod pidfd;
 pub mod process;
 pub mod tap;

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::mount;
 
@@ -51,6 +51,43 @@ pub fn hold(folder: &Path, hostname: &str) -> io::Result<()> {
         .unwrap_or_else(|_| Err(io::Error::other("the thread that makes namespaces panicked")))
 }
 
+/// Makes a network namespace with its loopback up and keeps it at the file `path`; one that is kept there already
+/// is kept on. True when it was made.
+pub fn hold_network(path: &Path) -> io::Result<bool> {
+    if is_held(path) {
+        return Ok(false);
+    }
+    let make = || {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        raise_loopback()?;
+        File::options().create(true).append(true).open(path)?;
+        mount::bind(Path::new("/proc/thread-self/ns/net"), path)
+    };
+    std::thread::scope(|scope| scope.spawn(make).join())
+        .unwrap_or_else(|_| Err(io::Error::other("the thread that makes namespaces panicked")))?;
+    Ok(true)
+}
+
+/// Whether a namespace, and not the empty file it is mounted on, is at `path`.
+pub fn is_held(path: &Path) -> bool {
+    nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
+}
+
+/// Runs `work` in a thread that has entered a network namespace; `None` is our own. What it opens stays there.
+pub fn within_network<T: Send, E: From<io::Error> + Send>(
+    namespace: Option<&File>,
+    work: impl FnOnce() -> Result<T, E> + Send,
+) -> Result<T, E> {
+    let enter = || {
+        if let Some(namespace) = namespace {
+            setns(namespace, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)?;
+        }
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(enter).join())
+        .unwrap_or_else(|_| Err(io::Error::other("the thread in a network namespace panicked").into()))
+}
+
 /// Lets go of every namespace under `folder`; each ends when its last process does.
 pub fn release(folder: &Path) -> io::Result<()> {
     Namespace::ALL.into_iter().try_for_each(|namespace| mount::detach(&folder.join(namespace.as_str())))
@@ -71,11 +108,6 @@ fn make(missing: &[Namespace], folder: &Path, hostname: &str) -> io::Result<()> 
         mount::bind(&Path::new("/proc/thread-self/ns").join(namespace.as_str()), &at)?;
     }
     Ok(())
-}
-
-/// Whether a namespace, and not the empty file it is mounted on, is at `path`.
-fn is_held(path: &Path) -> bool {
-    nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
 }
 
 /// Sets IFF_UP on `lo` of the calling thread's network namespace.

@@ -1,5 +1,5 @@
-//! Tap devices: opening one that exists, in whatever network namespace it lives, so that an unprivileged
-//! program gets the descriptor and no right to open others.
+//! Tap devices: making one that stays, and opening one that exists in whatever network namespace it lives, so that
+//! an unprivileged program gets the descriptor and no right to open others.
 
 use std::fs::File;
 use std::io;
@@ -29,22 +29,38 @@ pub fn open(device: &str, namespace: Option<&Path>) -> io::Result<OwnedFd> {
     fd.map_err(|e| io::Error::new(e.kind(), format!("tap device {device}: {e}")))
 }
 
+/// Makes the tap `device` in the calling thread's network namespace, or takes the one of that name. It stays when
+/// nobody has it open, and `owner` may open it without further rights.
+#[allow(unsafe_code)]
+pub fn create(device: &str, owner: u32) -> io::Result<()> {
+    nix::ioctl_write_int!(set_persistent, b'T', 203);
+    nix::ioctl_write_int!(set_owner, b'T', 204);
+    let tun = attach_any(named(device)?)?;
+    // SAFETY: both requests take a number and touch no memory.
+    unsafe {
+        set_owner(tun.as_raw_fd(), libc::c_ulong::from(owner))?;
+        set_persistent(tun.as_raw_fd(), 1)?;
+    }
+    Ok(())
+}
+
 #[allow(unsafe_code)]
 fn attach(device: &str) -> io::Result<OwnedFd> {
-    nix::ioctl_write_int!(set_interface, b'T', 202);
-    let mut request: libc::ifreq = zeroed();
-    let room = request.ifr_name.len() - 1;
-    if device.is_empty() || device.len() > room {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a device name has 1 to 15 bytes"));
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
-        *to = from.cast_signed();
-    }
+    let request = named(device)?;
     // Without this check TUNSETIFF would make a device of that name.
     // SAFETY: the name ends in NUL, because the request was zeroed and the name is shorter.
     if unsafe { libc::if_nametoindex(request.ifr_name.as_ptr()) } == 0 {
         return Err(io::Error::from(io::ErrorKind::NotFound));
     }
+    let tun = attach_any(request)?;
+    nix::fcntl::fcntl(&tun, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+    Ok(tun)
+}
+
+/// Opens the tap that is named; the kernel makes it when there is none.
+#[allow(unsafe_code)]
+fn attach_any(mut request: libc::ifreq) -> io::Result<OwnedFd> {
+    nix::ioctl_write_int!(set_interface, b'T', 202);
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
     let tun = File::options().read(true).write(true).open("/dev/net/tun")?;
@@ -53,8 +69,19 @@ fn attach(device: &str) -> io::Result<OwnedFd> {
         let pointer = (&raw mut request) as libc::c_ulong;
         set_interface(tun.as_raw_fd(), pointer)?;
     }
-    nix::fcntl::fcntl(&tun, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
     Ok(tun.into())
+}
+
+fn named(device: &str) -> io::Result<libc::ifreq> {
+    let mut request = zeroed();
+    let room = request.ifr_name.len() - 1;
+    if device.is_empty() || device.len() > room {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a device name has 1 to 15 bytes"));
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(device.bytes()) {
+        *to = from.cast_signed();
+    }
+    Ok(request)
 }
 
 #[allow(unsafe_code)]

@@ -1,0 +1,35 @@
+//! The VPC driver: one network namespace per VPC and host, and in it nothing but the kernel at work.
+//!
+//! Every port is a point-to-point link into the namespace, a tap for a virtual machine or a veth for containers,
+//! with a route of full length to it. The host answers ARP for everything else, so no guest shares a segment with
+//! another: each packet is routed, and passes the filter, even between neighbours of one subnet. Between hosts
+//! there is one VXLAN device per VPC that neither learns nor floods. The way out is a veth pair to the host's
+//! namespace, with address translation on both sides, so that ranges of different VPCs may overlap.
+//!
+//! Nothing is remembered. Each call reads what the kernel has, compares it with the plan, and writes the
+//! difference, in an order in which nothing passes that should not: filters before links come up, links away
+//! before their filters. The namespace is kept by a bind mount, so all of it goes on without this process.
+//!
+//! Owns no address plan, no guest, and none of the services that answer inside a namespace.
+
+mod error;
+mod host_rules;
+mod layout;
+mod links;
+mod names;
+mod namespace;
+mod network;
+mod options;
+mod paths;
+mod rtnl;
+mod rules;
+mod sandbox;
+mod sysctl;
+mod tables;
+mod uplink;
+mod vpc;
+
+pub use error::VpcError;
+pub use names::GATEWAY_MAC;
+pub use network::VpcDriver;
+pub use options::VpcOptions;

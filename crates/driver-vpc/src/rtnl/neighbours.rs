@@ -1,0 +1,129 @@
+//! Neighbours that do not change, proxies, and the forwarding entries of VXLAN devices.
+
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+use sys::netlink::{Answer, Attributes, Message, NetlinkError, attribute, flags};
+
+use super::{FAMILY_BRIDGE, OURS, Rtnl, address, family, number_at, octets};
+
+const NEW_NEIGHBOUR: u16 = 28;
+const DELETE_NEIGHBOUR: u16 = 29;
+const GET_NEIGHBOUR: u16 = 30;
+/// struct ndmsg.
+const HEAD: usize = 12;
+const DESTINATION: u16 = 1;
+const MAC: u16 = 2;
+const PROTOCOL: u16 = 12;
+const PERMANENT: u16 = 0x80;
+const NO_ARP: u16 = 0x40;
+const FLAG_SELF: u8 = 2;
+const FLAG_PROXY: u8 = 8;
+
+/// Whose Ethernet address the kernel need not ask for, and nobody can tell it otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Neighbour {
+    pub(crate) device: u32,
+    pub(crate) address: IpAddr,
+    /// `None`: we answer for it on this device.
+    pub(crate) mac: Option<[u8; 6]>,
+}
+
+/// At which host's address an Ethernet address is, behind a VXLAN device.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Forwarding {
+    pub(crate) device: u32,
+    pub(crate) mac: [u8; 6],
+    pub(crate) host: IpAddr,
+}
+
+impl Rtnl {
+    /// Permanent neighbours, whoever made them, and our own proxies.
+    pub(crate) fn neighbours(&mut self) -> Result<Vec<Neighbour>, NetlinkError> {
+        let mut found = Vec::new();
+        for flags in [0, FLAG_PROXY] {
+            let ask = Message::new(GET_NEIGHBOUR, 0, &head(0, 0, 0, flags), &Attributes::new());
+            found.extend(self.socket.dump(&ask)?.iter().filter_map(parse));
+        }
+        Ok(found)
+    }
+
+    /// Takes the place of what is known of this address.
+    pub(crate) fn set_neighbour(&mut self, neighbour: &Neighbour) -> Result<(), NetlinkError> {
+        let message = message(NEW_NEIGHBOUR, flags::CREATE | flags::REPLACE, neighbour);
+        self.socket.request(&message).map(|_| ())
+    }
+
+    /// One that is gone is a success.
+    pub(crate) fn delete_neighbour(&mut self, neighbour: &Neighbour) -> Result<(), NetlinkError> {
+        accept_absence(self.socket.request(&message(DELETE_NEIGHBOUR, 0, neighbour)).map(|_| ()))
+    }
+
+    pub(crate) fn forwardings(&mut self, device: u32) -> Result<Vec<Forwarding>, NetlinkError> {
+        let ask = Message::new(GET_NEIGHBOUR, 0, &head(FAMILY_BRIDGE, 0, 0, 0), &Attributes::new());
+        let all = self.socket.dump(&ask)?;
+        Ok(all.iter().filter_map(parse_forwarding).filter(|entry| entry.device == device).collect())
+    }
+
+    pub(crate) fn set_forwarding(&mut self, entry: &Forwarding) -> Result<(), NetlinkError> {
+        let message = forwarding(NEW_NEIGHBOUR, flags::CREATE | flags::REPLACE, entry);
+        self.socket.request(&message).map(|_| ())
+    }
+
+    pub(crate) fn delete_forwarding(&mut self, entry: &Forwarding) -> Result<(), NetlinkError> {
+        accept_absence(self.socket.request(&forwarding(DELETE_NEIGHBOUR, 0, entry)).map(|_| ()))
+    }
+}
+
+fn accept_absence(result: Result<(), NetlinkError>) -> Result<(), NetlinkError> {
+    match result {
+        Err(e) if !e.is(Errno::ENOENT) && !e.is(Errno::ENODEV) => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn head(family: u8, device: u32, state: u16, flags: u8) -> [u8; HEAD] {
+    let mut head = [0; HEAD];
+    head[0] = family;
+    head[4..8].copy_from_slice(&device.to_ne_bytes());
+    head[8..10].copy_from_slice(&state.to_ne_bytes());
+    head[10] = flags;
+    head
+}
+
+fn message(kind: u16, flags: u16, neighbour: &Neighbour) -> Message {
+    let (state, mark) = if neighbour.mac.is_some() { (PERMANENT, 0) } else { (0, FLAG_PROXY) };
+    let head = head(family(neighbour.address), neighbour.device, state, mark);
+    let mut all = Attributes::new().put(DESTINATION, octets(neighbour.address)).put(PROTOCOL, [OURS]);
+    if let Some(mac) = neighbour.mac {
+        all = all.put(MAC, mac);
+    }
+    Message::new(kind, flags, &head, &all)
+}
+
+fn forwarding(kind: u16, flags: u16, entry: &Forwarding) -> Message {
+    let head = head(FAMILY_BRIDGE, entry.device, PERMANENT | NO_ARP, FLAG_SELF);
+    let all = Attributes::new().put(MAC, entry.mac).put(DESTINATION, octets(entry.host));
+    Message::new(kind, flags, &head, &all)
+}
+
+fn parse(answer: &Answer) -> Option<Neighbour> {
+    let (head, bytes) = answer.body.split_at_checked(HEAD)?;
+    let state = u16::from_ne_bytes([head[8], head[9]]);
+    let is_proxy = head[10] & FLAG_PROXY != 0;
+    let is_ours = attribute(bytes, PROTOCOL) == Some(&[OURS]);
+    if is_proxy && !is_ours || !is_proxy && state & PERMANENT == 0 {
+        return None;
+    }
+    let mac = attribute(bytes, MAC).and_then(|mac| mac.try_into().ok()).filter(|_| !is_proxy);
+    Some(Neighbour { device: number_at(head, 4)?, address: address(attribute(bytes, DESTINATION)?)?, mac })
+}
+
+fn parse_forwarding(answer: &Answer) -> Option<Forwarding> {
+    let (head, bytes) = answer.body.split_at_checked(HEAD)?;
+    Some(Forwarding {
+        device: number_at(head, 4)?,
+        mac: attribute(bytes, MAC)?.try_into().ok()?,
+        host: address(attribute(bytes, DESTINATION)?)?,
+    })
+}

@@ -1,0 +1,80 @@
+//! From a plan to the packet filter of a VPC's namespace. Pure.
+//!
+//! What a packet that is forwarded meets, in order; what nothing lets through is dropped:
+//!
+//! ```text
+//! prerouting  mark := input device -> rate -> from a port: its MAC? its address? -> (dnat of floating addresses)
+//! forward     rate -> established? -> mark := 0
+//!             -> map `out`: by input device to the port's chain -> chains of its groups set mark 1
+//!             -> mark is 1?
+//!             -> map `in`: by output device to the port's chain -> chains of its groups accept
+//! postrouting snat of floating addresses, masquerade
+//! ```
+//!
+//! A mark says that a packet may leave its port, rather than a jump to the second half: the kernel walks all paths
+//! through jumps at each commit, and there would be one per pair of ports instead of one per port. A group's chain
+//! is shared by all its ports; its members are a set, which changes by elements. Every chain and set is named by a
+//! uid, so that the difference to what the kernel has is small whenever the change is.
+
+mod groups;
+mod ports;
+mod services;
+mod uplink;
+
+use driver::VpcPlan;
+use nft::{Base, ChainKind, Family, Field, Hook, KeyType, Policy, Rule, Set, Table, key};
+
+use crate::layout::{Devices, LOOPBACK};
+
+/// Both tables of a VPC's namespace have this name.
+pub(crate) const TABLE: &str = "corten";
+
+/// On a packet that may leave the port it came from.
+const MAY_LEAVE: u32 = 1;
+/// Before connections are tracked.
+const PRIORITY_RAW: i32 = -300;
+
+/// The filter of IP packets.
+pub(crate) fn filter(plan: &VpcPlan, devices: &Devices) -> Table {
+    let mut table = Table::new(Family::Inet, TABLE);
+    ports::add(&mut table, plan, devices);
+    groups::add(&mut table, plan);
+    services::add(&mut table, plan);
+    if let (Some(uplink), Some(device)) = (&plan.uplink, devices.uplink) {
+        uplink::add(&mut table, uplink, device, devices.overlay);
+    }
+    table
+}
+
+/// The filter of ARP: a port speaks for its own addresses only.
+pub(crate) fn arp(plan: &VpcPlan, devices: &Devices) -> Table {
+    let mut table = Table::new(Family::Arp, TABLE);
+    ports::add_identities(&mut table, plan, devices);
+    let device = Field::InputDevice;
+    let rules = vec![
+        Rule::new().in_set(&[device], "trusted").accept(),
+        Rule::new().not_in_set(&[device, Field::ArpSenderMac], "macs").drop(),
+        // Who asks whether an address is in use names none as its own (RFC 5227).
+        Rule::new().equal(Field::ArpSender, std::net::Ipv4Addr::UNSPECIFIED).accept(),
+        Rule::new().in_set(&[device, Field::ArpSender], "sources4").accept(),
+        Rule::new().drop(),
+    ];
+    table.base_chain("input", filter_chain(Hook::Input, 0, Policy::Accept), rules);
+    table
+}
+
+fn filter_chain(hook: Hook, priority: i32, policy: Policy) -> Base {
+    Base { kind: ChainKind::Filter, hook, priority, policy }
+}
+
+/// Devices whose packets are not checked for their source.
+fn trusted(plan: &VpcPlan, devices: &Devices) -> impl Iterator<Item = u32> {
+    let unchecked = plan.ports.iter().filter(|port| !port.source_check);
+    let ports: Vec<u32> = unchecked.filter_map(|port| devices.ports.get(&port.uid).copied()).collect();
+    [Some(LOOPBACK), devices.overlay, devices.uplink].into_iter().flatten().chain(ports)
+}
+
+fn device_set(table: &mut Table, name: &str, devices: impl IntoIterator<Item = u32>) {
+    let elements = devices.into_iter().map(|device| nft::Element::new(key([device.into()])));
+    table.set(Set::new(name, &[KeyType::InterfaceIndex]), elements);
+}

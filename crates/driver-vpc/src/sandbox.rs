@@ -1,0 +1,121 @@
+//! The containers' end of a port: its addresses, and a default route to the gateway. A container that may change
+//! its own network can undo this; it is put right at the next turn, and what others see does not depend on it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use driver::{Drift, Link, PortPlan};
+use sys::namespace;
+
+use crate::error::VpcError;
+use crate::layout::{LOOPBACK, all, host_prefix};
+use crate::links::open_sandbox;
+use crate::names::GATEWAY_MAC;
+use crate::rtnl::{Address, Neighbour, Route, Rtnl};
+use crate::sysctl;
+
+/// Sets up the other end of a port whose device is a veth.
+pub(crate) fn configure(port: &PortPlan, mtu: u16) -> Result<(), VpcError> {
+    let Link::Veth { namespace: path, name } = &port.link else { return Ok(()) };
+    within(path, || {
+        let mut rtnl = Rtnl::open()?;
+        configure_here(&mut rtnl, port, name, mtu)
+    })
+}
+
+/// Whether a port's other end is not where the plan says: its sandbox was made anew, or is another one now.
+pub(crate) fn is_detached(port: &PortPlan) -> Result<bool, VpcError> {
+    let Link::Veth { namespace: path, name } = &port.link else { return Ok(false) };
+    if !namespace::is_held(path) {
+        return Ok(true);
+    }
+    within(path, || {
+        let found = Rtnl::open()?.link(name).map_err(VpcError::network(format!("look for {name}")))?;
+        Ok(found.is_none())
+    })
+}
+
+/// What is missing at the other end.
+pub(crate) fn drift(port: &PortPlan) -> Result<Vec<Drift>, VpcError> {
+    let Link::Veth { namespace: path, name } = &port.link else { return Ok(Vec::new()) };
+    if !namespace::is_held(path) {
+        return Ok(vec![Drift {
+            kind: "link",
+            what: format!("namespace {}", path.display()),
+            missing: true,
+        }]);
+    }
+    within(path, || {
+        let mut rtnl = Rtnl::open()?;
+        let found = rtnl.link(name).map_err(VpcError::network(format!("look for {name}")))?;
+        let Some(device) = found.filter(|link| link.up) else {
+            return Ok(vec![Drift {
+                kind: "link",
+                what: format!("{name} of port {}", port.uid),
+                missing: true,
+            }]);
+        };
+        let present = rtnl.addresses().map_err(VpcError::network("list addresses"))?;
+        let missing = addresses(port, device.index).into_iter().filter(|a| !present.contains(a));
+        let tell = |a: Address| format!("{}/{} of port {}", a.address, a.prefix, port.uid);
+        Ok(missing.map(|a| Drift { kind: "address", what: tell(a), missing: true }).collect())
+    })
+}
+
+fn within<T: Send>(path: &Path, work: impl FnOnce() -> Result<T, VpcError> + Send) -> Result<T, VpcError> {
+    namespace::within_network(Some(&open_sandbox(path)?), work)
+}
+
+fn configure_here(rtnl: &mut Rtnl, port: &PortPlan, name: &str, mtu: u16) -> Result<(), VpcError> {
+    let what = || format!("set up {name} of port {}", port.uid);
+    let failed = |e| VpcError::network(what())(e);
+    let Some(device) = rtnl.link(name).map_err(failed)? else {
+        let why = "the container's end is gone, though the VPC's is there; delete the port's device";
+        return Err(VpcError::Invalid(format!("{}: {why}", what())));
+    };
+    if device.mac != port.mac.0 {
+        rtnl.set_mac(device.index, port.mac.0).map_err(failed)?;
+    }
+    if device.mtu != u32::from(mtu) {
+        rtnl.set_mtu(device.index, mtu).map_err(failed)?;
+    }
+    if !device.up {
+        sysctl::ignore_advertisements(name)?;
+        rtnl.raise(LOOPBACK).map_err(failed)?;
+        rtnl.raise(device.index).map_err(failed)?;
+    }
+    let present: BTreeSet<Address> = rtnl.addresses().map_err(failed)?.into_iter().collect();
+    for address in addresses(port, device.index).difference(&present) {
+        rtnl.add_address(address).map_err(failed)?;
+    }
+    let known = rtnl.neighbours().map_err(failed)?;
+    for address in &port.gateways {
+        let gateway = Neighbour { device: device.index, address: *address, mac: Some(GATEWAY_MAC) };
+        if !known.contains(&gateway) {
+            rtnl.set_neighbour(&gateway).map_err(failed)?;
+        }
+    }
+    for route in defaults(port, device.index) {
+        // Of several ports in one sandbox the first has the default route.
+        rtnl.add_route(&route).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn addresses(port: &PortPlan, device: u32) -> BTreeSet<Address> {
+    let address = |address: &IpAddr| Address { device, address: *address, prefix: host_prefix(*address) };
+    port.addresses.iter().map(address).collect()
+}
+
+/// One per family, by the first gateway of that family that the port has addresses of.
+fn defaults(port: &PortPlan, device: u32) -> Vec<Route> {
+    let everything: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let route = |unspecified: IpAddr| {
+        let of_family = |address: &&IpAddr| address.is_ipv4() == unspecified.is_ipv4();
+        port.addresses.iter().find(of_family)?;
+        let via = *port.gateways.iter().find(of_family)?;
+        Some(Route { destination: all(unspecified), device, via: Some(via) })
+    };
+    everything.into_iter().filter_map(route).collect()
+}

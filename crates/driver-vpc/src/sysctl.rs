@@ -1,0 +1,77 @@
+//! Settings of the network namespace that the calling thread is in (proc(5), below /proc/sys/net).
+
+use std::path::{Path, PathBuf};
+
+use crate::error::VpcError;
+
+/// Set before there are devices, which take `default` over. Forwarding comes first: turning it on resets others.
+const OF_A_VPC: &[(&str, &str)] = &[
+    ("ipv4/ip_forward", "1"),
+    ("ipv6/conf/all/forwarding", "1"),
+    ("ipv6/conf/default/forwarding", "1"),
+    // What a socket accepts keeps the mark of the first packet, which names the port it came in by.
+    ("ipv4/tcp_fwmark_accept", "1"),
+    // Sources are checked per port by the filter, which also knows ports that may send from any.
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/conf/default/proxy_arp", "1"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+    ("ipv4/conf/all/accept_redirects", "0"),
+    ("ipv6/conf/all/proxy_ndp", "1"),
+    ("ipv6/conf/default/proxy_ndp", "1"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/accept_redirects", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    // No link-local addresses but those we set.
+    ("ipv6/conf/default/addr_gen_mode", "1"),
+];
+
+pub(crate) fn prepare_vpc() -> Result<(), VpcError> {
+    OF_A_VPC.iter().try_for_each(|(name, value)| set(name, value))
+}
+
+/// A proxy answers at once; by default it waits up to 0.8 s, in case somebody else does.
+pub(crate) fn answer_at_once(device: &str) -> Result<(), VpcError> {
+    set(&format!("ipv4/neigh/{device}/proxy_delay"), "0")?;
+    set(&format!("ipv6/neigh/{device}/proxy_delay"), "0")
+}
+
+/// What the host's own namespace needs to pass on packets of an uplink.
+pub(crate) fn prepare_host(with_ipv6: bool) -> Result<(), VpcError> {
+    set("ipv4/ip_forward", "1")?;
+    if !with_ipv6 || read("ipv6/conf/all/forwarding").as_deref() == Some("1") {
+        return Ok(());
+    }
+    // A host that forwards stops listening to router advertisements unless it is told twice.
+    let devices = std::fs::read_dir(path("ipv6/conf")).into_iter().flatten().flatten();
+    for device in devices.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let listens = format!("ipv6/conf/{device}/accept_ra");
+        if read(&listens).as_deref() == Some("1") {
+            set(&listens, "2")?;
+        }
+    }
+    set("ipv6/conf/all/forwarding", "1")
+}
+
+/// The containers' end of a port: it is told its addresses and takes none from advertisements.
+pub(crate) fn ignore_advertisements(device: &str) -> Result<(), VpcError> {
+    set(&format!("ipv6/conf/{device}/accept_ra"), "0")
+}
+
+/// Writes what differs. A kernel without IPv6 has none of its settings, which is no failure here.
+fn set(name: &str, value: &str) -> Result<(), VpcError> {
+    let found = read(name);
+    if found.as_deref() == Some(value) || found.is_none() && name.starts_with("ipv6/") {
+        return Ok(());
+    }
+    std::fs::write(path(name), value).map_err(VpcError::system(format!("set net/{name} to {value}")))
+}
+
+fn read(name: &str) -> Option<String> {
+    std::fs::read_to_string(path(name)).ok().map(|value| value.trim().to_owned())
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new("/proc/sys/net").join(name)
+}

@@ -1,0 +1,127 @@
+//! Addresses, routes, neighbours and forwarding entries of one namespace as sets, and the way from one to another.
+
+use std::collections::BTreeSet;
+
+use driver::{Drift, Mac};
+
+use crate::error::VpcError;
+use crate::rtnl::{Address, Forwarding, Neighbour, Route, Rtnl};
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Tables {
+    pub(crate) addresses: BTreeSet<Address>,
+    pub(crate) routes: BTreeSet<Route>,
+    pub(crate) neighbours: BTreeSet<Neighbour>,
+    pub(crate) forwardings: BTreeSet<Forwarding>,
+}
+
+impl Tables {
+    /// All of the socket's namespace but the loopback's own addresses. `overlay` is the VXLAN device, if any.
+    pub(crate) fn read(rtnl: &mut Rtnl, overlay: Option<u32>) -> Result<Self, VpcError> {
+        let addresses = rtnl.addresses().map_err(VpcError::network("list addresses"))?;
+        let forwardings = match overlay {
+            Some(device) => rtnl.forwardings(device).map_err(VpcError::network("list forwarding entries"))?,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            addresses: addresses.into_iter().filter(|a| !a.address.is_loopback()).collect(),
+            routes: rtnl.routes().map_err(VpcError::network("list routes"))?.into_iter().collect(),
+            neighbours: rtnl
+                .neighbours()
+                .map_err(VpcError::network("list neighbours"))?
+                .into_iter()
+                .collect(),
+            forwardings: forwardings.into_iter().collect(),
+        })
+    }
+
+    /// Keeps what concerns these devices.
+    pub(crate) fn only(mut self, devices: &[u32]) -> Self {
+        self.addresses.retain(|a| devices.contains(&a.device));
+        self.routes.retain(|r| devices.contains(&r.device));
+        self.neighbours.retain(|n| devices.contains(&n.device));
+        self
+    }
+
+    /// Makes `actual` this. First what is new, each before what relies on it; then away with what is too much. A
+    /// route that changes its way does so at one moment.
+    pub(crate) fn apply(&self, actual: &Self, rtnl: &mut Rtnl) -> Result<(), VpcError> {
+        for address in self.addresses.difference(&actual.addresses) {
+            let what = || format!("add address {}/{}", address.address, address.prefix);
+            rtnl.add_address(address).map_err(|e| VpcError::network(what())(e))?;
+        }
+        for neighbour in self.neighbours.difference(&actual.neighbours) {
+            let what = || format!("set neighbour {}", neighbour.address);
+            rtnl.set_neighbour(neighbour).map_err(|e| VpcError::network(what())(e))?;
+        }
+        for entry in self.forwardings.difference(&actual.forwardings) {
+            let what = || format!("set forwarding entry {} at {}", Mac(entry.mac), entry.host);
+            rtnl.set_forwarding(entry).map_err(|e| VpcError::network(what())(e))?;
+        }
+        for route in self.routes.difference(&actual.routes) {
+            let what = || format!("set route {}", route.destination);
+            rtnl.set_route(route).map_err(|e| VpcError::network(what())(e))?;
+        }
+        self.remove_what_is_too_much(actual, rtnl)
+    }
+
+    fn remove_what_is_too_much(&self, actual: &Self, rtnl: &mut Rtnl) -> Result<(), VpcError> {
+        let kept: BTreeSet<_> = self.routes.iter().map(|route| route.destination).collect();
+        for route in actual.routes.difference(&self.routes) {
+            // One whose destination is kept was replaced above.
+            if !kept.contains(&route.destination) {
+                let what = || format!("delete route {}", route.destination);
+                rtnl.delete_route(route).map_err(|e| VpcError::network(what())(e))?;
+            }
+        }
+        let known: BTreeSet<_> =
+            self.neighbours.iter().map(|n| (n.device, n.address, n.mac.is_some())).collect();
+        for neighbour in actual.neighbours.difference(&self.neighbours) {
+            if !known.contains(&(neighbour.device, neighbour.address, neighbour.mac.is_some())) {
+                let what = || format!("delete neighbour {}", neighbour.address);
+                rtnl.delete_neighbour(neighbour).map_err(|e| VpcError::network(what())(e))?;
+            }
+        }
+        let placed: BTreeSet<_> = self.forwardings.iter().map(|f| (f.device, f.mac)).collect();
+        for entry in actual.forwardings.difference(&self.forwardings) {
+            if !placed.contains(&(entry.device, entry.mac)) {
+                let what = || format!("delete forwarding entry {}", Mac(entry.mac));
+                rtnl.delete_forwarding(entry).map_err(|e| VpcError::network(what())(e))?;
+            }
+        }
+        for address in actual.addresses.difference(&self.addresses) {
+            let what = || format!("delete address {}", address.address);
+            rtnl.delete_address(address).map_err(|e| VpcError::network(what())(e))?;
+        }
+        Ok(())
+    }
+
+    /// How `actual` differs, in words.
+    pub(crate) fn drift(&self, actual: &Self) -> Vec<Drift> {
+        let mut all = Vec::new();
+        both(&mut all, "address", &self.addresses, &actual.addresses, |a| {
+            format!("{}/{} on {}", a.address, a.prefix, a.device)
+        });
+        both(&mut all, "route", &self.routes, &actual.routes, |r| {
+            format!("{} by {}", r.destination, r.device)
+        });
+        both(&mut all, "neighbour", &self.neighbours, &actual.neighbours, |n| {
+            format!("{} on {}", n.address, n.device)
+        });
+        both(&mut all, "fdb", &self.forwardings, &actual.forwardings, |f| {
+            format!("{} at {}", Mac(f.mac), f.host)
+        });
+        all
+    }
+}
+
+fn both<T: Ord>(
+    all: &mut Vec<Drift>,
+    kind: &'static str,
+    wanted: &BTreeSet<T>,
+    found: &BTreeSet<T>,
+    tell: impl Fn(&T) -> String,
+) {
+    all.extend(wanted.difference(found).map(|item| Drift { kind, what: tell(item), missing: true }));
+    all.extend(found.difference(wanted).map(|item| Drift { kind, what: tell(item), missing: false }));
+}

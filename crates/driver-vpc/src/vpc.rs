@@ -1,0 +1,284 @@
+//! A VPC's life on this host. All of it blocks; `network` moves it off the runtime's threads. Every step may be
+//! repeated after a crash at any line, for each begins by looking.
+
+use std::fs::File;
+
+use driver::{Drift, PortCounters, PortLink, VpcPlan};
+use model::Uid;
+use nft::{Actual, Chain, Connection, Difference, Family, Hook, Policy};
+use parking_lot::Mutex;
+use sys::namespace::within_network;
+
+use crate::VpcOptions;
+use crate::error::VpcError;
+use crate::layout;
+use crate::links::{self, Found};
+use crate::names::UplinkAddresses;
+use crate::paths::RunDir;
+use crate::rtnl::Rtnl;
+use crate::tables::Tables;
+use crate::uplink::{self, HostSide};
+use crate::{namespace, rules, sandbox};
+
+/// Everything the blocking half needs to know.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) options: VpcOptions,
+    pub(crate) run: RunDir,
+    /// Who reads the host's namespace to write it, and who fills the pool, is alone.
+    alone: Mutex<()>,
+}
+
+impl Host {
+    pub(crate) fn new(options: VpcOptions) -> Self {
+        let run = RunDir::new(options.run_dir.clone());
+        Self { options, run, alone: Mutex::new(()) }
+    }
+
+    pub(crate) fn ensure(&self, plan: &VpcPlan) -> Result<Vec<PortLink>, VpcError> {
+        layout::check(plan)?;
+        let vpc = {
+            let _alone = self.alone.lock();
+            namespace::hold(&self.run, &plan.uid)?
+        };
+        self.make_overlay(plan, &vpc)?;
+        let addresses = self.ensure_uplink(plan, &vpc)?;
+        let mut detached = Vec::new();
+        for port in &plan.ports {
+            if sandbox::is_detached(port)? {
+                detached.push(&port.uid);
+            }
+        }
+        let ports = within_network(Some(&vpc), || self.ensure_inside(plan, &detached, addresses))?;
+        for port in &plan.ports {
+            sandbox::configure(port, plan.mtu)?;
+        }
+        if plan.uplink.is_some() {
+            let _alone = self.alone.lock();
+            self.on_host(|rtnl| uplink::ensure_ways(rtnl, &self.options, plan))?;
+        }
+        Ok(ports)
+    }
+
+    pub(crate) fn check(&self, plan: &VpcPlan) -> Result<Vec<Drift>, VpcError> {
+        layout::check(plan)?;
+        let Some(vpc) = namespace::open(&self.run, &plan.uid)? else {
+            return Ok(vec![Drift { kind: "link", what: "the network namespace".into(), missing: true }]);
+        };
+        let (host, addresses) = self.on_host(|rtnl| self.check_host(rtnl, plan))?;
+        let mut all = within_network(Some(&vpc), || check_inside(plan, addresses))?;
+        all.extend(host);
+        for port in &plan.ports {
+            all.extend(sandbox::drift(port)?);
+        }
+        Ok(all)
+    }
+
+    pub(crate) fn list(&self) -> Result<Vec<Uid>, VpcError> {
+        let mut all = namespace::list(&self.run)?;
+        all.extend(self.on_host(|rtnl| Ok(HostSide::read(rtnl)?.vpcs(&self.options.tag)))?);
+        all.sort();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// Devices go one by one before the namespace does, for the kernel takes its time over a namespace: this way
+    /// the tunnel's number and the ports' other ends are free when we return.
+    pub(crate) fn delete(&self, vpc: &Uid) -> Result<(), VpcError> {
+        if let Some(namespace) = namespace::open(&self.run, vpc)? {
+            within_network(Some(&namespace), || {
+                let mut rtnl = Rtnl::open()?;
+                let none = VpcPlan { uid: vpc.clone(), ..VpcPlan::default() };
+                let mut found = Found::sort(&none, list_links(&mut rtnl)?);
+                links::remove_stale(&mut rtnl, &mut found)
+            })?;
+        }
+        let _alone = self.alone.lock();
+        self.on_host(|rtnl| uplink::remove(rtnl, &self.options, vpc))?;
+        namespace::release(&self.run, vpc)
+    }
+
+    pub(crate) fn counters(&self, vpc: &Uid) -> Result<Vec<(Uid, PortCounters)>, VpcError> {
+        let Some(namespace) = namespace::open(&self.run, vpc)? else { return Ok(Vec::new()) };
+        let links = within_network(Some(&namespace), || list_links(&mut Rtnl::open()?))?;
+        let counters = links.into_iter().filter_map(|link| {
+            // What the host sent is what the guest received.
+            let counts = link.counts;
+            let seen = PortCounters {
+                received_bytes: counts.sent_bytes,
+                received_packets: counts.sent_packets,
+                sent_bytes: counts.received_bytes,
+                sent_packets: counts.received_packets,
+                dropped_packets: counts.dropped,
+            };
+            Uid::parse(&link.alias).map(|uid| (uid, seen))
+        });
+        Ok(counters.collect())
+    }
+
+    pub(crate) fn fill_pool(&self) -> Result<(), VpcError> {
+        let _alone = self.alone.lock();
+        namespace::fill_pool(&self.run, self.options.pool_size)
+    }
+
+    pub(crate) fn drain_pool(&self) -> Result<(), VpcError> {
+        let _alone = self.alone.lock();
+        namespace::drain_pool(&self.run)
+    }
+
+    /// Says what this host lacks.
+    pub(crate) fn probe(&self) -> Result<(), VpcError> {
+        if std::fs::read_dir("/proc/sys/net/ipv6").is_err() {
+            let why = "this kernel has no IPv6, which tunnels between hosts use; remove ipv6.disable=1 from its command line";
+            return Err(VpcError::Invalid(why.into()));
+        }
+        let folder = self.run.vpcs();
+        std::fs::create_dir_all(&folder).map_err(VpcError::system(format!("make {}", folder.display())))?;
+        self.on_host(|_| foreign_policy()).map(|chains| {
+            for chain in chains {
+                tracing::warn!(
+                    chain,
+                    "another packet filter drops what is forwarded, and with it what leaves VPCs: let it accept \
+                     devices cu*, such as with `iptables -I DOCKER-USER -i cu+ -j ACCEPT` and `-o cu+` beside Docker"
+                );
+            }
+        })
+    }
+
+    fn on_host<T: Send>(
+        &self,
+        work: impl FnOnce(&mut Rtnl) -> Result<T, VpcError> + Send,
+    ) -> Result<T, VpcError> {
+        let namespace = match &self.options.host_namespace {
+            None => None,
+            Some(path) => {
+                Some(File::open(path).map_err(VpcError::system(format!("open {}", path.display())))?)
+            }
+        };
+        within_network(namespace.as_ref(), || work(&mut Rtnl::open()?))
+    }
+
+    /// The tunnel is made from the host's namespace; one that no longer fits goes first, or its number is taken.
+    fn make_overlay(&self, plan: &VpcPlan, vpc: &File) -> Result<(), VpcError> {
+        let has_it = within_network(Some(vpc), || {
+            let mut rtnl = Rtnl::open()?;
+            let mut found = Found::sort(plan, list_links(&mut rtnl)?);
+            links::remove_stale(&mut rtnl, &mut found)?;
+            Ok::<_, VpcError>(found.overlay.is_some())
+        })?;
+        match plan.underlay {
+            Some(own) if !has_it => {
+                self.on_host(|rtnl| links::add_overlay(rtnl, vpc, plan, own, self.options.vxlan_port))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn ensure_uplink(&self, plan: &VpcPlan, vpc: &File) -> Result<Option<UplinkAddresses>, VpcError> {
+        let _alone = self.alone.lock();
+        self.on_host(|rtnl| {
+            if plan.uplink.is_some() {
+                return uplink::ensure_link(rtnl, &self.options, plan, vpc).map(Some);
+            }
+            let has_one = HostSide::read(rtnl)?.link(&self.options.tag, &plan.uid).is_some();
+            if has_one { uplink::remove(rtnl, &self.options, &plan.uid).map(|()| None) } else { Ok(None) }
+        })
+    }
+
+    fn ensure_inside(
+        &self,
+        plan: &VpcPlan,
+        detached: &[&Uid],
+        addresses: Option<UplinkAddresses>,
+    ) -> Result<Vec<PortLink>, VpcError> {
+        let mut rtnl = Rtnl::open()?;
+        let mut found = Found::sort(plan, list_links(&mut rtnl)?);
+        // A pair has both ends or none: the one here goes, and both are made again.
+        found.stale.extend(detached.iter().filter_map(|uid| found.ports.remove(*uid)));
+        links::remove_stale(&mut rtnl, &mut found)?;
+        for port in &plan.ports {
+            if !found.ports.contains_key(&port.uid) {
+                found.ports.insert(port.uid.clone(), links::add_port(&mut rtnl, port, plan.mtu)?);
+            }
+        }
+        found.set_mtu(&mut rtnl, plan.mtu)?;
+        let devices = found.devices();
+        let mut connection = Connection::open()?;
+        for table in [rules::filter(plan, &devices), rules::arp(plan, &devices)] {
+            table.apply(&mut connection).map_err(VpcError::filter("write the packet filter"))?;
+        }
+        found.raise(&mut rtnl)?;
+        let wanted = layout::tables(plan, &devices, addresses);
+        let actual = Tables::read(&mut rtnl, devices.overlay)?;
+        wanted.apply(&actual, &mut rtnl)?;
+        let namespace = self.run.namespace(&plan.uid);
+        let link = |uid: &Uid| {
+            let link = found.ports.get(uid)?;
+            let (device, index) = (link.name.clone(), link.index);
+            Some(PortLink { uid: uid.clone(), device, index, namespace: namespace.clone() })
+        };
+        Ok(plan.ports.iter().filter_map(|port| link(&port.uid)).collect())
+    }
+
+    fn check_host(
+        &self,
+        rtnl: &mut Rtnl,
+        plan: &VpcPlan,
+    ) -> Result<(Vec<Drift>, Option<UplinkAddresses>), VpcError> {
+        let side = HostSide::read(rtnl)?;
+        let link = side.link(&self.options.tag, &plan.uid).cloned();
+        let Some(link) = link else { return Ok((Vec::new(), None)) };
+        let addresses = side.addresses_of(&link);
+        if plan.uplink.is_none() {
+            let drift = Drift { kind: "link", what: link.name, missing: false };
+            return Ok((vec![drift], addresses));
+        }
+        let (wanted, actual) = uplink::tables(rtnl, &side, &link, plan)?;
+        let mut all = wanted.drift(&actual);
+        all.extend(filter_drift(&uplink::filter(&side, &self.options, plan)?.difference));
+        Ok((all, addresses))
+    }
+}
+
+fn check_inside(plan: &VpcPlan, addresses: Option<UplinkAddresses>) -> Result<Vec<Drift>, VpcError> {
+    let mut rtnl = Rtnl::open()?;
+    let found = Found::sort(plan, list_links(&mut rtnl)?);
+    let mut all = found.drift(plan);
+    let devices = found.devices();
+    let actual = Tables::read(&mut rtnl, devices.overlay)?;
+    all.extend(layout::tables(plan, &devices, addresses).drift(&actual));
+    let mut connection = Connection::open()?;
+    for table in [rules::filter(plan, &devices), rules::arp(plan, &devices)] {
+        let actual = Actual::read(&mut connection, table.family, &table.name)
+            .map_err(VpcError::filter("read the packet filter"))?;
+        all.extend(filter_drift(&table.difference(&actual)));
+    }
+    Ok(all)
+}
+
+fn filter_drift(difference: &Difference) -> Vec<Drift> {
+    let drift = |kind: &'static str, (name, missing): &(String, bool)| Drift {
+        kind,
+        what: name.clone(),
+        missing: *missing,
+    };
+    let chains = difference.chains.iter().map(|chain| drift("rule", chain));
+    chains.chain(difference.sets.iter().map(|set| drift("set", set))).collect()
+}
+
+fn list_links(rtnl: &mut Rtnl) -> Result<Vec<crate::rtnl::Link>, VpcError> {
+    rtnl.links().map_err(VpcError::network("list links"))
+}
+
+/// Base chains of others that drop what they do not know of forwarded packets. No rule of ours could overrule one:
+/// a packet has to pass every chain of its hook.
+fn foreign_policy() -> Result<Vec<String>, VpcError> {
+    let chains = Connection::open()?.chains().map_err(VpcError::filter("read the packet filter"))?;
+    let drops = |chain: &Chain| {
+        chain.base.is_some_and(|base| base.hook == Hook::Forward && base.policy == Policy::Drop)
+    };
+    let told = |(family, table, chain): (Family, String, Chain)| {
+        format!("{} {table} {}", family.as_str(), chain.name)
+    };
+    Ok(chains.into_iter().filter(|(_, _, chain)| drops(chain)).map(told).collect())
+}

@@ -1,0 +1,9 @@
+//! The VPC driver against the kernel: hosts are network namespaces joined by a bridge. Needs root.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
+
+mod groups;
+mod life;
+mod reach;
+mod services;
+mod support;

@@ -1,0 +1,111 @@
+//! What guests may ask of the namespace itself, and how an answerer knows the port that asks.
+
+use std::fs::File;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use driver::NetworkDriver;
+use nix::sys::socket::{getsockopt, sockopt};
+use sys::namespace::within_network;
+
+use crate::support::{Lab, address, echo, ensure_all, group, plans, sandbox, uid};
+
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// Listens in `server` and connects from `client`; tells the mark of the accepted connection.
+fn mark_of(server: &Path, client: &Path, to: SocketAddr) -> Option<u32> {
+    let (server, client) = (File::open(server).unwrap(), File::open(client).unwrap());
+    let any: IpAddr = if to.is_ipv4() { address("0.0.0.0") } else { address("::") };
+    let listener = within_network(Some(&server), || TcpListener::bind((any, to.port()))).unwrap();
+    let stream = within_network(Some(&client), || TcpStream::connect_timeout(&to, PATIENCE)).ok()?;
+    let (accepted, _) = listener.accept().unwrap();
+    drop(stream);
+    Some(getsockopt(&accepted, sockopt::Mark).unwrap())
+}
+
+fn hears(server: &Path, client: &Path, to: SocketAddr) -> bool {
+    let (server, client) = (File::open(server).unwrap(), File::open(client).unwrap());
+    let any: IpAddr = if to.is_ipv4() { address("0.0.0.0") } else { address("::") };
+    let listener = within_network(Some(&server), || UdpSocket::bind((any, to.port()))).unwrap();
+    listener.set_read_timeout(Some(PATIENCE)).unwrap();
+    let sender = within_network(Some(&client), || UdpSocket::bind((any, 0))).unwrap();
+    sender.send_to(b"?", to).unwrap();
+    listener.recv(&mut [0; 8]).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_know_the_port_and_nothing_else_is_answered() {
+    let lab = Lab::new(2);
+    let closed = uid();
+    let a = lab.port(&["10.0.0.2", "fd00:1::2"], &[]);
+    let b = lab.port(&["10.0.0.3", "fd00:1::3"], &[]);
+    let far = lab.port(&["10.0.0.9"], &[&closed]);
+    let groups = [group(&closed, &[&far], vec![])];
+    let all = plans(&lab, 81, &[vec![a.clone(), b.clone()], vec![far.clone()]], &groups);
+    ensure_all(&lab, &all).await;
+    let links = lab.hosts[0].driver.ensure(&all[0]).await.expect("ensure");
+    let inside = &links[0].namespace;
+    for (to, port) in [("169.254.169.254", 80), ("fd00:ec2::254", 80), ("10.0.0.1", 53), ("fd00:1::1", 53)] {
+        let to = SocketAddr::new(address(to), port);
+        assert_eq!(mark_of(inside, sandbox(&a), to), Some(links[0].index), "{to}");
+        assert_eq!(mark_of(inside, sandbox(&b), to), Some(links[1].index), "{to}");
+    }
+    for to in ["169.254.169.254:443", "10.0.0.1:80", "10.0.0.1:22"] {
+        assert_eq!(mark_of(inside, sandbox(&a), to.parse().unwrap()), None, "{to}");
+    }
+    for (to, heard) in [
+        ("10.0.0.1:67", true),
+        ("10.0.0.1:53", true),
+        ("[fd00:1::1]:547", true),
+        ("[fd00:1::1]:53", true),
+        ("10.0.0.1:123", false),
+        ("169.254.169.254:53", false),
+    ] {
+        assert_eq!(hears(inside, sandbox(&a), to.parse().unwrap()), heard, "{to}");
+    }
+    assert!(!echo(sandbox(&a), None, address("10.0.0.1")), "the gateway answers no echo");
+    // From another host the services of this one are out of reach.
+    let to = SocketAddr::new(address("10.0.0.1"), 53);
+    assert_eq!(mark_of(inside, sandbox(&far), to), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_established_outlives_every_change() {
+    use std::io::{Read, Write};
+    let lab = Lab::new(2);
+    let open = uid();
+    let a = lab.port(&["10.0.0.2"], &[&open]);
+    let b = lab.port(&["10.0.0.3"], &[&open]);
+    let ports = [vec![a.clone()], vec![b.clone()]];
+    let mut all = plans(&lab, 82, &ports, &[group(&open, &[&a, &b], crate::support::anything())]);
+    ensure_all(&lab, &all).await;
+    let (client, server) = (File::open(sandbox(&a)).unwrap(), File::open(sandbox(&b)).unwrap());
+    let listener = within_network(Some(&server), || TcpListener::bind("10.0.0.3:80")).unwrap();
+    let mut one = within_network(Some(&client), || TcpStream::connect("10.0.0.3:80")).unwrap();
+    let (mut other, _) = listener.accept().unwrap();
+    other.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut speak = |what: &str| {
+        one.write_all(b"x").unwrap();
+        other.read_exact(&mut [0]).unwrap_or_else(|e| panic!("{what}: {e}"));
+    };
+    speak("at first");
+    for plan in &mut all {
+        plan.groups[0].ingress.clear();
+        plan.groups[0].egress.clear();
+    }
+    ensure_all(&lab, &all).await;
+    speak("without the rule that let it in");
+    for plan in &mut all {
+        plan.ports[0].rate_bits = Some(50_000_000);
+        plan.uplink = Some(crate::support::uplink());
+    }
+    ensure_all(&lab, &all).await;
+    speak("with a rate and an uplink");
+    for plan in &mut all {
+        plan.uplink = None;
+    }
+    ensure_all(&lab, &all).await;
+    speak("without the uplink");
+    assert!(!crate::support::connects(&a, &b, 81), "nothing new");
+}
