@@ -7,12 +7,13 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
 use crate::tidy::Breach;
 
 /// Every crate, lowest first. A crate imports only what stands above its own line here.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "sys",
     "nft",
     "model",
     "store",
     "driver",
+    "guest-services",
     "identity",
     "scheduler",
     "client",

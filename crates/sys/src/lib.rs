@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod pidfd;
 pub mod process;
+pub mod sockets;
 pub mod tap;
 pub mod tsc;
 pub mod unix;
