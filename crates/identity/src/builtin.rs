@@ -13,6 +13,7 @@ pub const HOSTS: &str = "corten:hosts";
 
 const COMPUTE: &str = "compute.corten.dev";
 const IDENTITY: &str = "identity.corten.dev";
+const NETWORK: &str = "network.corten.dev";
 const TOPOLOGY: &str = "topology.corten.dev";
 
 const READ: [&str; 3] = ["get", "list", "watch"];
@@ -90,9 +91,15 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
     let own = request.name == Some(host);
     let writes = matches!(request.verb, Verb::Update | Verb::Patch);
     match (request.group, request.resource, request.subresource) {
-        (COMPUTE, "instances" | "images" | "keypairs" | "instancetypes", "") => request.verb.is_read(),
+        // Networks are made on hosts out of all that is said of them.
+        (COMPUTE, "instances" | "images" | "keypairs" | "instancetypes", "") | (NETWORK, _, "") => {
+            request.verb.is_read()
+        }
         (COMPUTE, "images", subresource) => request.verb == Verb::Get && subresource != "status",
-        (COMPUTE, "instances", "status") => writes || request.verb == Verb::Get,
+        // Whether instance and port are the host's own, the server checks.
+        (COMPUTE, "instances", "status") | (NETWORK, "ports", "status") => {
+            writes || request.verb == Verb::Get
+        }
         // The host's word that nothing of a deleted instance is left; the server checks that it is the host's.
         (COMPUTE, "instances", "release") => request.verb == Verb::Create,
         (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),

@@ -4,6 +4,7 @@
 //! clock, knows neither the server nor any driver. Rules that need a second object (quota, references) live
 //! in `server`.
 
+mod claim;
 mod condition;
 mod fields;
 mod meta;
@@ -19,8 +20,10 @@ mod timestamp;
 pub mod compute;
 pub mod event;
 pub mod identity;
+pub mod network;
 pub mod topology;
 
+pub use claim::{Claim, Hold, Reference};
 pub use condition::{Condition, ConditionStatus, set_condition};
 pub use fields::{FieldError, FieldErrors};
 pub use meta::{ObjectMeta, OwnerReference};

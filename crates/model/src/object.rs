@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{Column, FieldErrors, KindInfo, ObjectMeta, Resource, Resources};
+use crate::{Claim, Column, FieldErrors, KindInfo, ObjectMeta, Reference, Resource, Resources};
 
 /// The wanted state of one kind, and with it everything that is particular to the kind.
 pub trait Spec:
@@ -36,6 +36,14 @@ pub trait Spec:
     }
     fn charge(&self) -> Resources {
         Resources::ZERO
+    }
+    /// What the object has for itself alone.
+    fn claims(_object: &Object<Self>) -> Vec<Claim> {
+        Vec::new()
+    }
+    /// Other objects that it needs.
+    fn references(_object: &Object<Self>) -> Vec<Reference> {
+        Vec::new()
     }
 }
 
@@ -98,6 +106,12 @@ impl<S: Spec> Resource for Object<S> {
     }
     fn charge(&self) -> Resources {
         self.spec.charge()
+    }
+    fn claims(&self) -> Vec<Claim> {
+        S::claims(self)
+    }
+    fn references(&self) -> Vec<Reference> {
+        S::references(self)
     }
     fn keep_status_of(&mut self, old: &Self) {
         self.status = old.status.clone();

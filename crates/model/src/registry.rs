@@ -5,8 +5,10 @@ use std::any::Any;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::{ColumnType, FieldErrors, KindInfo, ObjectMeta, Resource, Resources, Timestamp};
-use crate::{compute, event, identity, topology};
+use crate::{
+    Claim, ColumnType, FieldErrors, KindInfo, ObjectMeta, Reference, Resource, Resources, Timestamp,
+};
+use crate::{compute, event, identity, network, topology};
 
 /// Every kind, in the order in which discovery lists them.
 pub fn kinds() -> &'static [KindEntry] {
@@ -24,6 +26,19 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<topology::Cluster>(),
         KindEntry::of::<topology::Host>(),
         KindEntry::of::<topology::Lease>(),
+        KindEntry::of::<network::Vpc>(),
+        KindEntry::of::<network::Subnet>(),
+        KindEntry::of::<network::SecurityGroup>(),
+        KindEntry::of::<network::PrefixList>(),
+        KindEntry::of::<network::RouteTable>(),
+        KindEntry::of::<network::Gateway>(),
+        KindEntry::of::<network::AddressPool>(),
+        KindEntry::of::<network::FloatingIp>(),
+        KindEntry::of::<network::Peering>(),
+        KindEntry::of::<network::Port>(),
+        KindEntry::of::<network::DnsZone>(),
+        KindEntry::of::<network::DnsRecord>(),
+        KindEntry::of::<network::LoadBalancer>(),
         KindEntry::of::<compute::Instance>(),
         KindEntry::of::<compute::InstanceType>(),
         KindEntry::of::<compute::InstanceSet>(),
@@ -224,6 +239,8 @@ pub trait AnyObject: Any + Send + Sync + std::fmt::Debug {
     fn clear_status(&mut self);
     fn same_spec(&self, old: &dyn AnyObject) -> bool;
     fn charge(&self) -> Resources;
+    fn claims(&self) -> Vec<Claim>;
+    fn references(&self) -> Vec<Reference>;
     fn field(&self, path: &str) -> Option<String>;
     fn row(&self, now: Timestamp) -> Vec<Value>;
     fn encode(&self) -> Vec<u8>;
@@ -278,6 +295,12 @@ impl<R: Resource> AnyObject for R {
     }
     fn charge(&self) -> Resources {
         Resource::charge(self)
+    }
+    fn claims(&self) -> Vec<Claim> {
+        Resource::claims(self)
+    }
+    fn references(&self) -> Vec<Reference> {
+        Resource::references(self)
     }
     fn field(&self, path: &str) -> Option<String> {
         match path {

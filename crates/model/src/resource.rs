@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{FieldErrors, ObjectMeta, Resources, Timestamp};
+use crate::{Claim, FieldErrors, ObjectMeta, Reference, Resources, Timestamp};
 
 /// Whether objects of a kind live in a project or belong to the whole cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +148,14 @@ pub trait Resource:
     fn field(&self, path: &str) -> Option<String>;
     /// What the object takes from its project's quota, beside counting as one.
     fn charge(&self) -> Resources;
+    /// What the object has for itself alone, such as addresses.
+    fn claims(&self) -> Vec<Claim> {
+        Vec::new()
+    }
+    /// Other objects that it needs.
+    fn references(&self) -> Vec<Reference> {
+        Vec::new()
+    }
 
     /// Takes the status from `old`: what an update of the main resource may not touch.
     fn keep_status_of(&mut self, old: &Self);

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use model::network::Cidr;
 use model::{Timestamp, Uid};
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -11,6 +12,11 @@ pub trait Environment: Send + Sync + 'static {
     /// Unpredictable bytes, good enough for secrets.
     fn random(&self) -> [u8; 32];
 
+    /// How networks are used without being asked for; `None` where hosts cannot make them.
+    fn network_plane(&self) -> Option<NetworkPlane> {
+        None
+    }
+
     fn uid(&self) -> Uid {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&self.random()[..16]);
@@ -18,15 +24,29 @@ pub trait Environment: Send + Sync + 'static {
     }
 }
 
+/// Every project gets a default network, and instances that name none come into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkPlane {
+    /// The IPv4 range of default Vpcs, a /8 to a /26; 10.0.0.0/16 is usual.
+    pub default_range: Cidr,
+}
+
 /// The machine's clock and the kernel's randomness.
 #[derive(Debug)]
 pub struct SystemEnvironment {
     random: SystemRandom,
+    network_plane: Option<NetworkPlane>,
 }
 
 impl SystemEnvironment {
     pub fn new() -> Self {
-        Self { random: SystemRandom::new() }
+        Self { random: SystemRandom::new(), network_plane: None }
+    }
+
+    /// The same where hosts can make networks.
+    #[must_use]
+    pub fn with_network_plane(self, network_plane: Option<NetworkPlane>) -> Self {
+        Self { network_plane, ..self }
     }
 }
 
@@ -37,6 +57,10 @@ impl Default for SystemEnvironment {
 }
 
 impl Environment for SystemEnvironment {
+    fn network_plane(&self) -> Option<NetworkPlane> {
+        self.network_plane
+    }
+
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

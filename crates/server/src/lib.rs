@@ -5,8 +5,11 @@
 
 mod access;
 mod admission;
+mod allocation;
 mod apply;
 mod bootstrap;
+mod claims;
+mod default_network;
 mod discovery;
 mod environment;
 mod join;
@@ -22,7 +25,7 @@ pub mod metrics;
 pub mod pki;
 
 pub use bootstrap::{ADMIN_GROUP, bootstrap};
-pub use environment::{Environment, SystemEnvironment};
+pub use environment::{Environment, NetworkPlane, SystemEnvironment};
 pub use identity::Principal;
 pub use join::{JOIN_USER, Membership};
 pub use server::{Local, Server};

@@ -56,11 +56,12 @@ pub(crate) struct Reservation {
 }
 
 impl Server {
-    /// Reserves what `new` takes more than `old`. In a project without quota this costs one look-up.
+    /// Reserves what `new` takes more than `old`, with what is made beside it in the same project. In a project without quota this costs one look-up.
     pub(crate) async fn reserve_quota(
         &self,
         old: Option<&dyn AnyObject>,
         new: &dyn AnyObject,
+        companions: &[Box<dyn AnyObject>],
     ) -> Result<Reservation, ApiError> {
         let none = Reservation { held: None };
         let info = new.info();
@@ -68,7 +69,10 @@ impl Server {
         if !info.is_project_scoped() || info.group == Quota::KIND.group {
             return Ok(none);
         }
-        let extra = extra(info, old, new);
+        let mut extra = extra(info, old, new);
+        for companion in companions {
+            *extra.counts.entry(companion.info().plural).or_default() += 1;
+        }
         if extra == Usage::default() {
             return Ok(none);
         }

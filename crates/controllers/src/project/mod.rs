@@ -45,6 +45,8 @@ impl Projects {
         let (events, others): (Vec<&KindEntry>, Vec<&KindEntry>) = model::kinds()
             .iter()
             .filter(|k| k.info.is_project_scoped())
+            // Roughly users before what they use: the registry has it the other way round.
+            .rev()
             .partition(|k| k.info.plural == "events");
         for kind in others.into_iter().chain(events) {
             left += self.clear(kind, &name).await?;
@@ -71,7 +73,11 @@ impl Projects {
         let list: List =
             serde_json::from_slice(&reply.body).map_err(|e| ApiError::internal(e.to_string()))?;
         if !list.items.is_empty() {
-            transport.call(Request::new(Verb::DeleteCollection, kind, Some(project), "")).await?;
+            match transport.call(Request::new(Verb::DeleteCollection, kind, Some(project), "")).await {
+                // Some are in use by others that go too: next time.
+                Err(e) if !e.is_conflict() => return Err(e),
+                _ => {}
+            }
         }
         Ok(list.items.len())
     }

@@ -24,6 +24,7 @@ mod env;
 mod events;
 mod exec;
 mod explain;
+mod floating_ip;
 mod get;
 mod host;
 mod image;
@@ -34,14 +35,17 @@ mod power;
 mod project;
 mod rm;
 mod run;
+mod security_group;
 mod show;
 mod ssh;
 mod status;
+mod subnet;
 mod token;
 mod top;
 mod up;
 mod user;
 mod version;
+mod vpc;
 
 use std::future::Future;
 
@@ -100,6 +104,11 @@ enum Command {
     Top(top::Args),
     Image(image::Args),
     Host(host::Args),
+    Vpc(vpc::Args),
+    Subnet(subnet::Args),
+    #[command(alias = "sg")]
+    SecurityGroup(security_group::Args),
+    FloatingIp(floating_ip::Args),
     Project(project::Args),
     User(user::Args),
     Token(token::Args),
@@ -140,6 +149,10 @@ impl Cli {
             Command::Top(_) => connected(&global, top::run),
             Command::Image(args) => image::run(&global, args),
             Command::Host(args) => connected(&global, |cloud| host::run(cloud, args)),
+            Command::Vpc(args) => connected(&global, |cloud| vpc::run(cloud, args)),
+            Command::Subnet(args) => connected(&global, |cloud| subnet::run(cloud, args)),
+            Command::SecurityGroup(args) => connected(&global, |cloud| security_group::run(cloud, args)),
+            Command::FloatingIp(args) => connected(&global, |cloud| floating_ip::run(cloud, args)),
             Command::Project(args) => connected(&global, |cloud| project::run(cloud, args)),
             Command::User(args) => connected(&global, |cloud| user::run(cloud, args)),
             Command::Token(args) => connected(&global, |cloud| token::run(cloud, args)),

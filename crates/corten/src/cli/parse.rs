@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use model::compute::{ImageFormat, Instance, Isolation, RestartPolicy};
+use model::network::{Cidr, CidrError};
 use model::{Bytes, CpuMillis, Name, Resource};
 
 /// Longest time accepted, so that no sum of times overflows.
@@ -55,6 +56,10 @@ pub(crate) fn cpu(text: &str) -> Result<CpuMillis, String> {
 
 pub(crate) fn bytes(text: &str) -> Result<Bytes, String> {
     Bytes::parse(text).map_err(|e| e.to_string())
+}
+
+pub(crate) fn cidr(text: &str) -> Result<Cidr, String> {
+    text.parse().map_err(|e: CidrError| e.to_string())
 }
 
 /// A file that is there.

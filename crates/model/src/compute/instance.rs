@@ -4,8 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::network::{self, InstanceNetwork};
 use super::{Cell, GROUP, Isolation, Payload, PlacementSpec};
-use crate::{Bytes, Column, Condition, FieldErrors, KindInfo, Object, Resources, Scope, Spec, Timestamp};
+use crate::{
+    Bytes, Claim, Column, Condition, FieldErrors, KindInfo, Object, Reference, Resources, Scope, Spec,
+    Timestamp,
+};
 
 pub type Instance = Object<InstanceSpec>;
 
@@ -42,6 +46,9 @@ pub struct InstanceSpec {
     pub firmware: Firmware,
     #[serde(skip_serializing_if = "is_default")]
     pub placement: PlacementSpec,
+    /// Its network cards, in order. One in the project's default subnet when left out, where there is one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<InstanceNetwork>,
     /// Refuse deletion while set.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
@@ -251,6 +258,7 @@ impl Spec for InstanceSpec {
             "spec.machine",
             "is only for isolation vm and microvm",
         );
+        network::validate(&self.networks, self.isolation, errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
@@ -260,6 +268,7 @@ impl Spec for InstanceSpec {
         errors.require(self.machine == old.machine, "spec.machine", fixed);
         errors.require(self.firmware == old.firmware, "spec.firmware", fixed);
         errors.require(self.key_pair == old.key_pair, "spec.keyPair", fixed);
+        errors.require(self.networks == old.networks, "spec.networks", fixed);
         errors.require(
             (self.resources == old.resources && self.instance_type == old.instance_type)
                 || old.power == Power::Stopped,
@@ -295,6 +304,14 @@ impl Spec for InstanceSpec {
 
     fn charge(&self) -> Resources {
         self.resources
+    }
+
+    fn claims(i: &Instance) -> Vec<Claim> {
+        network::claims(i)
+    }
+
+    fn references(i: &Instance) -> Vec<Reference> {
+        network::references(i)
     }
 }
 

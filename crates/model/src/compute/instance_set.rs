@@ -74,6 +74,13 @@ impl Spec for InstanceSetSpec {
         for e in inner.iter() {
             errors.push(format!("spec.template.{}", e.field), e.message.clone());
         }
+        for (i, network) in self.template.spec.networks.iter().enumerate() {
+            errors.require(
+                network.port.is_empty() && network.address.is_none(),
+                &format!("spec.template.spec.networks[{i}]"),
+                "must name a subnet only: a port or an address cannot be that of every member",
+            );
+        }
     }
 
     fn columns() -> &'static [Column<InstanceSet>] {

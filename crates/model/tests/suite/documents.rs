@@ -143,7 +143,7 @@ fn refuse(entry: &KindEntry, document: &Value) -> DecodeError {
 
 /// Fields whose content is the client's own.
 fn is_free_form(path: &str) -> bool {
-    let free = ["labels", "annotations", "managedFields", "counts", "hostLabels"];
+    let free = ["labels", "annotations", "managedFields", "counts", "hostLabels", "instanceLabels"];
     path.split(['.', '[']).any(|part| free.contains(&part))
 }
 

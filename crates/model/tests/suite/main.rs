@@ -6,6 +6,9 @@
 mod conditions;
 mod documents;
 mod names;
+mod network_samples;
+mod network_values;
+mod networks;
 mod quantities;
 mod samples;
 mod selectors;

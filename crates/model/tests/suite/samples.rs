@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::network_samples as network;
+
 /// The sample of a kind; every kind has one.
 pub(crate) fn sample(kind: &str) -> Value {
     let body = match kind {
@@ -67,7 +69,10 @@ pub(crate) fn sample(kind: &str) -> Value {
         }),
         "Image" => image(),
         "KeyPair" => json!({"spec": {"publicKey": "ssh-ed25519 AAAA me@here"}, "status": {}}),
-        other => panic!("{other} has no sample: add one"),
+        other => match network::sample(other) {
+            Some(body) => body,
+            None => panic!("{other} has no sample: add one"),
+        },
     };
     let mut document = json!({"metadata": metadata()});
     document.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
@@ -90,7 +95,7 @@ fn metadata() -> Value {
     })
 }
 
-fn condition() -> Value {
+pub(crate) fn condition() -> Value {
     json!({
         "type": "Ready", "status": "False", "reason": "Crashed", "message": "it ended with code 1",
         "lastTransitionTime": "2031-01-02T03:04:05Z", "observedGeneration": 3,
@@ -148,6 +153,10 @@ fn instance_spec() -> Value {
             "tolerations": [{"key": "gpu", "value": "yes"}],
             "priority": -5,
         },
+        "networks": [
+            {"subnet": "web", "address": "10.0.1.7", "securityGroups": ["web"], "primary": true},
+            {"port": "spare"},
+        ],
         "protected": true, "reboots": 2,
     })
 }

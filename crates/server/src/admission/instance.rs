@@ -25,7 +25,7 @@ impl Server {
         }
         self.complete_resources(&mut instance.spec, "spec", errors).await?;
         if old.is_none() {
-            self.check_references(instance, errors).await?;
+            self.check_images_and_keys(instance, errors).await?;
         }
         Ok(())
     }
@@ -60,7 +60,11 @@ impl Server {
         Ok(())
     }
 
-    async fn check_references(&self, instance: &Instance, errors: &mut FieldErrors) -> Result<(), ApiError> {
+    async fn check_images_and_keys(
+        &self,
+        instance: &Instance,
+        errors: &mut FieldErrors,
+    ) -> Result<(), ApiError> {
         let project = &instance.metadata.namespace;
         let wanted = instance.spec.payload.kind();
         for name in instance.spec.payload.images() {

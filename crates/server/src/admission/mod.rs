@@ -2,6 +2,7 @@
 
 mod identity;
 mod instance;
+mod network;
 
 use ::identity::Principal;
 use model::compute::{Instance, InstanceSet};
@@ -9,6 +10,7 @@ use model::identity::Project;
 use model::{AnyObject, ApiError, FieldErrors, Reason, Resource};
 use serde::de::DeserializeOwned;
 
+use crate::claims::Draft;
 use crate::server::{Server, store_error};
 
 /// On every project; removed by the project controller when nothing is left in it.
@@ -21,13 +23,15 @@ pub(crate) enum Operation {
 }
 
 impl Server {
-    /// Completes an object and checks every rule, or says which field breaks which.
+    /// Completes an object and checks every rule, or says which field breaks which. What has to be written beside
+    /// the object, and what has to stay as it was found, goes into the draft.
     pub(crate) async fn admit(
         &self,
         caller: &Principal,
         operation: Operation,
         object: &mut dyn AnyObject,
         old: Option<&dyn AnyObject>,
+        draft: &mut Draft,
     ) -> Result<(), ApiError> {
         if operation == Operation::Create && object.info().is_project_scoped() {
             self.require_project(&object.metadata().namespace).await?;
@@ -36,6 +40,7 @@ impl Server {
         if let Some(instance) = object.as_any_mut().downcast_mut::<Instance>() {
             let old = old.and_then(|old| old.as_any().downcast_ref::<Instance>());
             self.complete_instance(instance, old, &mut errors).await?;
+            self.complete_networks(instance, old, draft, &mut errors).await?;
         } else if let Some(set) = object.as_any_mut().downcast_mut::<InstanceSet>() {
             self.complete_resources(&mut set.spec.template.spec, "spec.template.spec", &mut errors).await?;
         } else if let Some(project) = object.as_any_mut().downcast_mut::<Project>() {
@@ -45,7 +50,9 @@ impl Server {
             }
         } else {
             self.check_escalation(caller, object, old).await?;
+            self.complete_network(object, old, draft, &mut errors).await?;
         }
+        self.check_references(object, old, draft, &mut errors).await?;
         // The kind's own rules say more precisely what is missing, so they come first.
         let mut all = object.validate();
         if let Some(old) = old {

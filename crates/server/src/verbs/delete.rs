@@ -8,6 +8,7 @@ use store::{Entry, StoreError, Txn};
 
 use super::CONFLICT_RETRIES;
 use super::update::changed_meanwhile;
+use crate::claims::Draft;
 use crate::record;
 use crate::server::{Server, store_error};
 
@@ -17,21 +18,29 @@ const ORPHAN: &str = "orphan";
 
 impl Server {
     pub(crate) async fn delete(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
-        let named = &request.delete.resource_version;
         for _ in 0..CONFLICT_RETRIES {
             let entry = self.entry(&request).await?;
             let old = record::decode(request.kind, &entry)?;
             check_preconditions(&request, &*old)?;
             self.check_removal(caller, &*old).await?;
+            let mut draft = Draft::default();
+            // One that is marked was unused when it was, and nothing new can name it since.
+            if !old.metadata().is_deleting() {
+                self.require_unused(&*old, &mut draft).await?;
+            }
             let mut new = old.clone_box();
             if !self.mark_deleted(&request, &mut *new) {
-                return self.remove(&request, &entry, &*old).await;
+                match self.remove(&request, &entry, &*old, &draft).await {
+                    Err(e) if e == changed_meanwhile(&request) => continue,
+                    result => return result,
+                }
             }
             if old.metadata().is_deleting() && new.metadata() == old.metadata() {
                 return Ok(Reply { body: record::wire(&entry.value, entry.mod_revision), created: false });
             }
-            match self.replace(&request, &entry, &*old, new).await {
-                Err(e) if e.is_conflict() && named.is_empty() => {}
+            match self.replace(&request, &entry, &*old, new, &draft).await {
+                // A version that was named is compared anew in the next round.
+                Err(e) if e == changed_meanwhile(&request) => {}
                 result => return result,
             }
         }
@@ -46,17 +55,23 @@ impl Server {
         let mut list = request.clone();
         list.verb = Verb::List;
         let page = self.select(&list).await?;
+        let mut refusal = None;
         for entry in &page.entries {
             let mut one = request.clone();
             one.verb = Verb::Delete;
             // The last part of an object's key is its name.
             one.name = entry.key.rsplit('/').next().unwrap_or_default().to_owned();
             match self.delete(caller, one).await {
+                // One that is in use keeps no other from going, and may be in use by one that is about to.
+                Err(e) if e.is_conflict() => refusal = refusal.or(Some(e)),
                 Err(e) if !e.is_not_found() => return Err(e),
                 _ => {}
             }
         }
-        self.list(&list).await
+        match refusal {
+            Some(refusal) => Err(refusal),
+            None => self.list(&list).await,
+        }
     }
 
     /// Marks the object as being deleted; false when nothing holds it and it can go at once.
@@ -87,7 +102,13 @@ impl Server {
         true
     }
 
-    async fn remove(&self, request: &Request, entry: &Entry, old: &dyn AnyObject) -> Result<Reply, ApiError> {
+    async fn remove(
+        &self,
+        request: &Request,
+        entry: &Entry,
+        old: &dyn AnyObject,
+        draft: &Draft,
+    ) -> Result<Reply, ApiError> {
         let status = serde_json::json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
             "details": {
@@ -100,6 +121,7 @@ impl Server {
             return Ok(reply);
         }
         let txn = Txn::new().when(&*entry.key, entry.mod_revision).delete(&*entry.key);
+        let txn = self.with_claims(txn, &entry.key, Some(old), None, draft).await?;
         let txn = self.fenced(request, txn).await?;
         match self.inner.store.txn(txn).await {
             Ok(revision) => {

@@ -9,6 +9,7 @@ use store::{Entry, StoreError, Txn};
 use super::bind::require_own_host;
 use super::{CONFLICT_RETRIES, decode_input, match_path};
 use crate::admission::Operation;
+use crate::claims::Draft;
 use crate::record;
 use crate::server::{Server, store_error};
 
@@ -67,6 +68,7 @@ impl Server {
             }
             let mut new = edit(&entry, &*old)?;
             keep_identity(request, &*old, &mut *new)?;
+            let mut draft = Draft::default();
             if request.subresource == "status" {
                 new.keep_spec_of(&*old);
                 if let Some(instance) = old.as_any().downcast_ref::<Instance>() {
@@ -76,33 +78,37 @@ impl Server {
                         as_instance(&mut *new)?.status.host.clone_from(&instance.status.host);
                     }
                 }
+                self.check_report(caller, &*old, &mut *new).await?;
             } else {
                 new.keep_status_of(&*old);
                 new.set_defaults();
-                self.admit(caller, Operation::Update, &mut *new, Some(&*old)).await?;
+                self.admit(caller, Operation::Update, &mut *new, Some(&*old), &mut draft).await?;
             }
             if !matches!(request.verb, Verb::Patch(client::PatchKind::Apply)) {
                 self.track_manager(request, Some(&*old), &mut *new);
             }
-            match self.replace(request, &entry, &*old, new).await {
-                Err(e) if e == changed_meanwhile(request) && version.is_empty() => {}
+            match self.replace(request, &entry, &*old, new, &draft).await {
+                // Whether it was this object, or another that the change relies on, the next round finds out.
+                Err(e) if e == changed_meanwhile(request) => {}
                 result => return result,
             }
         }
         Err(changed_meanwhile(request))
     }
 
-    /// Writes `new` over `entry`, or removes the object when it was only waiting for its last finalizer.
+    /// Writes `new` over `entry`, or removes the object when it was only waiting for its last finalizer. Its claims
+    /// come and go with it.
     pub(super) async fn replace(
         &self,
         request: &Request,
         entry: &Entry,
         old: &dyn AnyObject,
         mut new: Box<dyn AnyObject>,
+        draft: &Draft,
     ) -> Result<Reply, ApiError> {
         let info = &request.kind.info;
         let gone = new.metadata().is_deleting() && new.metadata().finalizers.is_empty();
-        let reservation = if gone { None } else { Some(self.reserve_quota(Some(old), &*new).await?) };
+        let reservation = if gone { None } else { Some(self.reserve_quota(Some(old), &*new, &[]).await?) };
         let value = record::encode(&mut *new);
         if value.len() > super::OBJECT_MAX_BYTES {
             let message = format!(
@@ -119,6 +125,8 @@ impl Server {
         let leaves = new.metadata().is_deleting() && value.len() <= entry.value.len() + LEAVING_MAX_BYTES;
         let txn = Txn::new().when(&*entry.key, entry.mod_revision).makes_room(leaves);
         let txn = if gone { txn.delete(&*entry.key) } else { txn.put(&*entry.key, value.clone()) };
+        let kept = (!gone).then_some(&*new);
+        let txn = self.with_claims(txn, &entry.key, Some(old), kept, draft).await?;
         let txn = self.fenced(request, txn).await?;
         match self.inner.store.txn(txn).await {
             Ok(revision) => {

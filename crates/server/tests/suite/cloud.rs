@@ -10,18 +10,25 @@ use model::identity::{Effect, Role, RoleBinding, RoleBindingSpec, RoleSpec, Rule
 use model::{ApiError, Bytes, CpuMillis, Object, ObjectMeta, Reason, Resource, Resources, Timestamp};
 use serde_json::Value;
 use server::audit::Audit;
-use server::{Environment, Server};
-use store::MemoryStore;
+use server::{Environment, NetworkPlane, Server};
+use store::{ListOptions, MemoryStore, Store};
+
+use crate::interleaved::Interleaved;
 
 /// Time stands still; random bytes only count.
 #[derive(Debug, Default)]
 struct Still {
     drawn: AtomicU64,
+    network_plane: Option<NetworkPlane>,
 }
 
 impl Environment for Still {
     fn now(&self) -> Timestamp {
         Timestamp(1_900_000_000_000)
+    }
+
+    fn network_plane(&self) -> Option<NetworkPlane> {
+        self.network_plane
     }
 
     fn random(&self) -> [u8; 32] {
@@ -38,9 +45,26 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) async fn start() -> Self {
-        let store = Arc::new(MemoryStore::new());
-        let server =
-            Server::start(store.clone(), Arc::new(Still::default()), Audit::off()).await.expect("start");
+        Self::over(Arc::new(MemoryStore::new()), Still::default()).await
+    }
+
+    /// One whose hosts can make networks.
+    pub(crate) async fn with_network_plane() -> Self {
+        let plane = NetworkPlane { default_range: "10.0.0.0/16".parse().expect("a network") };
+        let still = Still { network_plane: Some(plane), ..Still::default() };
+        Self::over(Arc::new(MemoryStore::new()), still).await
+    }
+
+    /// The same cloud after the end of its process.
+    pub(crate) async fn restarted(self) -> Self {
+        let still = Still { drawn: AtomicU64::new(1 << 32), ..Still::default() };
+        Self::over(self.store, still).await
+    }
+
+    async fn over(store: Arc<MemoryStore>, still: Still) -> Self {
+        let server = Server::start(Arc::new(Interleaved::over(store.clone())), Arc::new(still), Audit::off())
+            .await
+            .expect("start");
         server::bootstrap(&server.client(Principal::component("setup"))).await.expect("bootstrap");
         Self { server, store }
     }
@@ -59,6 +83,16 @@ impl Cloud {
 
     pub(crate) fn key_pairs(&self) -> Api<KeyPair> {
         self.admin().project("default")
+    }
+
+    /// What lies in the store under these prefixes.
+    pub(crate) async fn store_keys(&self, prefixes: &[&str]) -> Vec<String> {
+        let mut keys = Vec::new();
+        for prefix in prefixes {
+            let page = self.store.list(prefix, ListOptions::default()).await.expect("list");
+            keys.extend(page.entries.iter().map(|entry| entry.key.to_string()));
+        }
+        keys
     }
 
     /// Sends a request as it is; for what the typed client cannot say.

@@ -3,9 +3,13 @@
 mod access;
 mod binding;
 mod changes;
+mod claims;
 mod cloud;
 mod errors;
+mod instance_networks;
+mod interleaved;
 mod lists;
+mod networks;
 mod patches;
 mod quota;
 mod tokens;

@@ -1,0 +1,41 @@
+//! `network.corten.dev`: networks of tenants, what is attached to them, and what may pass.
+
+mod address;
+mod address_pool;
+mod cidr;
+mod dns;
+mod floating_ip;
+mod gateway;
+mod load_balancer;
+mod peering;
+mod port;
+mod prefix_list;
+mod route_table;
+mod rules;
+mod security_group;
+mod subnet;
+mod text;
+mod vpc;
+
+pub use address::{Address, AddressError, Mac, MacError};
+pub use address_pool::{AddressPool, AddressPoolSpec, AddressPoolStatus};
+pub use cidr::{AddressRange, Cidr, CidrError, RangeError};
+pub use dns::{DnsRecord, DnsRecordSpec, DnsRecordStatus, DnsZone, DnsZoneSpec, DnsZoneStatus, RecordType};
+pub use floating_ip::{FloatingIp, FloatingIpSpec, FloatingIpStatus};
+pub use gateway::{Gateway, GatewaySpec, GatewayStatus, GatewayType};
+pub use load_balancer::{
+    Balancing, HealthCheck, Listener, ListenerProtocol, ListenerRule, LoadBalancer, LoadBalancerSpec,
+    LoadBalancerStatus, Scheme, Target, TargetGroup, TargetProtocol,
+};
+pub use peering::{Peering, PeeringSpec, PeeringStatus};
+pub use port::{Port, PortSpec, PortState, PortStatus};
+pub use prefix_list::{PrefixEntry, PrefixList, PrefixListSpec, PrefixListStatus};
+pub use route_table::{Route, RouteTable, RouteTableSpec, RouteTableStatus, RouteTarget};
+pub use security_group::{
+    Direction, PortRange, Protocol, ProtocolError, RulePeer, SecurityGroup, SecurityGroupSpec,
+    SecurityGroupStatus, SecurityRule,
+};
+pub use subnet::{Subnet, SubnetMode, SubnetSpec, SubnetStatus};
+pub use vpc::{Vpc, VpcDns, VpcSpec, VpcStatus};
+
+pub(crate) const GROUP: &str = "network.corten.dev";

@@ -1,0 +1,54 @@
+//! What hosts report of networks: each of its own, and nothing that the server has decided.
+
+use ::identity::Principal;
+use model::compute::Instance;
+use model::network::{Port, Vpc};
+use model::{AnyObject, ApiError, Reason};
+
+use crate::server::Server;
+
+impl Server {
+    /// Checks who reports, and keeps what no report changes.
+    pub(crate) async fn check_report(
+        &self,
+        caller: &Principal,
+        old: &dyn AnyObject,
+        new: &mut dyn AnyObject,
+    ) -> Result<(), ApiError> {
+        if let Some(old) = old.as_any().downcast_ref::<Vpc>() {
+            if let Some(vpc) = new.as_any_mut().downcast_mut::<Vpc>() {
+                vpc.status.vni = old.status.vni;
+            }
+        } else if let (Some(old), Some(host)) = (old.as_any().downcast_ref::<Port>(), caller.host()) {
+            self.require_own_port(host, old).await?;
+            if let Some(port) = new.as_any_mut().downcast_mut::<Port>()
+                && !port.status.host.is_empty()
+            {
+                host.clone_into(&mut port.status.host);
+            }
+        }
+        Ok(())
+    }
+
+    /// A host speaks for the ports of instances bound to it, and for no others.
+    async fn require_own_port(&self, host: &str, port: &Port) -> Result<(), ApiError> {
+        let project = &port.metadata.namespace;
+        let name = if port.spec.instance.is_empty() {
+            self.holder(&format!("attached/{project}/{}", port.metadata.name)).await?
+        } else {
+            Some(port.spec.instance.clone())
+        };
+        let instance = match name {
+            Some(name) => self.read::<Instance>(project, &name).await?,
+            None => None,
+        };
+        // A port whose instance is gone is given up by the host that had it.
+        let bound = instance.map_or_else(|| port.status.host.clone(), |instance| instance.status.host);
+        if bound == host {
+            return Ok(());
+        }
+        let message =
+            format!("port {:?} is of an instance on host {bound:?}, not {host:?}", port.metadata.name);
+        Err(ApiError::new(Reason::Forbidden, message))
+    }
+}
