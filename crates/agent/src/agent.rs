@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, ListParams, Recorder};
-use driver::ComputeDriver;
+use driver::{ComputeDriver, NetworkDriver};
 use model::compute::Instance;
 use model::topology::DriverStatus;
 use model::{ApiError, Timestamp, Uid};
@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::images::Images;
 use crate::instance::{Homes, Instances, Serving};
 use crate::machine::Machine;
+use crate::network::Networks;
 use crate::registration::{Registration, probe};
 use crate::streams::Streams;
 
@@ -34,6 +35,8 @@ pub struct AgentOptions {
     /// Acts as this host.
     pub client: Client,
     pub drivers: Vec<Arc<dyn ComputeDriver>>,
+    /// Makes networks; `None` where the cloud has none.
+    pub network: Option<Arc<dyn NetworkDriver>>,
     pub images: Images,
     /// Where instances' directories lie.
     pub instances_dir: PathBuf,
@@ -87,6 +90,10 @@ impl Agent {
         let cache = follow(&options, &queue);
         let recorder =
             Recorder::new(options.client.clone(), "agent", &options.host, Arc::clone(&options.now));
+        let networks = options.network.clone().map(|driver| {
+            let (homes, cache) = (homes.clone(), cache.clone());
+            Networks::follow(&options.host, &options.client, driver, homes, serving.clone(), cache)
+        });
         let instances = Arc::new(Instances {
             host: options.host.clone(),
             client: options.client.clone(),
@@ -94,6 +101,7 @@ impl Agent {
             drivers: serving.clone(),
             images: options.images.clone(),
             homes,
+            networks: networks.clone(),
             cache,
             now: Arc::clone(&options.now),
             restarts: parking_lot::Mutex::default(),
@@ -103,6 +111,9 @@ impl Agent {
             tokio::spawn(work(Arc::clone(&instances), queue.clone())),
             tokio::spawn(collect_orphans(Arc::clone(&instances))),
         ];
+        if let Some(networks) = networks {
+            tasks.push(tokio::spawn(networks.run()));
+        }
         for driver in &options.drivers {
             tasks.push(tokio::spawn(listen(driver.changes(), Arc::clone(&instances), queue.clone())));
         }

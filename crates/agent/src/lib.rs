@@ -9,6 +9,7 @@ mod images;
 mod instance;
 mod log;
 mod machine;
+mod network;
 mod registration;
 mod streams;
 

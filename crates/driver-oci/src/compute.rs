@@ -37,11 +37,6 @@ impl OciDriver {
         Ok(Self { host: Arc::new(host), turns: parking_lot::Mutex::default(), changes, _watch: watch })
     }
 
-    /// The file that names a sandbox's network namespace, for whoever moves links into it.
-    pub fn network_namespace(&self, uid: &Uid) -> std::path::PathBuf {
-        self.host.run.namespaces(uid).join("net")
-    }
-
     /// Runs `work` where it may block.
     pub(crate) async fn off_thread<T: Send + 'static>(
         &self,
@@ -152,6 +147,10 @@ impl ComputeDriver for OciDriver {
 
     fn changes(&self) -> broadcast::Receiver<Uid> {
         self.changes.subscribe()
+    }
+
+    fn network_namespace(&self, uid: &Uid) -> Option<std::path::PathBuf> {
+        Some(self.host.run.namespaces(uid).join("net"))
     }
 
     fn console(&self) -> Option<&dyn ConsoleAccess> {

@@ -100,6 +100,12 @@ pub trait ComputeDriver: Send + Sync + 'static {
     /// Uids whose state has changed, as soon as the driver notices. A receiver that lags behind must list.
     fn changes(&self) -> broadcast::Receiver<Uid>;
 
+    /// Where the network namespace of a sandbox is kept, for drivers whose payloads live in one. Links are put into
+    /// it before the sandbox is ensured; it may not be there yet.
+    fn network_namespace(&self, _uid: &Uid) -> Option<std::path::PathBuf> {
+        None
+    }
+
     /// Capability: consoles and logs.
     fn console(&self) -> Option<&dyn ConsoleAccess> {
         None

@@ -154,6 +154,7 @@ impl SimHost {
             host: self.name.clone(),
             client,
             drivers: vec![driver],
+            network: None,
             images,
             instances_dir: self.dir.join("instances"),
             endpoint: String::new(),

@@ -1,6 +1,7 @@
 //! The only place for unsafe code, ioctls, namespaces, mounts and child processes. Small modules, each one idea
 //! of the kernel's in safe words; none knows a sandbox, an instance or a driver.
 
+pub mod addresses;
 pub mod cgroup;
 pub mod command;
 pub mod daemon;

@@ -78,6 +78,11 @@ impl Homes {
         Ok(Home { dir, user_id })
     }
 
+    /// The user of a home; `None` when there is no such home.
+    pub(crate) fn user_id(&self, uid: &Uid) -> Option<u32> {
+        read_user_id(&self.root.join(uid.as_str()))
+    }
+
     /// The last reboot carried out here.
     pub(crate) fn reboots_done(&self, uid: &Uid) -> u64 {
         let path = self.root.join(uid.as_str()).join(REBOOTS_FILE);

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::images::Images;
 use decide::{Step, decide};
-pub(crate) use home::{Homes, Serving};
+pub(crate) use home::{Homes, Serving, driver_for};
 
 /// Most steps in one go; more means that two of them undo each other.
 const STEPS_MAX: usize = 8;
@@ -45,6 +45,8 @@ pub(crate) enum InstanceError {
     NoDriver(String),
     #[error("{0}")]
     Image(String),
+    #[error(transparent)]
+    Network(#[from] crate::network::NetworkError),
 }
 
 pub(crate) struct Instances {
@@ -54,6 +56,8 @@ pub(crate) struct Instances {
     pub(crate) drivers: Vec<Serving>,
     pub(crate) images: Images,
     pub(crate) homes: Homes,
+    /// `None` where this host makes no networks.
+    pub(crate) networks: Option<crate::network::Networks>,
     pub(crate) cache: Cache<Instance>,
     pub(crate) now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     pub(crate) restarts: Mutex<std::collections::HashMap<String, Restarts>>,
@@ -141,6 +145,9 @@ impl Instances {
             Step::Pause => driver.pause(&uid).await?,
             Step::Resume => driver.resume(&uid).await?,
             Step::Report(phase) => {
+                if phase == InstancePhase::Running {
+                    self.tell_networks(instance);
+                }
                 let condition = report::condition(phase, observed.as_ref());
                 self.report(instance, phase, condition, observed.as_ref()).await?;
                 let running =
@@ -189,11 +196,24 @@ impl Instances {
         instance.status.started_at = Some(observed.started_at.unwrap_or_else(|| (self.now)()));
         instance.status.exit_code = None;
         report::endpoints(&mut instance.status, &plan);
+        self.tell_networks(instance);
         let condition = report::condition(InstancePhase::Running, Some(&observed));
         self.report(instance, InstancePhase::Running, condition, Some(&observed)).await?;
         let message = format!("started by {} on {}", driver.name(), self.host);
         self.recorder.record(instance, Severity::Normal, "Started", &message).await;
         Ok(())
+    }
+
+    /// Notes the addresses, and where the guest is reached, of an instance with network cards.
+    fn tell_networks(&self, instance: &mut Instance) {
+        let Some(networks) = &self.networks else { return };
+        if instance.spec.networks.is_empty() {
+            return;
+        }
+        instance.status.addresses = networks.addresses(instance);
+        if let Some(endpoint) = networks.ssh_endpoint(instance) {
+            instance.status.ssh_endpoint = endpoint;
+        }
     }
 
     /// How long to wait before a payload that ended by itself is started again; nothing when it may be now.
@@ -235,6 +255,9 @@ impl Instances {
         }
         driver.delete(uid).await?;
         self.homes.remove(uid).await?;
+        if let Some(networks) = &self.networks {
+            networks.forget(instance).await?;
+        }
         self.restarts.lock().remove(uid.as_str());
         self.let_go(instance).await
     }

@@ -11,11 +11,14 @@ use model::{Bytes, Uid};
 use super::home::Home;
 use super::{InstanceError, Instances};
 use crate::blocking::blocking;
+use crate::network::Card;
 
 /// The file in a home that keeps the plan between starts, so that ports and addresses stay.
 const PLAN_FILE: &str = "agent-plan.json";
 const ROOT_DISK: &str = "root.qcow2";
 const SEED_DISK: &str = "seed.img";
+/// Who answers names; the container driver shows it to every container.
+const RESOLV_CONF: &str = "resolv.conf";
 /// The guest port that every virtual machine's own network forwards to.
 const SSH_PORT: u16 = 22;
 
@@ -34,8 +37,18 @@ impl Instances {
             vm: None,
             containers: Vec::new(),
         };
+        let cards = match &self.networks {
+            Some(networks) => networks.cards(instance).await?,
+            None if instance.spec.networks.is_empty() => Vec::new(),
+            None => {
+                let why = "networks, which are switched off here: start the agent with CORTEN_NETWORKS=on";
+                return Err(InstanceError::NoDriver(why.into()));
+            }
+        };
         if matches!(instance.spec.isolation, Isolation::Vm | Isolation::MicroVm) {
-            plan.vm = Some(self.vm_plan(instance, &home, known.as_ref()).await?);
+            plan.vm = Some(self.vm_plan(instance, &home, known.as_ref(), &cards).await?);
+        } else if let Some(card) = cards.first() {
+            write_new(&home.dir.join(RESOLV_CONF), resolv_conf(card).as_bytes(), "resolv.conf")?;
         }
         if let Payload::Containers(payload) = &instance.spec.payload {
             for container in &payload.containers {
@@ -53,6 +66,7 @@ impl Instances {
         instance: &Instance,
         home: &Home,
         known: Option<&Plan>,
+        cards: &[Card],
     ) -> Result<VmPlan, InstanceError> {
         let project = &instance.metadata.namespace;
         let uid = &instance.metadata.uid;
@@ -88,7 +102,11 @@ impl Instances {
             machine: instance.spec.machine.unwrap_or(default_machine),
             boot,
             disks,
-            nics: vec![user_nic(uid, known)?],
+            nics: if cards.is_empty() {
+                vec![user_nic(uid, known)?]
+            } else {
+                cards.iter().map(nic).collect()
+            },
         })
     }
 
@@ -162,6 +180,24 @@ async fn clone_disk(base: PathBuf, target: PathBuf, size: Bytes) -> Result<(), I
         std::fs::rename(&unfinished, &target).map_err(failed)
     })
     .await
+}
+
+fn nic(card: &Card) -> NicPlan {
+    NicPlan::Tap {
+        mac: card.port.spec.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        device: card.link.device.clone(),
+        namespace: Some(card.link.namespace.clone()),
+    }
+}
+
+fn resolv_conf(card: &Card) -> String {
+    let mut text = format!("search {}\n", card.domain);
+    for server in &card.name_servers {
+        text.push_str("nameserver ");
+        text.push_str(&server.to_string());
+        text.push('\n');
+    }
+    text
 }
 
 /// A card in the driver's own network, with a port of this host for ssh: the one it had before, if any.

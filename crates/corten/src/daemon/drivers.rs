@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use driver::ComputeDriver;
+use driver::{ComputeDriver, NetworkDriver};
 use driver_oci::{OciDriver, OciOptions};
 use driver_qemu::{QemuDriver, QemuOptions};
+use driver_vpc::{VpcDriver, VpcOptions};
 
 use super::Layout;
 
@@ -19,4 +20,20 @@ pub(crate) fn all(layout: &Layout) -> Vec<Arc<dyn ComputeDriver>> {
         Err(e) => tracing::warn!(error = %e, "containers are not possible here"),
     }
     drivers
+}
+
+/// The network driver, where networks are switched on: `CORTEN_NETWORKS=on`.
+pub(crate) fn network(layout: &Layout) -> Option<Arc<dyn NetworkDriver>> {
+    networks_are_on().then(|| Arc::new(vpc(layout)) as Arc<dyn NetworkDriver>)
+}
+
+/// The network driver itself, to take away what it made.
+pub(crate) fn vpc(layout: &Layout) -> VpcDriver {
+    let run_dir = layout.run_dir().join("vpc");
+    VpcDriver::new(VpcOptions { run_dir, tag: layout.tag(), ..VpcOptions::default() })
+}
+
+/// Networks are not for everyday use yet: off unless asked for.
+pub(crate) fn networks_are_on() -> bool {
+    std::env::var("CORTEN_NETWORKS").is_ok_and(|word| word == "on")
 }

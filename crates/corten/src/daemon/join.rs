@@ -116,6 +116,7 @@ async fn run(layout: &Layout, url: &str, membership: Membership) -> Result<(), F
         images: Images::new(cache, layout.layers(), Arc::new(RemoteBlobs::new(https)), client.clone()),
         client,
         drivers: drivers::all(layout),
+        network: drivers::network(layout),
         instances_dir: layout.instances(),
         endpoint: listener.address().to_string(),
         incarnation,

@@ -12,7 +12,7 @@ use image::Egress;
 use model::Timestamp;
 use server::audit::Audit;
 use server::http::{Extensions, Face, Listener};
-use server::{Environment, Server, SystemEnvironment};
+use server::{Environment, NetworkPlane, Server, SystemEnvironment};
 use store::{OpenError, Options, SqliteStore};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,12 +23,15 @@ use super::remote::RemoteHosts;
 use super::{Layout, credentials, drivers};
 use crate::failure::Failure;
 
+/// The range of every project's default network.
+const DEFAULT_NETWORK: &str = "10.0.0.0/16";
 const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Serves until SIGTERM or SIGINT. Guests go on.
 pub(crate) async fn serve(layout: Layout, listen: SocketAddr) -> Result<(), Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::failed(e.to_string());
-    let environment: Arc<dyn Environment> = Arc::new(SystemEnvironment::new());
+    let environment: Arc<dyn Environment> =
+        Arc::new(SystemEnvironment::new().with_network_plane(network_plane()));
     let now: Arc<dyn Fn() -> Timestamp + Send + Sync> = {
         let environment = Arc::clone(&environment);
         Arc::new(move || environment.now())
@@ -73,6 +76,7 @@ pub(crate) async fn serve(layout: Layout, listen: SocketAddr) -> Result<(), Fail
         host: host.clone(),
         client,
         drivers: drivers::all(&layout),
+        network: drivers::network(&layout),
         instances_dir: layout.instances(),
         endpoint: String::new(),
         incarnation,
@@ -124,6 +128,12 @@ fn audit(layout: &Layout, now: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Resu
     let file = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
     let file = file.map_err(|e| Failure::failed(format!("{}: {e}", path.display())))?;
     Ok(Audit::to(Box::new(file), move || now()))
+}
+
+/// Where default networks get their addresses, when networks are switched on.
+fn network_plane() -> Option<NetworkPlane> {
+    let default_range = DEFAULT_NETWORK.parse().ok()?;
+    drivers::networks_are_on().then_some(NetworkPlane { default_range })
 }
 
 /// Networks beside the public ones from which images may be fetched: `CORTEN_EGRESS=10.1.0.0/16,...`.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use driver::NetworkDriver;
 use nix::sys::signal::Signal;
 use sys::process::{Identity, Process};
 
@@ -88,6 +89,11 @@ fn remove_guests(layout: &Layout) -> Result<(), Failure> {
             for sandbox in driver.list().await.map_err(failed)? {
                 driver.delete(&sandbox.uid).await.map_err(failed)?;
             }
+        }
+        let network = drivers::vpc(layout);
+        let failed = |e: driver::DriverError| Failure::failed(format!("networks: {e}"));
+        for vpc in network.list().await.map_err(failed)? {
+            network.delete(&vpc).await.map_err(failed)?;
         }
         Ok(())
     })

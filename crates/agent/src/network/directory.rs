@@ -1,0 +1,166 @@
+//! What guests of a VPC are told: addresses, names, metadata. From the same objects as the plan.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use client::Client;
+use driver::{PortLink, PortPlan, VpcPlan};
+use guest_services::{Directory, Instance as Told, Nic, NicFacts, Port as Served, RecordData, Zone};
+use ipnet::IpNet;
+use model::ApiError;
+use model::compute::{Instance, KeyPair};
+use model::network::{Port, Vpc};
+
+use super::plan::{GUEST_MTU, View, addresses, names};
+
+/// How long a guest may go without asking again, in seconds.
+const LEASE_SECONDS: u32 = 3600;
+/// How long others may keep a name, in seconds.
+const NAME_TTL: u32 = 30;
+
+/// The domain of a VPC's instances.
+pub(super) fn domain(vpc: &Vpc) -> String {
+    let own = &vpc.spec.dns.domain;
+    if own.is_empty() { format!("{}.internal", vpc.metadata.namespace) } else { own.clone() }
+}
+
+/// The public keys of instances' key pairs, by the pair's name.
+pub(super) async fn keys(
+    client: &Client,
+    owners: &BTreeMap<String, Arc<Instance>>,
+) -> Result<BTreeMap<String, String>, ApiError> {
+    let mut keys = BTreeMap::new();
+    for instance in owners.values().filter(|i| !i.spec.key_pair.is_empty()) {
+        let name = &instance.spec.key_pair;
+        if !keys.contains_key(name)
+            && let Some(pair) = client.project::<KeyPair>(&instance.metadata.namespace).find(name).await?
+        {
+            keys.insert(name.clone(), pair.spec.public_key);
+        }
+    }
+    Ok(keys)
+}
+
+pub(super) fn directory(
+    view: &View,
+    vpc: &Vpc,
+    plan: &VpcPlan,
+    links: &[PortLink],
+    owners: &BTreeMap<String, Arc<Instance>>,
+    keys: &BTreeMap<String, String>,
+    upstreams: Vec<SocketAddr>,
+) -> Directory {
+    let by_uid = names(&view.ports);
+    let domain = domain(vpc);
+    let mut served = HashMap::new();
+    for link in links {
+        let (Some(port), Some(planned)) =
+            (by_uid.get(&link.uid), plan.ports.iter().find(|p| p.uid == link.uid))
+        else {
+            continue;
+        };
+        let owner = owners.get(&port.metadata.name);
+        let nic = Arc::new(nic(view, vpc, port, planned, owner, &domain));
+        let told = owner.map(|instance| Arc::new(told(instance, port, vpc, &nic, keys)));
+        served.insert(link.index, Served { uid: link.uid.clone(), nic, instance: told });
+    }
+    let (zones, reverse) = zone(view, vpc, &domain);
+    Directory {
+        vpc: plan.uid.clone(),
+        ports: served,
+        zones,
+        networks: vpc.spec.ranges().map(model::network::Cidr::net).collect(),
+        reverse,
+        upstreams,
+    }
+}
+
+fn nic(
+    view: &View,
+    vpc: &Vpc,
+    port: &Port,
+    planned: &PortPlan,
+    owner: Option<&Arc<Instance>>,
+    domain: &str,
+) -> Nic {
+    let subnets = view.subnets_of(&vpc.metadata.name);
+    let length = |address: IpAddr| {
+        let subnet = subnets.get(port.spec.subnet.as_str());
+        let cidr = subnet.and_then(|s| s.spec.cidrs().find(|cidr| cidr.contains(address)));
+        cidr.map_or(if address.is_ipv4() { 32 } else { 128 }, model::network::Cidr::prefix_len)
+    };
+    let gateway4 = planned.gateways.iter().find_map(|g| if let IpAddr::V4(g) = g { Some(*g) } else { None });
+    let gateway6 = planned.gateways.iter().find_map(|g| if let IpAddr::V6(g) = g { Some(*g) } else { None });
+    Nic {
+        mac: planned.mac.0,
+        hostname: owner.map_or(&port.metadata.name, |i| &i.metadata.name).clone(),
+        domain: domain.to_owned(),
+        addresses: addresses(port).into_iter().filter_map(|a| IpNet::new(a, length(a)).ok()).collect(),
+        gateway4,
+        gateway6,
+        mtu: GUEST_MTU,
+        dns: if vpc.spec.dns.disabled { Vec::new() } else { planned.gateways.clone() },
+        routes: Vec::new(),
+        lease_seconds: LEASE_SECONDS,
+    }
+}
+
+fn told(
+    instance: &Instance,
+    port: &Port,
+    vpc: &Vpc,
+    nic: &Arc<Nic>,
+    keys: &BTreeMap<String, String>,
+) -> Told {
+    let meta = &instance.metadata;
+    let hex: String = meta.uid.as_str().chars().filter(char::is_ascii_hexdigit).take(17).collect();
+    let key = &instance.spec.key_pair;
+    let user_data = &instance.spec.user_data;
+    Told {
+        uid: meta.uid.clone(),
+        id: format!("i-{hex}"),
+        name: meta.name.clone(),
+        image_id: instance.spec.payload.images().join(","),
+        instance_type: instance.spec.instance_type.clone(),
+        architecture: std::env::consts::ARCH.to_owned(),
+        region: "default".into(),
+        zone: "default".into(),
+        launched_at: meta.creation_timestamp.map(|t| t.to_string()).unwrap_or_default(),
+        services_domain: "internal".into(),
+        public_keys: keys.get(key).map(|public| (key.clone(), public.clone())).into_iter().collect(),
+        security_groups: port.spec.security_groups.clone(),
+        user_data: (!user_data.is_empty()).then(|| user_data.clone().into_bytes().into()),
+        nics: vec![NicFacts {
+            nic: Arc::clone(nic),
+            device_number: port.spec.interface,
+            id: format!("eni-{}", port.metadata.uid),
+            vpc_id: format!("vpc-{}", vpc.metadata.uid),
+            security_groups: port.spec.security_groups.clone(),
+            ..NicFacts::default()
+        }],
+        ..Told::default()
+    }
+}
+
+/// The names of the VPC's instances, forwards and backwards.
+fn zone(view: &View, vpc: &Vpc, domain: &str) -> (Vec<Zone>, HashMap<IpAddr, String>) {
+    let subnets = view.subnets_of(&vpc.metadata.name);
+    let mut reverse = HashMap::new();
+    let Ok(mut zone) = Zone::new(domain) else { return (Vec::new(), reverse) };
+    for port in view.ports.iter().filter(|port| subnets.contains_key(port.spec.subnet.as_str())) {
+        let owner = if port.spec.instance.is_empty() { &port.metadata.name } else { &port.spec.instance };
+        let name = format!("{owner}.{domain}");
+        for address in addresses(port) {
+            // A name that DNS cannot have is left out; the instance is reached by its address.
+            let record = match address {
+                IpAddr::V4(address) => RecordData::A(address),
+                IpAddr::V6(address) => RecordData::Aaaa(address),
+            };
+            if zone.insert(&name, NAME_TTL, record).is_ok() {
+                reverse.entry(address).or_insert_with(|| name.clone());
+            }
+        }
+    }
+    (vec![zone], reverse)
+}

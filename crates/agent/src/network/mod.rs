@@ -1,0 +1,390 @@
+//! Networks on this host: programs its part of every VPC that has a guest here, answers the guests' questions
+//! inside of it, and tells the cloud where ports are.
+//!
+//! Level-triggered like all else: a VPC is looked at when something of its project changes, its whole plan is made
+//! anew, and the driver programs what differs.
+
+mod directory;
+mod plan;
+mod relay;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use client::{Client, ListParams};
+use driver::{DriverError, Link, NetworkDriver, PortLink, VpcPlan};
+use guest_services::{Directory, Handle};
+use model::compute::{Instance, Isolation, port_names};
+use model::network::{Gateway, Port, PortState, PrefixList, SecurityGroup, Subnet, Vpc};
+use model::{ApiError, Resource, Uid};
+use parking_lot::Mutex;
+use reconcile::{Cache, Change, Outcome, Queue};
+use tokio::sync::watch;
+
+use crate::instance::{Homes, Serving, driver_for};
+use plan::View;
+use relay::Relay;
+
+/// VPCs worked on at the same time.
+const WORKERS: usize = 8;
+
+/// Why a network is not as wanted yet.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetworkError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    #[error(transparent)]
+    Services(#[from] guest_services::ServeError),
+    #[error("no way to the guest's ssh server can be opened: {0}")]
+    Relay(std::io::Error),
+    #[error("port {0:?} is not there yet; `corten get ports` lists them")]
+    NoPort(String),
+}
+
+/// A network card as the one who starts the guest needs it.
+#[derive(Debug, Clone)]
+pub(crate) struct Card {
+    pub(crate) port: Arc<Port>,
+    pub(crate) link: PortLink,
+    /// Who answers names in the guest's network.
+    pub(crate) name_servers: Vec<IpAddr>,
+    pub(crate) domain: String,
+}
+
+/// Follows networks and makes them. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Networks {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: String,
+    client: Client,
+    driver: Arc<dyn NetworkDriver>,
+    homes: Homes,
+    computes: Vec<Serving>,
+    instances: Cache<Instance>,
+    queue: Queue,
+    vpcs: Cache<Vpc>,
+    subnets: Cache<Subnet>,
+    ports: Cache<Port>,
+    groups: Cache<SecurityGroup>,
+    lists: Cache<PrefixList>,
+    gateways: Cache<Gateway>,
+    served: Mutex<HashMap<Uid, Served>>,
+    /// Ways in, by the instance they lead to.
+    relays: Mutex<HashMap<Uid, Relay>>,
+    /// One at a time looks at a project and makes its networks: an older look must not undo a newer one.
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// What answers the guests of one VPC here.
+struct Served {
+    directory: watch::Sender<Arc<Directory>>,
+    _services: Handle,
+}
+
+impl Networks {
+    /// Begins to follow; nothing is made before [`Self::run`].
+    pub(crate) fn follow(
+        host: &str,
+        client: &Client,
+        driver: Arc<dyn NetworkDriver>,
+        homes: Homes,
+        computes: Vec<Serving>,
+        instances: Cache<Instance>,
+    ) -> Self {
+        let queue = Queue::new();
+        let inner = Inner {
+            host: host.to_owned(),
+            driver,
+            homes,
+            computes,
+            vpcs: wake(client, &queue),
+            subnets: wake(client, &queue),
+            ports: wake(client, &queue),
+            groups: wake(client, &queue),
+            lists: wake(client, &queue),
+            gateways: wake(client, &queue),
+            client: client.clone(),
+            instances,
+            queue,
+            served: Mutex::default(),
+            relays: Mutex::default(),
+            turns: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Keeps networks as they should be, for ever.
+    pub(crate) async fn run(self) {
+        self.synced().await;
+        if let Err(e) = self.remove_orphans().await {
+            tracing::warn!(error = %e, "networks that no VPC stands for could not be removed");
+        }
+        let networks = &self;
+        reconcile::run("network", self.inner.queue.clone(), WORKERS, |project| networks.reconcile(project))
+            .await;
+    }
+
+    /// The cards of an instance that is about to start, in order, with their devices made.
+    pub(crate) async fn cards(&self, instance: &Instance) -> Result<Vec<Card>, NetworkError> {
+        if instance.spec.networks.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.synced().await;
+        let project = &instance.metadata.namespace;
+        let names = port_names(instance);
+        // The ports were made in the instance's own transaction; the cache may be a moment behind.
+        for name in &names {
+            if self.inner.ports.get(&format!("{project}/{name}")).is_none() {
+                return Err(NetworkError::NoPort(name.clone()));
+            }
+        }
+        let _turn = self.turn(project).await;
+        let view = self.view(project);
+        let mut cards = Vec::new();
+        for vpc in self.inner.vpcs.filter(|vpc| vpc.metadata.namespace == *project) {
+            let subnets = view.subnets_of(&vpc.metadata.name);
+            let in_vpc = |name: &String| {
+                let port = view.ports.iter().find(|port| port.metadata.name == *name);
+                port.is_some_and(|port| subnets.contains_key(port.spec.subnet.as_str()))
+            };
+            if names.iter().any(in_vpc) {
+                cards.extend(self.ensure(&view, &vpc).await?);
+            }
+        }
+        let order = |card: &Card| names.iter().position(|name| *name == card.port.metadata.name);
+        cards.retain(|card| order(card).is_some());
+        cards.sort_by_key(order);
+        Ok(cards)
+    }
+
+    /// Takes the ports away of an instance whose home is gone.
+    pub(crate) async fn forget(&self, instance: &Instance) -> Result<(), NetworkError> {
+        if !instance.spec.networks.is_empty() {
+            self.inner.relays.lock().remove(&instance.metadata.uid);
+            self.reconcile(instance.metadata.namespace.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Where the ssh server of an instance is reached from this host, as `address:port`.
+    pub(crate) fn ssh_endpoint(&self, instance: &Instance) -> Option<String> {
+        self.inner.relays.lock().get(&instance.metadata.uid).map(|relay| relay.address().to_string())
+    }
+
+    /// The addresses of an instance's ports, as the cloud has them.
+    pub(crate) fn addresses(&self, instance: &Instance) -> Vec<String> {
+        let project = &instance.metadata.namespace;
+        let ports = port_names(instance).into_iter();
+        let ports = ports.filter_map(|name| self.inner.ports.get(&format!("{project}/{name}")));
+        ports.flat_map(|port| plan::addresses(&port)).map(|address| address.to_string()).collect()
+    }
+
+    async fn synced(&self) {
+        let inner = &self.inner;
+        tokio::join!(
+            inner.vpcs.synced(),
+            inner.subnets.synced(),
+            inner.ports.synced(),
+            inner.groups.synced(),
+            inner.lists.synced(),
+            inner.gateways.synced(),
+            inner.instances.synced(),
+        );
+    }
+
+    /// The key is a project: its VPCs share groups, lists and instances.
+    async fn reconcile(&self, project: String) -> Result<Outcome, NetworkError> {
+        let _turn = self.turn(&project).await;
+        let view = self.view(&project);
+        let known = self.inner.driver.list().await?;
+        for vpc in self.inner.vpcs.filter(|vpc| vpc.metadata.namespace == project) {
+            let has_guests = !view.plan(&vpc).ports.is_empty();
+            if has_guests {
+                self.ensure(&view, &vpc).await?;
+            } else if known.contains(&vpc.metadata.uid) {
+                self.remove(&vpc.metadata.uid).await?;
+            }
+        }
+        self.remove_orphans().await?;
+        Ok(Outcome::Done)
+    }
+
+    async fn ensure(&self, view: &View, vpc: &Vpc) -> Result<Vec<Card>, NetworkError> {
+        let plan = view.plan(vpc);
+        let links = self.inner.driver.ensure(&plan).await?;
+        self.serve(view, vpc, &plan, &links).await?;
+        self.relay(view, vpc, &links).await?;
+        let ports = plan::names(&view.ports);
+        let mut cards = Vec::new();
+        for link in links {
+            let Some(port) = ports.get(&link.uid) else { continue };
+            self.report(port, &link).await?;
+            let gateways = plan.ports.iter().find(|p| p.uid == link.uid).map(|p| p.gateways.clone());
+            cards.push(Card {
+                port: Arc::clone(port),
+                link,
+                name_servers: gateways.unwrap_or_default(),
+                domain: directory::domain(vpc),
+            });
+        }
+        Ok(cards)
+    }
+
+    /// Answers guests from what is known now.
+    async fn serve(
+        &self,
+        view: &View,
+        vpc: &Vpc,
+        plan: &VpcPlan,
+        links: &[PortLink],
+    ) -> Result<(), NetworkError> {
+        let Some(first) = links.first() else { return Ok(()) };
+        let owners = self.owners(&vpc.metadata.namespace);
+        let keys = directory::keys(&self.inner.client, &owners).await?;
+        let next = Arc::new(directory::directory(view, vpc, plan, links, &owners, &keys, upstreams()));
+        let mut served = self.inner.served.lock();
+        if let Some(known) = served.get(&plan.uid) {
+            known.directory.send_replace(next);
+            return Ok(());
+        }
+        let (sender, receiver) = watch::channel(next);
+        let services = guest_services::serve(&first.namespace, receiver, guest_services::Options::default())?;
+        served.insert(plan.uid.clone(), Served { directory: sender, _services: services });
+        Ok(())
+    }
+
+    /// Keeps a way in to every virtual machine of the VPC, and none to what is gone.
+    async fn relay(&self, view: &View, vpc: &Vpc, links: &[PortLink]) -> Result<(), NetworkError> {
+        let ports = plan::names(&view.ports);
+        let owners = self.owners(&vpc.metadata.namespace);
+        let is_vm = |i: &Instance| matches!(i.spec.isolation, Isolation::Vm | Isolation::MicroVm);
+        for link in links {
+            let port = ports.get(&link.uid);
+            let owner = port.and_then(|port| owners.get(&port.metadata.name)).filter(|i| is_vm(i));
+            let (Some(port), Some(instance)) = (port, owner) else { continue };
+            let uid = &instance.metadata.uid;
+            let Some(guest) = plan::addresses(port).first().copied() else { continue };
+            // One card is enough; of several, the first one's way is kept.
+            if port.spec.interface > 0
+                || self.inner.relays.lock().get(uid).is_some_and(|relay| relay.leads_to(guest))
+            {
+                continue;
+            }
+            let before = instance.status.ssh_endpoint.parse().ok();
+            let relay = Relay::start(&link.namespace, guest, before).await.map_err(NetworkError::Relay)?;
+            self.inner.relays.lock().insert(uid.clone(), relay);
+        }
+        let homes = &self.inner.homes;
+        self.inner.relays.lock().retain(|uid, _| homes.user_id(uid).is_some());
+        Ok(())
+    }
+
+    async fn remove(&self, vpc: &Uid) -> Result<(), NetworkError> {
+        self.inner.served.lock().remove(vpc);
+        Ok(self.inner.driver.delete(vpc).await?)
+    }
+
+    /// Takes away what is left of VPCs that are gone.
+    async fn remove_orphans(&self) -> Result<(), NetworkError> {
+        let known: BTreeSet<Uid> = self.inner.vpcs.all().iter().map(|vpc| vpc.metadata.uid.clone()).collect();
+        for uid in self.inner.driver.list().await?.iter().filter(|uid| !known.contains(*uid)) {
+            self.remove(uid).await?;
+        }
+        Ok(())
+    }
+
+    /// Where the port is now, when that is news.
+    async fn report(&self, port: &Arc<Port>, link: &PortLink) -> Result<(), NetworkError> {
+        let mut changed = (**port).clone();
+        changed.status.host.clone_from(&self.inner.host);
+        changed.status.state = PortState::Up;
+        changed.status.device.clone_from(&link.device);
+        changed.status.observed_generation = port.metadata.generation;
+        if changed.status == port.status {
+            return Ok(());
+        }
+        match self.inner.client.project::<Port>(&port.metadata.namespace).update_status(&changed).await {
+            // It changed or went meanwhile: its own event brings us back.
+            Err(e) if !e.is_conflict() && !e.is_not_found() => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn turn(&self, project: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = Arc::clone(self.inner.turns.lock().entry(project.to_owned()).or_default());
+        turn.lock_owned().await
+    }
+
+    /// The objects of a project, and the links of its guests that have a home here.
+    fn view(&self, project: &str) -> View {
+        let inner = &self.inner;
+        let guests = self.guests(project).into_iter();
+        let links = guests.flat_map(|(instance, user_id)| self.links(&instance, user_id)).collect();
+        View {
+            subnets: in_project(&inner.subnets, project),
+            ports: in_project(&inner.ports, project),
+            groups: in_project(&inner.groups, project),
+            lists: in_project(&inner.lists, project),
+            gateways: in_project(&inner.gateways, project),
+            links,
+            host_addresses: sys::addresses::own().unwrap_or_else(|e| {
+                tracing::warn!(error = %e, "this host's addresses are not known; guests may reach them");
+                Vec::new()
+            }),
+        }
+    }
+
+    /// Instances of a project with a home on this host, and whose user they run as.
+    fn guests(&self, project: &str) -> Vec<(Arc<Instance>, u32)> {
+        let here = |i: &Instance| {
+            i.metadata.namespace == project && i.status.host == self.inner.host && !i.spec.networks.is_empty()
+        };
+        let guests = self.inner.instances.filter(here).into_iter();
+        guests.filter_map(|i| self.inner.homes.user_id(&i.metadata.uid).map(|user| (i, user))).collect()
+    }
+
+    /// The guest's ends of an instance's ports, by the port's name.
+    fn links(&self, instance: &Instance, user_id: u32) -> Vec<(String, Link)> {
+        let is_vm = matches!(instance.spec.isolation, Isolation::Vm | Isolation::MicroVm);
+        let sandbox = driver_for(&self.inner.computes, instance.spec.cell())
+            .and_then(|driver| driver.network_namespace(&instance.metadata.uid));
+        let link = |number: usize| {
+            if is_vm {
+                return Some(Link::Tap { user_id });
+            }
+            Some(Link::Veth { namespace: sandbox.clone()?, name: format!("eth{number}") })
+        };
+        let names = port_names(instance).into_iter().enumerate();
+        names.filter_map(|(number, name)| Some((name, link(number)?))).collect()
+    }
+
+    /// Whose ports are whose, by the port's name.
+    fn owners(&self, project: &str) -> BTreeMap<String, Arc<Instance>> {
+        let guests = self.guests(project).into_iter();
+        guests.flat_map(|(i, _)| port_names(&i).into_iter().map(move |name| (name, Arc::clone(&i)))).collect()
+    }
+}
+
+/// Follows a kind; a change of an object puts its project in line.
+fn wake<R: Resource>(client: &Client, queue: &Queue) -> Cache<R> {
+    let queue = queue.clone();
+    let listener = move |change: &Change<R>| queue.add(change.object().metadata().namespace.clone());
+    Cache::start(client.all::<R>(), ListParams::default(), vec![Box::new(listener)])
+}
+
+fn in_project<R: Resource>(cache: &Cache<R>, project: &str) -> Vec<Arc<R>> {
+    cache.filter(|object| object.metadata().namespace == project)
+}
+
+/// The host's own resolvers: they are asked from the host's namespace.
+fn upstreams() -> Vec<SocketAddr> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver ")?.trim().parse().ok());
+    servers.map(|ip: IpAddr| SocketAddr::new(ip, 53)).collect()
+}

@@ -1,0 +1,242 @@
+//! From what the cloud says of a VPC to this host's part of it. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use driver::{GroupPlan, Link, Mac, Peer, PortPlan, Protocol, RulePlan, UplinkPlan, VpcPlan};
+use ipnet::IpNet;
+use model::Uid;
+use model::network::{
+    self, Direction, Gateway, GatewayType, Port, PrefixList, SecurityGroup, SecurityRule, Subnet, Vpc,
+};
+
+/// Bytes of a guest's packet: what is left of 1,500 inside of VXLAN over IPv4 (RFC 7348), with IPv6 to spare.
+pub(super) const GUEST_MTU: u16 = 1430;
+
+/// All that a plan is made of: the objects of one project.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    pub(super) subnets: Vec<Arc<Subnet>>,
+    pub(super) ports: Vec<Arc<Port>>,
+    pub(super) groups: Vec<Arc<SecurityGroup>>,
+    pub(super) lists: Vec<Arc<PrefixList>>,
+    pub(super) gateways: Vec<Arc<Gateway>>,
+    /// Where guests of this host have their end of a port, by the port's name.
+    pub(super) links: BTreeMap<String, Link>,
+    /// This host's own addresses: guests have no business there.
+    pub(super) host_addresses: Vec<IpAddr>,
+}
+
+impl View {
+    /// This host's part of `vpc`.
+    pub(super) fn plan(&self, vpc: &Vpc) -> VpcPlan {
+        let subnets = self.subnets_of(&vpc.metadata.name);
+        let in_vpc = |port: &&Arc<Port>| subnets.contains_key(port.spec.subnet.as_str());
+        let ports: Vec<&Arc<Port>> = self.ports.iter().filter(in_vpc).collect();
+        let local: Vec<&Arc<Port>> =
+            ports.iter().copied().filter(|p| self.links.contains_key(&p.metadata.name)).collect();
+        let here: Vec<PortPlan> = local.iter().filter_map(|port| self.port(port, &subnets)).collect();
+        VpcPlan {
+            uid: vpc.metadata.uid.clone(),
+            label: vpc.metadata.key(),
+            vni: vpc.status.vni,
+            mtu: GUEST_MTU,
+            // Networks end at this host yet: nothing says under which address hosts reach each other.
+            underlay: None,
+            remotes: Vec::new(),
+            groups: self.groups(&local, &ports),
+            uplink: self.uplink(vpc),
+            ports: here,
+        }
+    }
+
+    /// Subnets of a VPC by name.
+    pub(super) fn subnets_of(&self, vpc: &str) -> BTreeMap<&str, &Arc<Subnet>> {
+        let own = self.subnets.iter().filter(|subnet| subnet.spec.vpc == vpc);
+        own.map(|subnet| (subnet.metadata.name.as_str(), subnet)).collect()
+    }
+
+    fn port(&self, port: &Port, subnets: &BTreeMap<&str, &Arc<Subnet>>) -> Option<PortPlan> {
+        let subnet = subnets.get(port.spec.subnet.as_str())?;
+        let uid = |name: &String| self.group(name).map(|group| group.metadata.uid.clone());
+        Some(PortPlan {
+            uid: port.metadata.uid.clone(),
+            link: self.links.get(&port.metadata.name)?.clone(),
+            mac: Mac(port.spec.mac?.bytes()),
+            addresses: addresses(port),
+            gateways: subnet.spec.cidrs().map(network::Cidr::gateway).collect(),
+            source_check: port.spec.source_destination_check,
+            groups: port.spec.security_groups.iter().filter_map(uid).collect(),
+            rate_bits: port.spec.rate_bits,
+        })
+    }
+
+    /// The groups that ports here are in, and those that their rules name.
+    fn groups(&self, local: &[&Arc<Port>], all: &[&Arc<Port>]) -> Vec<GroupPlan> {
+        let own: BTreeSet<&str> =
+            local.iter().flat_map(|port| &port.spec.security_groups).map(String::as_str).collect();
+        let mut wanted = own.clone();
+        for group in own.iter().filter_map(|name| self.group(name)) {
+            wanted.extend(
+                group.spec.rules.iter().map(|rule| rule.peer.group.as_str()).filter(|g| !g.is_empty()),
+            );
+        }
+        let plan = |name: &str| {
+            let group = self.group(name)?;
+            let rules = |direction| {
+                let rules = group.spec.rules.iter().filter(|rule| rule.direction == direction);
+                if own.contains(name) {
+                    rules.filter_map(|rule| self.rule(rule)).collect()
+                } else {
+                    Vec::new()
+                }
+            };
+            Some(GroupPlan {
+                uid: group.metadata.uid.clone(),
+                members: members(name, all),
+                ingress: rules(Direction::Ingress),
+                egress: rules(Direction::Egress),
+            })
+        };
+        wanted.into_iter().filter_map(plan).collect()
+    }
+
+    fn rule(&self, rule: &SecurityRule) -> Option<RulePlan> {
+        let peer = if let Some(cidr) = &rule.peer.cidr {
+            Peer::Networks(vec![cidr.net()])
+        } else if rule.peer.group.is_empty() {
+            let list = self.lists.iter().find(|list| list.metadata.name == rule.peer.prefix_list)?;
+            Peer::Networks(list.spec.entries.iter().filter_map(|e| e.cidr.map(|cidr| cidr.net())).collect())
+        } else {
+            Peer::Group(self.group(&rule.peer.group)?.metadata.uid.clone())
+        };
+        let (from, to) = rule.ports.map_or((0, u16::MAX), |ports| (ports.from, ports.to));
+        let protocol = match rule.protocol {
+            network::Protocol::Any => Protocol::Any,
+            network::Protocol::Tcp => Protocol::Tcp(from, to),
+            network::Protocol::Udp => Protocol::Udp(from, to),
+            network::Protocol::Icmp => Protocol::Icmp { kind: rule.icmp_type, code: rule.icmp_code },
+            network::Protocol::Other(number) => Protocol::Other(number),
+        };
+        Some(RulePlan { protocol, peer })
+    }
+
+    fn group(&self, name: &str) -> Option<&Arc<SecurityGroup>> {
+        self.groups.iter().find(|group| group.metadata.name == name)
+    }
+
+    /// A VPC with a gateway that translates has a way out of every host.
+    fn uplink(&self, vpc: &Vpc) -> Option<UplinkPlan> {
+        let own = |gateway: &&Arc<Gateway>| {
+            gateway.spec.vpc == vpc.metadata.name && gateway.spec.gateway_type == GatewayType::Nat
+        };
+        self.gateways.iter().find(own)?;
+        let host = self.host_addresses.iter().map(|address| IpNet::from(*address));
+        Some(UplinkPlan {
+            nat: vpc.spec.ipv4_ranges.iter().map(network::Cidr::net).collect(),
+            floating: Vec::new(),
+            closed: vpc.spec.ranges().map(network::Cidr::net).chain(host).collect(),
+        })
+    }
+}
+
+pub(super) fn addresses(port: &Port) -> Vec<IpAddr> {
+    port.spec.addresses.iter().map(|address| address.0).collect()
+}
+
+fn members(group: &str, ports: &[&Arc<Port>]) -> Vec<IpAddr> {
+    let in_group = ports.iter().filter(|port| port.spec.security_groups.iter().any(|g| g == group));
+    let members: BTreeSet<IpAddr> = in_group.flat_map(|port| addresses(port)).collect();
+    members.into_iter().collect()
+}
+
+/// What a plan's ports are called on the way back.
+pub(super) fn names(ports: &[Arc<Port>]) -> BTreeMap<&Uid, &Arc<Port>> {
+    ports.iter().map(|port| (&port.metadata.uid, port)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::network::{
+        Address, GatewaySpec, PortRange, PortSpec, Protocol as Named, RulePeer, SecurityGroupSpec,
+        SubnetSpec, VpcSpec,
+    };
+    use model::{Object, ObjectMeta, Spec};
+
+    fn object<S: Spec>(name: &str, number: u8, spec: S) -> Arc<Object<S>> {
+        let mut object = Object::new(ObjectMeta::in_project("p", name), spec);
+        object.metadata.uid = Uid::from_random([number; 16]);
+        Arc::new(object)
+    }
+
+    fn port(name: &str, number: u8, groups: &[&str]) -> Arc<Port> {
+        let spec = PortSpec {
+            subnet: "s".into(),
+            addresses: vec![Address(IpAddr::from([10, 0, 0, number]))],
+            mac: "02:00:00:00:00:01".parse().ok(),
+            security_groups: groups.iter().map(ToString::to_string).collect(),
+            ..PortSpec::default()
+        };
+        object(name, number, spec)
+    }
+
+    /// Two ports here and one elsewhere; the group of one lets the other's members in to its port 80.
+    fn view() -> (View, Arc<Vpc>) {
+        let vpc = VpcSpec { ipv4_ranges: vec!["10.0.0.0/16".parse().unwrap()], ..VpcSpec::default() };
+        let subnet =
+            SubnetSpec { vpc: "v".into(), cidr: "10.0.0.0/24".parse().ok(), ..SubnetSpec::default() };
+        let rule = SecurityRule {
+            direction: Direction::Ingress,
+            protocol: Named::Tcp,
+            ports: Some(PortRange { from: 80, to: 80 }),
+            peer: RulePeer { group: "clients".into(), ..RulePeer::default() },
+            ..SecurityRule::default()
+        };
+        let group = |rules| SecurityGroupSpec { vpc: "v".into(), rules, ..SecurityGroupSpec::default() };
+        let gateway =
+            GatewaySpec { vpc: "v".into(), gateway_type: GatewayType::Nat, ..GatewaySpec::default() };
+        let links = ["web", "both"].map(|name| (name.to_owned(), Link::Tap { user_id: 7 }));
+        let view = View {
+            subnets: vec![object("s", 101, subnet)],
+            ports: vec![
+                port("web", 7, &["servers"]),
+                port("both", 8, &["servers", "clients"]),
+                port("far", 9, &["clients"]),
+            ],
+            groups: vec![
+                object("servers", 102, group(vec![rule])),
+                object("clients", 103, group(Vec::new())),
+            ],
+            gateways: vec![object("g", 104, gateway)],
+            links: BTreeMap::from(links),
+            host_addresses: vec![IpAddr::from([192, 0, 2, 1])],
+            ..View::default()
+        };
+        (view, object("v", 100, vpc))
+    }
+
+    #[test]
+    fn a_host_has_its_own_ports_and_every_member_of_the_groups_that_matter() {
+        let (view, vpc) = view();
+        let plan = view.plan(&vpc);
+        let here: Vec<IpAddr> = plan.ports.iter().flat_map(|port| port.addresses.clone()).collect();
+        assert_eq!(here, [IpAddr::from([10, 0, 0, 7]), IpAddr::from([10, 0, 0, 8])]);
+        assert_eq!(plan.ports[0].gateways, [IpAddr::from([10, 0, 0, 1])]);
+        let [clients, servers] = plan.groups.as_slice() else { panic!("{:?}", plan.groups) };
+        assert_eq!(clients.members, [IpAddr::from([10, 0, 0, 8]), IpAddr::from([10, 0, 0, 9])]);
+        let rule = RulePlan { protocol: Protocol::Tcp(80, 80), peer: Peer::Group(clients.uid.clone()) };
+        assert_eq!(servers.ingress, [rule]);
+        assert_eq!(plan.ports[1].groups, [servers.uid.clone(), clients.uid.clone()]);
+    }
+
+    #[test]
+    fn the_way_out_does_not_lead_to_the_host() {
+        let (mut view, vpc) = view();
+        let closed = view.plan(&vpc).uplink.expect("a way out").closed;
+        assert!(closed.contains(&"192.0.2.1/32".parse().unwrap()), "{closed:?}");
+        view.gateways.clear();
+        assert_eq!(view.plan(&vpc).uplink, None, "without a gateway there is no way out");
+    }
+}
