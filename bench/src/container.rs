@@ -19,6 +19,8 @@ use crate::report::{Row, Verdict, times};
 use crate::store::{Spread, spread};
 
 const PAIRS: usize = 11;
+/// The kernel takes the namespaces of the last container apart for a while; who comes next would wait for it.
+const SETTLE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Says a word and stays.
 pub(crate) const SPEAK: [&str; 3] = ["sh", "-c", "echo up; exec sleep 1000"];
@@ -38,9 +40,12 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
     let mut rounds = Vec::new();
     // The first round warms all three and does not count.
     for number in 0..=PAIRS {
+        tokio::time::sleep(SETTLE).await;
         let (instance, corten) = launch(&cloud, &client, &format!("measured-{number}")).await?;
         remove(&client, &instance).await?;
+        tokio::time::sleep(SETTLE).await;
         let runc = runc.run().await?;
+        tokio::time::sleep(SETTLE).await;
         let docker = match &mut docker {
             Ok(docker) => {
                 let started = docker.run(&SPEAK).await?;
