@@ -47,7 +47,6 @@ pub(super) fn directory(
     vpc: &Vpc,
     plan: &VpcPlan,
     links: &[PortLink],
-    owners: &BTreeMap<String, Arc<Instance>>,
     keys: &BTreeMap<String, String>,
     upstreams: Vec<SocketAddr>,
 ) -> Directory {
@@ -60,7 +59,7 @@ pub(super) fn directory(
         else {
             continue;
         };
-        let owner = owners.get(&port.metadata.name);
+        let owner = view.owners.get(&port.metadata.name);
         let nic = Arc::new(nic(view, vpc, port, planned, owner, &domain));
         let told = owner.map(|instance| Arc::new(told(instance, port, vpc, &nic, keys)));
         served.insert(link.index, Served { uid: link.uid.clone(), nic, instance: told });

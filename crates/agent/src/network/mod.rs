@@ -122,7 +122,7 @@ impl Networks {
     /// Keeps networks as they should be, for ever.
     pub(crate) async fn run(self) {
         self.synced().await;
-        if let Err(e) = self.remove_orphans().await {
+        if let Err(e) = self.remove_all_orphans().await {
             tracing::warn!(error = %e, "networks that no VPC stands for could not be removed");
         }
         let networks = &self;
@@ -154,7 +154,7 @@ impl Networks {
                 port.is_some_and(|port| subnets.contains_key(port.spec.subnet.as_str()))
             };
             if names.iter().any(in_vpc) {
-                cards.extend(self.ensure(&view, &vpc).await?);
+                cards.extend(self.ensure(&view, &vpc, view.plan(&vpc)).await?);
             }
         }
         let order = |card: &Card| names.iter().position(|name| *name == card.port.metadata.name);
@@ -204,23 +204,22 @@ impl Networks {
         let view = self.view(&project);
         let known = self.inner.driver.list().await?;
         for vpc in self.inner.vpcs.filter(|vpc| vpc.metadata.namespace == project) {
-            let has_guests = !view.plan(&vpc).ports.is_empty();
-            if has_guests {
-                self.ensure(&view, &vpc).await?;
+            let plan = view.plan(&vpc);
+            if !plan.ports.is_empty() {
+                self.ensure(&view, &vpc, plan).await?;
             } else if known.contains(&vpc.metadata.uid) {
                 self.remove(&vpc.metadata.uid).await?;
             }
         }
-        self.remove_orphans().await?;
+        self.remove_orphans(&known).await?;
         Ok(Outcome::Done)
     }
 
-    async fn ensure(&self, view: &View, vpc: &Vpc) -> Result<Vec<Card>, NetworkError> {
-        let plan = view.plan(vpc);
+    async fn ensure(&self, view: &View, vpc: &Vpc, plan: VpcPlan) -> Result<Vec<Card>, NetworkError> {
         let links = self.inner.driver.ensure(&plan).await?;
         self.serve(view, vpc, &plan, &links).await?;
-        self.relay(view, vpc, &links).await?;
         let ports = plan::names(&view.ports);
+        self.relay(view, &ports, &links).await?;
         let mut cards = Vec::new();
         for link in links {
             let Some(port) = ports.get(&link.uid) else { continue };
@@ -245,9 +244,8 @@ impl Networks {
         links: &[PortLink],
     ) -> Result<(), NetworkError> {
         let Some(first) = links.first() else { return Ok(()) };
-        let owners = self.owners(&vpc.metadata.namespace);
-        let keys = directory::keys(&self.inner.client, &owners).await?;
-        let next = Arc::new(directory::directory(view, vpc, plan, links, &owners, &keys, upstreams()));
+        let keys = directory::keys(&self.inner.client, &view.owners).await?;
+        let next = Arc::new(directory::directory(view, vpc, plan, links, &keys, upstreams()));
         let mut served = self.inner.served.lock();
         if let Some(known) = served.get(&plan.uid) {
             known.directory.send_replace(next);
@@ -260,13 +258,16 @@ impl Networks {
     }
 
     /// Keeps a way in to every virtual machine of the VPC, and none to what is gone.
-    async fn relay(&self, view: &View, vpc: &Vpc, links: &[PortLink]) -> Result<(), NetworkError> {
-        let ports = plan::names(&view.ports);
-        let owners = self.owners(&vpc.metadata.namespace);
+    async fn relay(
+        &self,
+        view: &View,
+        ports: &BTreeMap<&Uid, &Arc<Port>>,
+        links: &[PortLink],
+    ) -> Result<(), NetworkError> {
         let is_vm = |i: &Instance| matches!(i.spec.isolation, Isolation::Vm | Isolation::MicroVm);
         for link in links {
             let port = ports.get(&link.uid);
-            let owner = port.and_then(|port| owners.get(&port.metadata.name)).filter(|i| is_vm(i));
+            let owner = port.and_then(|port| view.owners.get(&port.metadata.name)).filter(|i| is_vm(i));
             let (Some(port), Some(instance)) = (port, owner) else { continue };
             let uid = &instance.metadata.uid;
             let Some(guest) = plan::addresses(port).first().copied() else { continue };
@@ -290,10 +291,14 @@ impl Networks {
         Ok(self.inner.driver.delete(vpc).await?)
     }
 
-    /// Takes away what is left of VPCs that are gone.
-    async fn remove_orphans(&self) -> Result<(), NetworkError> {
+    async fn remove_all_orphans(&self) -> Result<(), NetworkError> {
+        self.remove_orphans(&self.inner.driver.list().await?).await
+    }
+
+    /// Takes away what is left of VPCs that are gone, of those that the host has.
+    async fn remove_orphans(&self, present: &[Uid]) -> Result<(), NetworkError> {
         let known: BTreeSet<Uid> = self.inner.vpcs.all().iter().map(|vpc| vpc.metadata.uid.clone()).collect();
-        for uid in self.inner.driver.list().await?.iter().filter(|uid| !known.contains(*uid)) {
+        for uid in present.iter().filter(|uid| !known.contains(*uid)) {
             self.remove(uid).await?;
         }
         Ok(())
@@ -324,8 +329,11 @@ impl Networks {
     /// The objects of a project, and the links of its guests that have a home here.
     fn view(&self, project: &str) -> View {
         let inner = &self.inner;
-        let guests = self.guests(project).into_iter();
-        let links = guests.flat_map(|(instance, user_id)| self.links(&instance, user_id)).collect();
+        let (mut links, mut owners) = (BTreeMap::new(), BTreeMap::new());
+        for (instance, user_id) in self.guests(project) {
+            links.extend(self.links(&instance, user_id));
+            owners.extend(port_names(&instance).into_iter().map(|name| (name, Arc::clone(&instance))));
+        }
         View {
             subnets: in_project(&inner.subnets, project),
             ports: in_project(&inner.ports, project),
@@ -333,6 +341,7 @@ impl Networks {
             lists: in_project(&inner.lists, project),
             gateways: in_project(&inner.gateways, project),
             links,
+            owners,
             host_addresses: sys::addresses::own().unwrap_or_else(|e| {
                 tracing::warn!(error = %e, "this host's addresses are not known; guests may reach them");
                 Vec::new()
@@ -362,12 +371,6 @@ impl Networks {
         };
         let names = port_names(instance).into_iter().enumerate();
         names.filter_map(|(number, name)| Some((name, link(number)?))).collect()
-    }
-
-    /// Whose ports are whose, by the port's name.
-    fn owners(&self, project: &str) -> BTreeMap<String, Arc<Instance>> {
-        let guests = self.guests(project).into_iter();
-        guests.flat_map(|(i, _)| port_names(&i).into_iter().map(move |name| (name, Arc::clone(&i)))).collect()
     }
 }
 

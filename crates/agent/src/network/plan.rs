@@ -7,6 +7,7 @@ use std::sync::Arc;
 use driver::{GroupPlan, Link, Mac, Peer, PortPlan, Protocol, RulePlan, UplinkPlan, VpcPlan};
 use ipnet::IpNet;
 use model::Uid;
+use model::compute::Instance;
 use model::network::{
     self, Direction, Gateway, GatewayType, Port, PrefixList, SecurityGroup, SecurityRule, Subnet, Vpc,
 };
@@ -24,6 +25,8 @@ pub(super) struct View {
     pub(super) gateways: Vec<Arc<Gateway>>,
     /// Where guests of this host have their end of a port, by the port's name.
     pub(super) links: BTreeMap<String, Link>,
+    /// Whose ports those are.
+    pub(super) owners: BTreeMap<String, Arc<Instance>>,
     /// This host's own addresses: guests have no business there.
     pub(super) host_addresses: Vec<IpAddr>,
 }
