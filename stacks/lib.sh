@@ -24,13 +24,14 @@ out=
 # corten ARGUMENTS...: the command, as a user has it on PATH.
 corten() { "$CORTEN" "$@"; }
 
-# Starts a cloud of its own for this check; it ends with the check, however that ends.
+# start_cloud [ADDRESS]: a cloud of its own for this check, on loopback or that address; it ends with the check, however
+# that ends.
 start_cloud() {
   [ -x "$CORTEN" ] || fatal "no binary at $CORTEN: build it, or name it in CORTEN"
   [ "$(id -u)" = 0 ] || fatal "a check needs root"
   make_scratch
   data=$scratch/data
-  listen=127.0.0.1:$(free_port)
+  listen=${1:-127.0.0.1}:$(free_port)
   corten up --detach --data "$data" --listen "$listen" >"$scratch/up.log" 2>&1 ||
     fatal "the cloud does not start: $(cat "$scratch/up.log")"
   use_env corten
@@ -91,9 +92,13 @@ finish() {
     corten down --data "$data" --purge >/dev/null 2>&1
     kill_own_processes
   fi
+  at_end
   [ -z "$scratch" ] || rm -rf --one-file-system "$scratch"
   [ "$rc" = 0 ] && [ "$failures" = 0 ] || exit 1
 }
+
+# What a check made beside its cloud; to be redefined by it. Called once, after the cloud is gone.
+at_end() { :; }
 
 show_server_log() {
   find "$data" -maxdepth 2 -name '*.log' -size +0 -print -exec tail -n 30 {} \; 2>/dev/null | sed 's/^/    /' >&2

@@ -1,6 +1,7 @@
 //! The agent as a whole: what it is given, and the tasks it consists of.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +37,7 @@ pub struct AgentOptions {
     pub client: Client,
     pub drivers: Vec<Arc<dyn ComputeDriver>>,
     /// Makes networks; `None` where the cloud has none.
-    pub network: Option<Arc<dyn NetworkDriver>>,
+    pub network: Option<NetworkOptions>,
     pub images: Images,
     /// Where instances' directories lie.
     pub instances_dir: PathBuf,
@@ -47,6 +48,25 @@ pub struct AgentOptions {
     /// What the machine is, asked for at each report.
     pub machine: Arc<dyn Fn() -> Machine + Send + Sync>,
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// How this host makes networks.
+#[derive(Clone)]
+pub struct NetworkOptions {
+    pub driver: Arc<dyn NetworkDriver>,
+    /// This host's address between hosts. `None`: its networks end here.
+    pub underlay: Option<IpAddr>,
+    /// Other addresses that belong to the cloud itself, and not to guests: the server's.
+    pub closed: Vec<IpAddr>,
+}
+
+impl std::fmt::Debug for NetworkOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NetworkOptions")
+            .field("driver", &self.driver.name())
+            .field("underlay", &self.underlay)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for AgentOptions {
@@ -90,9 +110,9 @@ impl Agent {
         let cache = follow(&options, &queue);
         let recorder =
             Recorder::new(options.client.clone(), "agent", &options.host, Arc::clone(&options.now));
-        let networks = options.network.clone().map(|driver| {
+        let networks = options.network.clone().map(|network| {
             let (homes, cache) = (homes.clone(), cache.clone());
-            Networks::follow(&options.host, &options.client, driver, homes, serving.clone(), cache)
+            Networks::follow(&options.host, &options.client, network, homes, serving.clone(), cache)
         });
         let instances = Arc::new(Instances {
             host: options.host.clone(),

@@ -13,7 +13,7 @@ mod network;
 mod registration;
 mod streams;
 
-pub use agent::{Agent, AgentOptions};
+pub use agent::{Agent, AgentOptions, NetworkOptions};
 pub use images::{BlobSource, Images, SharedBlobs};
 pub use machine::Machine;
 pub use streams::{StreamError, Streams};

@@ -96,8 +96,8 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
             request.verb.is_read()
         }
         (COMPUTE, "images", subresource) => request.verb == Verb::Get && subresource != "status",
-        // Whether instance and port are the host's own, the server checks.
-        (COMPUTE, "instances", "status") | (NETWORK, "ports", "status") => {
+        // Whether they are the host's own, or of its own, the server checks.
+        (COMPUTE, "instances", "status") | (NETWORK, "ports" | "floatingips", "status") => {
             writes || request.verb == Verb::Get
         }
         // The host's word that nothing of a deleted instance is left; the server checks that it is the host's.

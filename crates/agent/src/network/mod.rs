@@ -4,6 +4,7 @@
 //! Level-triggered like all else: a VPC is looked at when something of its project changes, its whole plan is made
 //! anew, and the driver programs what differs.
 
+mod closed;
 mod directory;
 mod plan;
 mod relay;
@@ -16,13 +17,15 @@ use client::{Client, ListParams};
 use driver::{DriverError, Link, NetworkDriver, PortLink, VpcPlan};
 use guest_services::{Directory, Handle};
 use model::compute::{Instance, Isolation, port_names};
-use model::network::{Gateway, Port, PortState, PrefixList, SecurityGroup, Subnet, Vpc};
+use model::network::{Address, FloatingIp, Gateway, Port, PortState, PrefixList, SecurityGroup, Subnet, Vpc};
 use model::{ApiError, Resource, Uid};
 use parking_lot::Mutex;
 use reconcile::{Cache, Change, Outcome, Queue};
 use tokio::sync::watch;
 
+use crate::agent::NetworkOptions;
 use crate::instance::{Homes, Serving, driver_for};
+use closed::Closed;
 use plan::View;
 use relay::Relay;
 
@@ -64,6 +67,8 @@ struct Inner {
     host: String,
     client: Client,
     driver: Arc<dyn NetworkDriver>,
+    underlay: Option<IpAddr>,
+    closed: Closed,
     homes: Homes,
     computes: Vec<Serving>,
     instances: Cache<Instance>,
@@ -74,6 +79,7 @@ struct Inner {
     groups: Cache<SecurityGroup>,
     lists: Cache<PrefixList>,
     gateways: Cache<Gateway>,
+    floating: Cache<FloatingIp>,
     served: Mutex<HashMap<Uid, Served>>,
     /// Ways in, by the instance they lead to.
     relays: Mutex<HashMap<Uid, Relay>>,
@@ -92,23 +98,30 @@ impl Networks {
     pub(crate) fn follow(
         host: &str,
         client: &Client,
-        driver: Arc<dyn NetworkDriver>,
+        options: NetworkOptions,
         homes: Homes,
         computes: Vec<Serving>,
         instances: Cache<Instance>,
     ) -> Self {
         let queue = Queue::new();
+        let closed = Closed::new(options.closed);
+        let ports = wake(client, &queue);
+        let known = closed.clone();
+        ports.listen(move |change| known.note(change.object()));
         let inner = Inner {
             host: host.to_owned(),
-            driver,
+            driver: options.driver,
+            underlay: options.underlay,
+            closed,
             homes,
             computes,
             vpcs: wake(client, &queue),
             subnets: wake(client, &queue),
-            ports: wake(client, &queue),
+            ports,
             groups: wake(client, &queue),
             lists: wake(client, &queue),
             gateways: wake(client, &queue),
+            floating: wake(client, &queue),
             client: client.clone(),
             instances,
             queue,
@@ -126,8 +139,22 @@ impl Networks {
             tracing::warn!(error = %e, "networks that no VPC stands for could not be removed");
         }
         let networks = &self;
-        reconcile::run("network", self.inner.queue.clone(), WORKERS, |project| networks.reconcile(project))
-            .await;
+        tokio::join!(
+            reconcile::run("network", self.inner.queue.clone(), WORKERS, |project| networks
+                .reconcile(project)),
+            self.close_more(),
+        );
+    }
+
+    /// What belongs to the cloud is closed in every network.
+    async fn close_more(&self) {
+        loop {
+            self.inner.closed.grown().await;
+            let projects: Vec<String> = self.inner.turns.lock().keys().cloned().collect();
+            for project in projects {
+                self.inner.queue.add(project);
+            }
+        }
     }
 
     /// The cards of an instance that is about to start, in order, with their devices made.
@@ -194,6 +221,7 @@ impl Networks {
             inner.groups.synced(),
             inner.lists.synced(),
             inner.gateways.synced(),
+            inner.floating.synced(),
             inner.instances.synced(),
         );
     }
@@ -224,6 +252,9 @@ impl Networks {
         for link in links {
             let Some(port) = ports.get(&link.uid) else { continue };
             self.report(port, &link).await?;
+            for (floating, ..) in view.floating_of(port) {
+                self.report_floating(floating).await?;
+            }
             let gateways = plan.ports.iter().find(|p| p.uid == link.uid).map(|p| p.gateways.clone());
             cards.push(Card {
                 port: Arc::clone(port),
@@ -308,17 +339,25 @@ impl Networks {
     async fn report(&self, port: &Arc<Port>, link: &PortLink) -> Result<(), NetworkError> {
         let mut changed = (**port).clone();
         changed.status.host.clone_from(&self.inner.host);
+        changed.status.host_address = self.inner.underlay.map(Address);
         changed.status.state = PortState::Up;
         changed.status.device.clone_from(&link.device);
         changed.status.observed_generation = port.metadata.generation;
         if changed.status == port.status {
             return Ok(());
         }
-        match self.inner.client.project::<Port>(&port.metadata.namespace).update_status(&changed).await {
-            // It changed or went meanwhile: its own event brings us back.
-            Err(e) if !e.is_conflict() && !e.is_not_found() => Err(e.into()),
-            _ => Ok(()),
+        settled(self.inner.client.project::<Port>(&port.metadata.namespace).update_status(&changed).await)
+    }
+
+    /// Says that this host answers for the address, when that is news.
+    async fn report_floating(&self, floating: &Arc<FloatingIp>) -> Result<(), NetworkError> {
+        if floating.status.host == self.inner.host {
+            return Ok(());
         }
+        let mut changed = (**floating).clone();
+        changed.status.host.clone_from(&self.inner.host);
+        let project = self.inner.client.project::<FloatingIp>(&floating.metadata.namespace);
+        settled(project.update_status(&changed).await)
     }
 
     async fn turn(&self, project: &str) -> tokio::sync::OwnedMutexGuard<()> {
@@ -340,12 +379,12 @@ impl Networks {
             groups: in_project(&inner.groups, project),
             lists: in_project(&inner.lists, project),
             gateways: in_project(&inner.gateways, project),
+            floating: in_project(&inner.floating, project),
             links,
             owners,
-            host_addresses: sys::addresses::own().unwrap_or_else(|e| {
-                tracing::warn!(error = %e, "this host's addresses are not known; guests may reach them");
-                Vec::new()
-            }),
+            host: inner.host.clone(),
+            underlay: inner.underlay,
+            closed: inner.closed.all(),
         }
     }
 
@@ -371,6 +410,14 @@ impl Networks {
         };
         let names = port_names(instance).into_iter().enumerate();
         names.filter_map(|(number, name)| Some((name, link(number)?))).collect()
+    }
+}
+
+/// A report on what changed or went meanwhile is given up: the object's own event brings us back.
+fn settled<T>(report: Result<T, ApiError>) -> Result<(), NetworkError> {
+    match report {
+        Err(e) if !e.is_conflict() && !e.is_not_found() => Err(e.into()),
+        _ => Ok(()),
     }
 }
 

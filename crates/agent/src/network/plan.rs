@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use driver::{GroupPlan, Link, Mac, Peer, PortPlan, Protocol, RulePlan, UplinkPlan, VpcPlan};
+use driver::{GroupPlan, Link, Mac, Peer, PortPlan, Protocol, RemotePlan, RulePlan, UplinkPlan, VpcPlan};
 use ipnet::IpNet;
 use model::Uid;
 use model::compute::Instance;
 use model::network::{
-    self, Direction, Gateway, GatewayType, Port, PrefixList, SecurityGroup, SecurityRule, Subnet, Vpc,
+    self, Direction, FloatingIp, Gateway, GatewayType, Port, PrefixList, SecurityGroup, SecurityRule, Subnet,
+    Vpc,
 };
 
 /// Bytes of a guest's packet: what is left of 1,500 inside of VXLAN over IPv4 (RFC 7348), with IPv6 to spare.
@@ -27,8 +28,13 @@ pub(super) struct View {
     pub(super) links: BTreeMap<String, Link>,
     /// Whose ports those are.
     pub(super) owners: BTreeMap<String, Arc<Instance>>,
-    /// This host's own addresses: guests have no business there.
-    pub(super) host_addresses: Vec<IpAddr>,
+    pub(super) floating: Vec<Arc<FloatingIp>>,
+    /// This host's name.
+    pub(super) host: String,
+    /// Its address between hosts.
+    pub(super) underlay: Option<IpAddr>,
+    /// Addresses of the cloud itself: guests have no business there.
+    pub(super) closed: Vec<IpAddr>,
 }
 
 impl View {
@@ -45,11 +51,10 @@ impl View {
             label: vpc.metadata.key(),
             vni: vpc.status.vni,
             mtu: GUEST_MTU,
-            // Networks end at this host yet: nothing says under which address hosts reach each other.
-            underlay: None,
-            remotes: Vec::new(),
+            underlay: self.underlay,
+            remotes: self.remotes(&ports),
             groups: self.groups(&local, &ports),
-            uplink: self.uplink(vpc),
+            uplink: self.uplink(vpc, &local),
             ports: here,
         }
     }
@@ -73,6 +78,22 @@ impl View {
             groups: port.spec.security_groups.iter().filter_map(uid).collect(),
             rate_bits: port.spec.rate_bits,
         })
+    }
+
+    /// Addresses of the VPC that are on other hosts. A port whose host has no address of our family is not reached.
+    fn remotes(&self, ports: &[&Arc<Port>]) -> Vec<RemotePlan> {
+        let Some(own) = self.underlay else { return Vec::new() };
+        let elsewhere = ports
+            .iter()
+            .filter(|port| !self.links.contains_key(&port.metadata.name) && port.status.host != self.host);
+        let remotes = elsewhere.flat_map(|port| {
+            let host = port.status.host_address.map(|address| address.0);
+            let host = host.filter(|host| host.is_ipv4() == own.is_ipv4() && *host != own);
+            let to = move |address| host.map(|host| RemotePlan { address, host });
+            addresses(port).into_iter().filter_map(to)
+        });
+        let remotes: BTreeSet<RemotePlan> = remotes.collect();
+        remotes.into_iter().collect()
     }
 
     /// The groups that ports here are in, and those that their rules name.
@@ -129,17 +150,42 @@ impl View {
         self.groups.iter().find(|group| group.metadata.name == name)
     }
 
-    /// A VPC with a gateway that translates has a way out of every host.
-    fn uplink(&self, vpc: &Vpc) -> Option<UplinkPlan> {
+    /// A VPC with a gateway that translates has a way out of every host, and a port with a floating address one of
+    /// its own.
+    fn uplink(&self, vpc: &Vpc, local: &[&Arc<Port>]) -> Option<UplinkPlan> {
         let own = |gateway: &&Arc<Gateway>| {
             gateway.spec.vpc == vpc.metadata.name && gateway.spec.gateway_type == GatewayType::Nat
         };
-        self.gateways.iter().find(own)?;
-        let host = self.host_addresses.iter().map(|address| IpNet::from(*address));
+        let translates = self.gateways.iter().any(|gateway| own(&gateway));
+        let floating: Vec<(IpAddr, IpAddr)> = local
+            .iter()
+            .flat_map(|port| self.floating_of(port))
+            .map(|(_, outside, inside)| (outside, inside))
+            .collect();
+        if !translates && floating.is_empty() {
+            return None;
+        }
+        let cloud = self.closed.iter().map(|address| IpNet::from(*address));
+        let nat = vpc.spec.ipv4_ranges.iter().filter(|_| translates);
         Some(UplinkPlan {
-            nat: vpc.spec.ipv4_ranges.iter().map(network::Cidr::net).collect(),
-            floating: Vec::new(),
-            closed: vpc.spec.ranges().map(network::Cidr::net).chain(host).collect(),
+            nat: nat.map(network::Cidr::net).collect(),
+            floating,
+            closed: vpc.spec.ranges().map(network::Cidr::net).chain(cloud).collect(),
+        })
+    }
+
+    /// The floating addresses of a port, each with the port's address that it stands for.
+    pub(super) fn floating_of<'a>(
+        &'a self,
+        port: &'a Port,
+    ) -> impl Iterator<Item = (&'a Arc<FloatingIp>, IpAddr, IpAddr)> {
+        let named = self.floating.iter().filter(|floating| floating.spec.port == port.metadata.name);
+        named.filter_map(|floating| {
+            let outside = floating.spec.address?.0;
+            let of_family = |address: &IpAddr| address.is_ipv4() == outside.is_ipv4();
+            let first = || addresses(port).into_iter().find(of_family);
+            let inside = floating.spec.port_address.map(|address| address.0).or_else(first)?;
+            Some((floating, outside, inside))
         })
     }
 }
@@ -163,8 +209,8 @@ pub(super) fn names(ports: &[Arc<Port>]) -> BTreeMap<&Uid, &Arc<Port>> {
 mod tests {
     use super::*;
     use model::network::{
-        Address, GatewaySpec, PortRange, PortSpec, Protocol as Named, RulePeer, SecurityGroupSpec,
-        SubnetSpec, VpcSpec,
+        Address, FloatingIpSpec, GatewaySpec, PortRange, PortSpec, Protocol as Named, RulePeer,
+        SecurityGroupSpec, SubnetSpec, VpcSpec,
     };
     use model::{Object, ObjectMeta, Spec};
 
@@ -202,6 +248,7 @@ mod tests {
             GatewaySpec { vpc: "v".into(), gateway_type: GatewayType::Nat, ..GatewaySpec::default() };
         let links = ["web", "both"].map(|name| (name.to_owned(), Link::Tap { user_id: 7 }));
         let view = View {
+            host: "here".into(),
             subnets: vec![object("s", 101, subnet)],
             ports: vec![
                 port("web", 7, &["servers"]),
@@ -214,7 +261,7 @@ mod tests {
             ],
             gateways: vec![object("g", 104, gateway)],
             links: BTreeMap::from(links),
-            host_addresses: vec![IpAddr::from([192, 0, 2, 1])],
+            closed: vec![IpAddr::from([192, 0, 2, 1])],
             ..View::default()
         };
         (view, object("v", 100, vpc))
@@ -235,7 +282,45 @@ mod tests {
     }
 
     #[test]
-    fn the_way_out_does_not_lead_to_the_host() {
+    fn ports_elsewhere_are_reached_at_the_address_that_their_host_gave() {
+        let (mut view, vpc) = view();
+        assert_eq!(view.plan(&vpc).remotes, [], "nothing is known of the other host");
+        view.underlay = Some(IpAddr::from([192, 0, 2, 1]));
+        let elsewhere = IpAddr::from([192, 0, 2, 2]);
+        for port in &mut view.ports {
+            let mut known = (**port).clone();
+            known.status.host_address = Some(Address(elsewhere));
+            *port = Arc::new(known);
+        }
+        let far = RemotePlan { address: IpAddr::from([10, 0, 0, 9]), host: elsewhere };
+        assert_eq!(
+            view.plan(&vpc).remotes,
+            [far],
+            "ports here are not elsewhere, whatever is written of them"
+        );
+        view.underlay = Some("fd00::1".parse().unwrap());
+        assert_eq!(view.plan(&vpc).remotes, [], "a host of another family is not reached");
+    }
+
+    #[test]
+    fn floating_addresses_are_ways_of_their_own() {
+        let (mut view, vpc) = view();
+        view.gateways.clear();
+        let spec = |port: &str| FloatingIpSpec {
+            address: Some(Address(IpAddr::from([198, 51, 100, 7]))),
+            port: port.into(),
+            ..FloatingIpSpec::default()
+        };
+        view.floating = vec![object("front", 105, spec("far"))];
+        assert_eq!(view.plan(&vpc).uplink, None, "its port is elsewhere");
+        view.floating = vec![object("front", 105, spec("web"))];
+        let uplink = view.plan(&vpc).uplink.expect("a way out");
+        assert_eq!(uplink.floating, [(IpAddr::from([198, 51, 100, 7]), IpAddr::from([10, 0, 0, 7]))]);
+        assert_eq!(uplink.nat, [], "nobody else goes out");
+    }
+
+    #[test]
+    fn the_way_out_does_not_lead_into_the_cloud() {
         let (mut view, vpc) = view();
         let closed = view.plan(&vpc).uplink.expect("a way out").closed;
         assert!(closed.contains(&"192.0.2.1/32".parse().unwrap()), "{closed:?}");

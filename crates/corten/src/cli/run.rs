@@ -1,12 +1,14 @@
 //! `corten run`: makes instances out of an image.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use model::compute::{
-    Container, ContainersPayload, DiskPayload, EnvVar, Image, Instance, InstanceSpec, Isolation,
-    KernelPayload, Payload, PayloadKind, PlacementSpec, RestartPolicy,
+    Container, ContainersPayload, DiskPayload, EnvVar, Image, Instance, InstanceNetwork, InstanceSpec,
+    Isolation, KernelPayload, Payload, PayloadKind, PlacementSpec, RestartPolicy,
 };
+use model::network::Address;
 use model::{Bytes, CpuMillis, ObjectMeta, Resources};
 
 use super::api::{Cloud, write_options};
@@ -16,6 +18,9 @@ use crate::failure::Failure;
 
 /// Longest part of an image's name in a generated name.
 const PREFIX_MAX: usize = 50;
+
+/// What the subnet of a project's first network is called.
+const DEFAULT_SUBNET: &str = "default";
 
 /// Make an instance out of an image and start it
 #[derive(Debug, clap::Args)]
@@ -53,6 +58,15 @@ pub(crate) struct Args {
     /// Only on this host
     #[arg(long, value_parser = parse::name)]
     host: Option<String>,
+    /// The subnet of its network card, the default one when not given; can be repeated, for a card each
+    #[arg(long, value_parser = parse::name)]
+    subnet: Vec<String>,
+    /// The address of its first card; any of the subnet when not given
+    #[arg(long, value_name = "ADDR")]
+    address: Option<IpAddr>,
+    /// A SecurityGroup that its cards are in, the default one when not given; can be repeated
+    #[arg(long, value_name = "GROUP", value_parser = parse::name)]
+    security_group: Vec<String>,
     /// What to do when it ends by itself
     #[arg(long, default_value = "on-failure", value_parser = parse::restart())]
     restart: RestartPolicy,
@@ -131,9 +145,25 @@ fn spec(args: &Args, image: &Image) -> Result<InstanceSpec, Failure> {
         restart_policy: args.restart,
         key_pair: args.key.clone().unwrap_or_default(),
         user_data: args.user_data.as_deref().map(super::cloud::read).transpose()?.unwrap_or_default(),
+        networks: networks(args),
         placement: PlacementSpec { host: args.host.clone().unwrap_or_default(), ..PlacementSpec::default() },
         ..InstanceSpec::default()
     })
+}
+
+/// The cards that were asked for; none leaves the choice to the cloud.
+fn networks(args: &Args) -> Vec<InstanceNetwork> {
+    let mut subnets = args.subnet.clone();
+    if subnets.is_empty() && (args.address.is_some() || !args.security_group.is_empty()) {
+        subnets.push(DEFAULT_SUBNET.into());
+    }
+    let card = |(number, subnet)| InstanceNetwork {
+        subnet,
+        address: args.address.filter(|_| number == 0).map(Address),
+        security_groups: args.security_group.clone(),
+        ..InstanceNetwork::default()
+    };
+    subnets.into_iter().enumerate().map(card).collect()
 }
 
 fn payload(args: &Args, image: &Image) -> Result<Payload, Failure> {

@@ -1,6 +1,6 @@
 //! `corten up`: starts the cloud on this machine.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::cloud::Global;
 use crate::daemon::{self, UpOptions};
@@ -18,11 +18,19 @@ pub(crate) struct Args {
         hide_env_values = true
     )]
     listen: SocketAddr,
+    /// This machine's address towards other hosts, for networks that span them; the one of --listen when left out
+    #[arg(long, value_name = "ADDR", env = "CORTEN_UNDERLAY", hide_env_values = true)]
+    underlay: Option<IpAddr>,
     /// Return when the cloud is ready, and leave it running
     #[arg(long)]
     detach: bool,
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
-    daemon::up(UpOptions { data: global.data.clone(), listen: args.listen, detach: args.detach })
+    daemon::up(UpOptions {
+        data: global.data.clone(),
+        listen: args.listen,
+        underlay: args.underlay,
+        detach: args.detach,
+    })
 }

@@ -1,7 +1,7 @@
 //! `up --detach`: starts the daemon in the background and waits until it answers.
 
 use std::fs::OpenOptions;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-pub(crate) fn up(layout: &Layout, listen: SocketAddr) -> Result<(), Failure> {
+pub(crate) fn up(layout: &Layout, listen: SocketAddr, underlay: Option<IpAddr>) -> Result<(), Failure> {
     let deadline = Instant::now() + READY_WITHIN;
     // One that was just killed is there a moment longer and says nothing any more; one that is starting will.
     while let Some(daemon) = stop::running(layout)? {
@@ -39,7 +39,7 @@ pub(crate) fn up(layout: &Layout, listen: SocketAddr) -> Result<(), Failure> {
     }
     // A daemon that was killed could not remove it.
     let _ = std::fs::remove_file(layout.endpoint());
-    let mut child = spawn(layout, listen)?;
+    let mut child = spawn(layout, listen, underlay)?;
     loop {
         if let Some(endpoint) = endpoint(layout) {
             println!("up: {endpoint}");
@@ -77,7 +77,7 @@ fn answers(layout: &Layout, endpoint: &str) -> bool {
     }
 }
 
-fn spawn(layout: &Layout, listen: SocketAddr) -> Result<Child, Failure> {
+fn spawn(layout: &Layout, listen: SocketAddr, underlay: Option<IpAddr>) -> Result<Child, Failure> {
     let failed = |what: &str, e: std::io::Error| Failure::failed(format!("{what}: {e}"));
     let path = layout.log();
     let log = OpenOptions::new().append(true).create(true).open(&path);
@@ -85,6 +85,9 @@ fn spawn(layout: &Layout, listen: SocketAddr) -> Result<Child, Failure> {
     let program = std::env::current_exe().map_err(|e| failed("this program cannot be found", e))?;
     let mut command = Command::new(program);
     command.arg("up").arg("--data").arg(layout.root()).arg("--listen").arg(listen.to_string());
+    if let Some(underlay) = underlay {
+        command.arg("--underlay").arg(underlay.to_string());
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).current_dir("/");
     // A group of its own, so that an interrupt at the terminal does not reach it.
     command.process_group(0);

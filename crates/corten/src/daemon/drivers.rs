@@ -1,8 +1,10 @@
 //! The drivers of this build: the only list of them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use driver::{ComputeDriver, NetworkDriver};
+use agent::NetworkOptions;
+use driver::ComputeDriver;
 use driver_oci::{OciDriver, OciOptions};
 use driver_qemu::{QemuDriver, QemuOptions};
 use driver_vpc::{VpcDriver, VpcOptions};
@@ -23,8 +25,12 @@ pub(crate) fn all(layout: &Layout) -> Vec<Arc<dyn ComputeDriver>> {
 }
 
 /// The network driver, where networks are switched on: `CORTEN_NETWORKS=on`.
-pub(crate) fn network(layout: &Layout) -> Option<Arc<dyn NetworkDriver>> {
-    networks_are_on().then(|| Arc::new(vpc(layout)) as Arc<dyn NetworkDriver>)
+pub(crate) fn network(
+    layout: &Layout,
+    underlay: Option<IpAddr>,
+    closed: Vec<IpAddr>,
+) -> Option<NetworkOptions> {
+    networks_are_on().then(|| NetworkOptions { driver: Arc::new(vpc(layout)), underlay, closed })
 }
 
 /// The network driver itself, to take away what it made.

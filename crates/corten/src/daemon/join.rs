@@ -1,7 +1,7 @@
 //! `join`: makes this machine a host of a cloud that runs elsewhere, and from then on runs its agent.
 
 use std::fs::File;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,14 +17,20 @@ use server::{Environment, Membership, SystemEnvironment};
 
 use super::layout::{claim, write_file};
 use super::remote::{RemoteBlobs, StreamListener};
-use super::{Layout, drivers, logs, runtime, serve};
+use super::{Layout, drivers, logs, runtime, serve, underlay};
 use crate::failure::Failure;
 
 const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Joins with the token the first time; later starts use what was given then. Runs until told to stop.
-pub(crate) fn join(url: &str, token: &str, name: Option<String>, data: PathBuf) -> Result<(), Failure> {
+pub(crate) fn join(
+    url: &str,
+    token: &str,
+    name: Option<String>,
+    own_underlay: Option<IpAddr>,
+    data: PathBuf,
+) -> Result<(), Failure> {
     let layout = Layout::prepare(&data)?;
     logs::to_stderr();
     // Held until this process ends, however it ends.
@@ -35,7 +41,7 @@ pub(crate) fn join(url: &str, token: &str, name: Option<String>, data: PathBuf) 
             Some(membership) => membership,
             None => apply(&layout, url, token, name).await?,
         };
-        run(&layout, url, membership).await
+        run(&layout, url, own_underlay, membership).await
     })
 }
 
@@ -98,7 +104,12 @@ async fn apply(layout: &Layout, url: &str, token: &str, name: Option<String>) ->
     Ok(membership)
 }
 
-async fn run(layout: &Layout, url: &str, membership: Membership) -> Result<(), Failure> {
+async fn run(
+    layout: &Layout,
+    url: &str,
+    own_underlay: Option<IpAddr>,
+    membership: Membership,
+) -> Result<(), Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::failed(e.to_string());
     let environment = SystemEnvironment::new();
     let incarnation = environment.uid().to_string();
@@ -110,13 +121,18 @@ async fn run(layout: &Layout, url: &str, membership: Membership) -> Result<(), F
     let https = Https::new(url, &membership.servers_ca, &credential).map_err(|e| failed(&e))?;
     let client = Client::new(Arc::new(https.clone()));
     let cache = Arc::new(image::Cache::open(layout.images()).map_err(|e| failed(&e))?);
-    let listener = StreamListener::bind(SocketAddr::new(own_address(url)?, 0), &membership).await?;
+    let own = own_address(url)?;
+    let listener = StreamListener::bind(SocketAddr::new(own, 0), &membership).await?;
     let options = AgentOptions {
         host: membership.name.clone(),
         images: Images::new(cache, layout.layers(), Arc::new(RemoteBlobs::new(https)), client.clone()),
         client,
         drivers: drivers::all(layout),
-        network: drivers::network(layout),
+        network: drivers::network(
+            layout,
+            underlay::of_joined(own_underlay, own)?,
+            underlay::addresses_of(authority(url))?,
+        ),
         instances_dir: layout.instances(),
         endpoint: listener.address().to_string(),
         incarnation,
@@ -138,13 +154,12 @@ async fn start(options: AgentOptions) -> Result<Agent, Failure> {
     Agent::start(options).await.map_err(|e: ApiError| e.into())
 }
 
-/// The address of this machine that the server sees: the one from which it is called. No packet is sent.
+/// The address of this machine that the server sees: the one from which it is called.
 fn own_address(url: &str) -> Result<IpAddr, Failure> {
-    let authority = url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/');
-    let find = || {
-        let socket = UdpSocket::bind(if authority.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" })?;
-        socket.connect(authority)?;
-        socket.local_addr()
-    };
-    find().map(|a| a.ip()).map_err(|e: std::io::Error| Failure::failed(format!("no way to {authority}: {e}")))
+    let authority = authority(url);
+    underlay::towards(authority).map_err(|e| Failure::failed(format!("no way to {authority}: {e}")))
+}
+
+fn authority(url: &str) -> &str {
+    url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/')
 }

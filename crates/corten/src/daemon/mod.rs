@@ -12,8 +12,9 @@ mod logs;
 mod remote;
 mod serve;
 mod stop;
+mod underlay;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
@@ -26,6 +27,7 @@ pub(crate) use layout::Layout;
 pub(crate) struct UpOptions {
     pub(crate) data: PathBuf,
     pub(crate) listen: SocketAddr,
+    pub(crate) underlay: Option<IpAddr>,
     pub(crate) detach: bool,
 }
 
@@ -33,10 +35,10 @@ pub(crate) struct UpOptions {
 pub(crate) fn up(options: UpOptions) -> Result<(), Failure> {
     let layout = Layout::prepare(&options.data)?;
     if options.detach {
-        return detach::up(&layout, options.listen);
+        return detach::up(&layout, options.listen, options.underlay);
     }
     logs::to_stderr();
-    runtime()?.block_on(serve::serve(layout, options.listen))
+    runtime()?.block_on(serve::serve(layout, options.listen, options.underlay))
 }
 
 /// Stops the cloud; with `purge` also ends every guest and removes the data.

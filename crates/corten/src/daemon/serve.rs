@@ -1,6 +1,6 @@
 //! The road from an empty directory to a cloud that answers.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use super::blobs::ImageFiles;
 use super::gateway::Gateway;
 use super::layout::{claim, write_file};
 use super::remote::RemoteHosts;
-use super::{Layout, credentials, drivers};
+use super::{Layout, credentials, drivers, underlay};
 use crate::failure::Failure;
 
 /// The range of every project's default network.
@@ -28,7 +28,11 @@ const DEFAULT_NETWORK: &str = "10.0.0.0/16";
 const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(3);
 
 /// Serves until SIGTERM or SIGINT. Guests go on.
-pub(crate) async fn serve(layout: Layout, listen: SocketAddr) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    layout: Layout,
+    listen: SocketAddr,
+    own_underlay: Option<IpAddr>,
+) -> Result<(), Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::failed(e.to_string());
     let environment: Arc<dyn Environment> =
         Arc::new(SystemEnvironment::new().with_network_plane(network_plane()));
@@ -76,7 +80,7 @@ pub(crate) async fn serve(layout: Layout, listen: SocketAddr) -> Result<(), Fail
         host: host.clone(),
         client,
         drivers: drivers::all(&layout),
-        network: drivers::network(&layout),
+        network: drivers::network(&layout, underlay::of_server(own_underlay, listen.ip())?, Vec::new()),
         instances_dir: layout.instances(),
         endpoint: String::new(),
         incarnation,

@@ -77,6 +77,9 @@ pub struct PortStatus {
     /// The host on which it is. Peers on other hosts reach it there.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
+    /// That host's address between hosts, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_address: Option<Address>,
     #[serde(skip_serializing_if = "is_default")]
     pub state: PortState,
     /// Its device on that host.

@@ -2,7 +2,7 @@
 
 use ::identity::Principal;
 use model::compute::Instance;
-use model::network::{Port, Vpc};
+use model::network::{FloatingIp, Port, Vpc};
 use model::{AnyObject, ApiError, Reason};
 
 use crate::server::Server;
@@ -26,8 +26,23 @@ impl Server {
             {
                 host.clone_into(&mut port.status.host);
             }
+        } else if let (Some(old), Some(host)) = (old.as_any().downcast_ref::<FloatingIp>(), caller.host()) {
+            self.require_own_floating_ip(host, old).await?;
+            if let Some(floating) = new.as_any_mut().downcast_mut::<FloatingIp>() {
+                host.clone_into(&mut floating.status.host);
+            }
         }
         Ok(())
+    }
+
+    /// A host answers for the floating addresses of its ports.
+    async fn require_own_floating_ip(&self, host: &str, floating: &FloatingIp) -> Result<(), ApiError> {
+        let (project, port) = (&floating.metadata.namespace, &floating.spec.port);
+        if let Some(port) = self.read::<Port>(project, port).await? {
+            return self.require_own_port(host, &port).await;
+        }
+        let message = format!("floating ip {:?} stands for no port", floating.metadata.name);
+        Err(ApiError::new(Reason::Forbidden, message))
     }
 
     /// A host speaks for the ports of instances bound to it, and for no others.
