@@ -19,7 +19,7 @@ use crate::images::Images;
 use crate::instance::{Homes, Instances, Serving};
 use crate::machine::Machine;
 use crate::network::Networks;
-use crate::registration::{Registration, probe};
+use crate::registration::{Registration, probe, probe_network};
 use crate::streams::Streams;
 
 /// Instances worked on at the same time. Stopping waits for guests, so this is more than there are cores.
@@ -95,7 +95,9 @@ impl Agent {
     pub async fn start(options: AgentOptions) -> Result<Self, ApiError> {
         let homes = Homes::open(options.instances_dir.clone())
             .map_err(|e| ApiError::internal(format!("{}: {e}", options.instances_dir.display())))?;
-        let (serving, statuses) = probe(&options.drivers).await;
+        let (serving, mut statuses) = probe(&options.drivers).await;
+        let (network, network_status) = probe_network(options.network.clone()).await;
+        statuses.extend(network_status);
         let registration = Registration {
             host: options.host.clone(),
             client: options.client.clone(),
@@ -110,7 +112,7 @@ impl Agent {
         let cache = follow(&options, &queue);
         let recorder =
             Recorder::new(options.client.clone(), "agent", &options.host, Arc::clone(&options.now));
-        let networks = options.network.clone().map(|network| {
+        let networks = network.map(|network| {
             let (homes, cache) = (homes.clone(), cache.clone());
             Networks::follow(&options.host, &options.client, network, homes, serving.clone(), cache)
         });

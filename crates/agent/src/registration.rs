@@ -8,6 +8,7 @@ use driver::{ComputeDriver, DriverError};
 use model::topology::{DriverStatus, Host, HostSpec, Lease, LeaseSpec};
 use model::{ApiError, ObjectMeta, Reason, Timestamp};
 
+use crate::agent::NetworkOptions;
 use crate::instance::Serving;
 use crate::machine::Machine;
 
@@ -54,6 +55,22 @@ pub(crate) async fn probe(drivers: &[Arc<dyn ComputeDriver>]) -> (Vec<Serving>, 
         statuses.push(status);
     }
     (serving, statuses)
+}
+
+/// Asks the network driver, and leaves networks out where it cannot work: instances that need one say so.
+pub(crate) async fn probe_network(
+    network: Option<NetworkOptions>,
+) -> (Option<NetworkOptions>, Option<DriverStatus>) {
+    let Some(network) = network else { return (None, None) };
+    let mut status = DriverStatus { name: network.driver.name().into(), ..DriverStatus::default() };
+    match network.driver.probe().await {
+        Ok(()) => (Some(network), Some(status)),
+        Err(e) => {
+            tracing::warn!(driver = network.driver.name(), error = %e, "networks are not possible here");
+            status.unavailable = e.to_string();
+            (None, Some(status))
+        }
+    }
 }
 
 impl Registration {

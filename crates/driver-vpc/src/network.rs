@@ -94,7 +94,9 @@ impl NetworkDriver for VpcDriver {
     }
 
     async fn probe(&self) -> Result<(), DriverError> {
-        self.off_thread("probe", Host::probe).await
+        self.off_thread("probe", Host::probe).await?;
+        self.refill();
+        Ok(())
     }
 
     async fn ensure(&self, plan: &VpcPlan) -> Result<Vec<PortLink>, DriverError> {

@@ -41,7 +41,7 @@ impl Instances {
             Some(networks) => networks.cards(instance).await?,
             None if instance.spec.networks.is_empty() => Vec::new(),
             None => {
-                let why = "networks, which are switched off here: start the agent with CORTEN_NETWORKS=on";
+                let why = "networks, which this host cannot make; `corten get host NAME -o yaml` says why under status.drivers";
                 return Err(InstanceError::NoDriver(why.into()));
             }
         };

@@ -11,6 +11,9 @@ use driver_vpc::{VpcDriver, VpcOptions};
 
 use super::Layout;
 
+/// Network namespaces kept ready for the first instances of VPCs.
+const READY_NAMESPACES: usize = 4;
+
 /// All drivers that can be set up; one that cannot is logged and left out.
 pub(crate) fn all(layout: &Layout) -> Vec<Arc<dyn ComputeDriver>> {
     let run_dir = layout.run_dir();
@@ -24,7 +27,7 @@ pub(crate) fn all(layout: &Layout) -> Vec<Arc<dyn ComputeDriver>> {
     drivers
 }
 
-/// The network driver, where networks are switched on: `CORTEN_NETWORKS=on`.
+/// The network driver, unless networks are switched off: `CORTEN_NETWORKS=off`.
 pub(crate) fn network(
     layout: &Layout,
     underlay: Option<IpAddr>,
@@ -36,10 +39,15 @@ pub(crate) fn network(
 /// The network driver itself, to take away what it made.
 pub(crate) fn vpc(layout: &Layout) -> VpcDriver {
     let run_dir = layout.run_dir().join("vpc");
-    VpcDriver::new(VpcOptions { run_dir, tag: layout.tag(), ..VpcOptions::default() })
+    VpcDriver::new(VpcOptions {
+        run_dir,
+        tag: layout.tag(),
+        pool_size: READY_NAMESPACES,
+        ..VpcOptions::default()
+    })
 }
 
-/// Networks are not for everyday use yet: off unless asked for.
+/// On, unless the operator says otherwise: without them guests have a card that leads nowhere but to their ssh port.
 pub(crate) fn networks_are_on() -> bool {
-    std::env::var("CORTEN_NETWORKS").is_ok_and(|word| word == "on")
+    !std::env::var("CORTEN_NETWORKS").is_ok_and(|word| word == "off")
 }

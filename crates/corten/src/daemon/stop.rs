@@ -95,6 +95,7 @@ fn remove_guests(layout: &Layout) -> Result<(), Failure> {
         for vpc in network.list().await.map_err(failed)? {
             network.delete(&vpc).await.map_err(failed)?;
         }
+        network.drain_pool().await.map_err(failed)?;
         Ok(())
     })
 }
