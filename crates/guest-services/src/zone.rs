@@ -29,8 +29,23 @@ pub enum RecordData {
     Cname(String),
     Ptr(String),
     Txt(Vec<String>),
-    Mx { preference: u16, exchange: String },
-    Srv { priority: u16, weight: u16, port: u16, target: String },
+    Mx {
+        preference: u16,
+        exchange: String,
+    },
+    Srv {
+        priority: u16,
+        weight: u16,
+        port: u16,
+        target: String,
+    },
+    Ns(String),
+    /// RFC 8659.
+    Caa {
+        flags: u8,
+        tag: String,
+        value: String,
+    },
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -116,9 +131,13 @@ impl RecordData {
     fn check(&self) -> Result<(), ZoneError> {
         match self {
             Self::A(_) | Self::Aaaa(_) => Ok(()),
-            Self::Cname(name) | Self::Ptr(name) => normal(name).map(drop),
+            Self::Cname(name) | Self::Ptr(name) | Self::Ns(name) => normal(name).map(drop),
             Self::Mx { exchange, .. } => normal(exchange).map(drop),
             Self::Srv { target, .. } => normal(target).map(drop),
+            Self::Caa { tag, value, .. } => match tag.len().max(value.len()) {
+                long @ 256.. => Err(ZoneError::Text(long)),
+                _ => Ok(()),
+            },
             Self::Txt(pieces) => match pieces.iter().find(|piece| piece.len() > 255) {
                 Some(long) => Err(ZoneError::Text(long.len())),
                 None => Ok(()),

@@ -1,29 +1,22 @@
 //! What guests of a VPC are told: addresses, names, metadata. From the same objects as the plan.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use client::Client;
 use driver::{PortLink, PortPlan, VpcPlan};
-use guest_services::{Directory, Instance as Told, Nic, NicFacts, Port as Served, RecordData, Zone};
+use guest_services::{Directory, Instance as Told, Nic, NicFacts, Port as Served};
 use ipnet::IpNet;
 use model::ApiError;
 use model::compute::{Instance, KeyPair};
 use model::network::{Port, Vpc};
 
 use super::plan::{GUEST_MTU, View, addresses, names};
+use super::zones;
 
 /// How long a guest may go without asking again, in seconds.
 const LEASE_SECONDS: u32 = 3600;
-/// How long others may keep a name, in seconds.
-const NAME_TTL: u32 = 30;
-
-/// The domain of a VPC's instances.
-pub(super) fn domain(vpc: &Vpc) -> String {
-    let own = &vpc.spec.dns.domain;
-    if own.is_empty() { format!("{}.internal", vpc.metadata.namespace) } else { own.clone() }
-}
 
 /// The public keys of instances' key pairs, by the pair's name.
 pub(super) async fn keys(
@@ -48,10 +41,9 @@ pub(super) fn directory(
     plan: &VpcPlan,
     links: &[PortLink],
     keys: &BTreeMap<String, String>,
-    upstreams: Vec<SocketAddr>,
 ) -> Directory {
     let by_uid = names(&view.ports);
-    let domain = domain(vpc);
+    let domain = zones::domain(vpc);
     let mut served = HashMap::new();
     for link in links {
         let (Some(port), Some(planned)) =
@@ -64,14 +56,14 @@ pub(super) fn directory(
         let told = owner.map(|instance| Arc::new(told(instance, port, vpc, &nic, keys)));
         served.insert(link.index, Served { uid: link.uid.clone(), nic, instance: told });
     }
-    let (zones, reverse) = zone(view, vpc, &domain);
+    let (zones, reverse) = zones::zones(view, vpc);
     Directory {
         vpc: plan.uid.clone(),
         ports: served,
         zones,
         networks: vpc.spec.ranges().map(model::network::Cidr::net).collect(),
         reverse,
-        upstreams,
+        upstreams: zones::upstreams(vpc),
     }
 }
 
@@ -140,26 +132,4 @@ fn told(
         }],
         ..Told::default()
     }
-}
-
-/// The names of the VPC's instances, forwards and backwards.
-fn zone(view: &View, vpc: &Vpc, domain: &str) -> (Vec<Zone>, HashMap<IpAddr, String>) {
-    let subnets = view.subnets_of(&vpc.metadata.name);
-    let mut reverse = HashMap::new();
-    let Ok(mut zone) = Zone::new(domain) else { return (Vec::new(), reverse) };
-    for port in view.ports.iter().filter(|port| subnets.contains_key(port.spec.subnet.as_str())) {
-        let owner = if port.spec.instance.is_empty() { &port.metadata.name } else { &port.spec.instance };
-        let name = format!("{owner}.{domain}");
-        for address in addresses(port) {
-            // A name that DNS cannot have is left out; the instance is reached by its address.
-            let record = match address {
-                IpAddr::V4(address) => RecordData::A(address),
-                IpAddr::V6(address) => RecordData::Aaaa(address),
-            };
-            if zone.insert(&name, NAME_TTL, record).is_ok() {
-                reverse.entry(address).or_insert_with(|| name.clone());
-            }
-        }
-    }
-    (vec![zone], reverse)
 }

@@ -8,16 +8,19 @@ mod closed;
 mod directory;
 mod plan;
 mod relay;
+mod zones;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use client::{Client, ListParams};
 use driver::{DriverError, Link, NetworkDriver, PortLink, VpcPlan};
 use guest_services::{Directory, Handle};
 use model::compute::{Instance, Isolation, port_names};
-use model::network::{Address, FloatingIp, Gateway, Port, PortState, PrefixList, SecurityGroup, Subnet, Vpc};
+use model::network::{
+    Address, DnsRecord, DnsZone, FloatingIp, Gateway, Port, PortState, PrefixList, SecurityGroup, Subnet, Vpc,
+};
 use model::{ApiError, Resource, Uid};
 use parking_lot::Mutex;
 use reconcile::{Cache, Change, Outcome, Queue};
@@ -80,6 +83,8 @@ struct Inner {
     lists: Cache<PrefixList>,
     gateways: Cache<Gateway>,
     floating: Cache<FloatingIp>,
+    zones: Cache<DnsZone>,
+    records: Cache<DnsRecord>,
     served: Mutex<HashMap<Uid, Served>>,
     /// Ways in, by the instance they lead to.
     relays: Mutex<HashMap<Uid, Relay>>,
@@ -122,6 +127,8 @@ impl Networks {
             lists: wake(client, &queue),
             gateways: wake(client, &queue),
             floating: wake(client, &queue),
+            zones: wake(client, &queue),
+            records: wake(client, &queue),
             client: client.clone(),
             instances,
             queue,
@@ -222,6 +229,8 @@ impl Networks {
             inner.lists.synced(),
             inner.gateways.synced(),
             inner.floating.synced(),
+            inner.zones.synced(),
+            inner.records.synced(),
             inner.instances.synced(),
         );
     }
@@ -260,7 +269,7 @@ impl Networks {
                 port: Arc::clone(port),
                 link,
                 name_servers: gateways.unwrap_or_default(),
-                domain: directory::domain(vpc),
+                domain: zones::domain(vpc),
             });
         }
         Ok(cards)
@@ -276,7 +285,7 @@ impl Networks {
     ) -> Result<(), NetworkError> {
         let Some(first) = links.first() else { return Ok(()) };
         let keys = directory::keys(&self.inner.client, &view.owners).await?;
-        let next = Arc::new(directory::directory(view, vpc, plan, links, &keys, upstreams()));
+        let next = Arc::new(directory::directory(view, vpc, plan, links, &keys));
         let mut served = self.inner.served.lock();
         if let Some(known) = served.get(&plan.uid) {
             known.directory.send_replace(next);
@@ -380,6 +389,8 @@ impl Networks {
             lists: in_project(&inner.lists, project),
             gateways: in_project(&inner.gateways, project),
             floating: in_project(&inner.floating, project),
+            zones: in_project(&inner.zones, project),
+            records: in_project(&inner.records, project),
             links,
             owners,
             host: inner.host.clone(),
@@ -430,11 +441,4 @@ fn wake<R: Resource>(client: &Client, queue: &Queue) -> Cache<R> {
 
 fn in_project<R: Resource>(cache: &Cache<R>, project: &str) -> Vec<Arc<R>> {
     cache.filter(|object| object.metadata().namespace == project)
-}
-
-/// The host's own resolvers: they are asked from the host's namespace.
-fn upstreams() -> Vec<SocketAddr> {
-    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver ")?.trim().parse().ok());
-    servers.map(|ip: IpAddr| SocketAddr::new(ip, 53)).collect()
 }

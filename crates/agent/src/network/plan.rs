@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use model::Uid;
 use model::compute::Instance;
 use model::network::{
-    self, Direction, FloatingIp, Gateway, GatewayType, Port, PrefixList, SecurityGroup, SecurityRule, Subnet,
-    Vpc,
+    self, Direction, DnsRecord, DnsZone, FloatingIp, Gateway, GatewayType, Port, PrefixList, SecurityGroup,
+    SecurityRule, Subnet, Vpc,
 };
 
 /// Bytes of a guest's packet: what is left of 1,500 inside of VXLAN over IPv4 (RFC 7348), with IPv6 to spare.
@@ -29,6 +29,8 @@ pub(super) struct View {
     /// Whose ports those are.
     pub(super) owners: BTreeMap<String, Arc<Instance>>,
     pub(super) floating: Vec<Arc<FloatingIp>>,
+    pub(super) zones: Vec<Arc<DnsZone>>,
+    pub(super) records: Vec<Arc<DnsRecord>>,
     /// This host's name.
     pub(super) host: String,
     /// Its address between hosts.

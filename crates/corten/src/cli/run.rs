@@ -67,6 +67,9 @@ pub(crate) struct Args {
     /// A SecurityGroup that its cards are in, the default one when not given; can be repeated
     #[arg(long, value_name = "GROUP", value_parser = parse::name)]
     security_group: Vec<String>,
+    /// Give its first card a floating address, which goes with the instance
+    #[arg(long)]
+    public: bool,
     /// What to do when it ends by itself
     #[arg(long, default_value = "on-failure", value_parser = parse::restart())]
     restart: RestartPolicy,
@@ -154,13 +157,14 @@ fn spec(args: &Args, image: &Image) -> Result<InstanceSpec, Failure> {
 /// The cards that were asked for; none leaves the choice to the cloud.
 fn networks(args: &Args) -> Vec<InstanceNetwork> {
     let mut subnets = args.subnet.clone();
-    if subnets.is_empty() && (args.address.is_some() || !args.security_group.is_empty()) {
+    if subnets.is_empty() && (args.public || args.address.is_some() || !args.security_group.is_empty()) {
         subnets.push(DEFAULT_SUBNET.into());
     }
     let card = |(number, subnet)| InstanceNetwork {
         subnet,
         address: args.address.filter(|_| number == 0).map(Address),
         security_groups: args.security_group.clone(),
+        public_address: (args.public && number == 0).then_some(true),
         ..InstanceNetwork::default()
     };
     subnets.into_iter().enumerate().map(card).collect()

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::op::Query;
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, SRV, TXT};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, MX, NS, NULL, PTR, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 use crate::directory::Directory;
@@ -139,6 +139,12 @@ fn rdata(data: &RecordData) -> Option<RData> {
         RecordData::Mx { preference, exchange } => RData::MX(MX::new(*preference, absolute(exchange)?)),
         RecordData::Srv { priority, weight, port, target } => {
             RData::SRV(SRV::new(*priority, *weight, *port, absolute(target)?))
+        }
+        RecordData::Ns(host) => RData::NS(NS(absolute(host)?)),
+        RecordData::Caa { flags, tag, value } => {
+            let length = u8::try_from(tag.len()).ok()?;
+            let bytes = [&[*flags, length], tag.as_bytes(), value.as_bytes()].concat();
+            RData::Unknown { code: RecordType::CAA, rdata: NULL::with(bytes) }
         }
     })
 }

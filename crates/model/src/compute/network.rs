@@ -28,6 +28,9 @@ pub struct InstanceNetwork {
     /// SecurityGroups of the port that is made; the Vpc's default one when left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub security_groups: Vec<String>,
+    /// Give the port that is made a floating address, which goes with the instance; as the subnet says when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_address: Option<bool>,
     /// The card with the default route; the first when no card says so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub primary: bool,

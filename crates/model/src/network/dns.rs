@@ -1,11 +1,10 @@
 //! DnsZone and DnsRecord: names that only the guests of some Vpcs can find out.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::record_value::RecordValue;
 use super::rules::{at_most, check_names, is_default, require_name};
 use super::{GROUP, VpcSpec};
 use crate::{Claim, Column, FieldErrors, KindInfo, Name, Object, Reference, Scope, Spec};
@@ -161,18 +160,10 @@ impl Spec for DnsRecordSpec {
         );
         for (i, value) in self.values.iter().enumerate() {
             let field = format!("spec.values[{i}]");
-            match self.record_type {
-                RecordType::A if value.parse::<Ipv4Addr>().is_err() => {
-                    errors.push(field, format!("{value:?} is not an IPv4 address"));
-                }
-                RecordType::Aaaa if value.parse::<Ipv6Addr>().is_err() => {
-                    errors.push(field, format!("{value:?} is not an IPv6 address"));
-                }
-                _ => errors.require(
-                    (1..=VALUE_MAX_BYTES).contains(&value.len()) && !value.contains(['\n', '\r', '\0']),
-                    &field,
-                    "must be one line of 1 to 4096 bytes",
-                ),
+            if value.len() > VALUE_MAX_BYTES || value.contains(['\n', '\r', '\0']) || value.is_empty() {
+                errors.push(field, "must be one line of 1 to 4096 bytes");
+            } else if let Err(message) = RecordValue::parse(self.record_type, value) {
+                errors.push(field, message);
             }
         }
         errors.require(self.ttl_seconds <= 604_800, "spec.ttlSeconds", "must be at most 604800, a week");

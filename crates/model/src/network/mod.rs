@@ -10,6 +10,7 @@ mod load_balancer;
 mod peering;
 mod port;
 mod prefix_list;
+mod record_value;
 mod route_table;
 mod rules;
 mod security_group;
@@ -30,6 +31,7 @@ pub use load_balancer::{
 pub use peering::{Peering, PeeringSpec, PeeringStatus};
 pub use port::{Port, PortSpec, PortState, PortStatus};
 pub use prefix_list::{PrefixEntry, PrefixList, PrefixListSpec, PrefixListStatus};
+pub use record_value::RecordValue;
 pub use route_table::{Route, RouteTable, RouteTableSpec, RouteTableStatus, RouteTarget};
 pub use security_group::{
     Direction, PortRange, Protocol, ProtocolError, RulePeer, SecurityGroup, SecurityGroupSpec,

@@ -6,7 +6,7 @@ use client::{DeleteOptions, ListParams, WriteOptions};
 use identity::Principal;
 use model::compute::{Instance, InstanceNetwork, Isolation, Payload, RootfsPayload};
 use model::identity::{Project, ProjectSpec, Quota, QuotaSpec};
-use model::network::{Port, PortSpec, SecurityGroup, Subnet, Vpc};
+use model::network::{AddressPool, FloatingIpSpec, Port, PortSpec, SecurityGroup, Subnet, SubnetSpec, Vpc};
 use model::{ApiError, ObjectMeta, Reason};
 use serde_json::{Value, json};
 
@@ -61,6 +61,50 @@ async fn ports_are_made_with_their_instance() {
     assert!(error.message.contains("port \"i-0\" is in use by instance \"i\""), "{error}");
     cloud.instances().delete("i", &DeleteOptions::default()).await.expect("delete");
     api::<PortSpec>(&cloud).delete("i-0", &DeleteOptions::default()).await.expect("as the collector does");
+}
+
+#[tokio::test]
+async fn a_floating_address_is_made_with_the_instance_that_wants_one() {
+    let cloud = cloud().await;
+    with_image(&cloud).await;
+    let wants = |name| with_networks(name, json!([{"subnet": "web", "publicAddress": true}]));
+    says(
+        cloud.instances().create(&wants("i")).await,
+        "spec.networks[0].publicAddress",
+        "needs exactly one AddressPool",
+    );
+    let pool: AddressPool = serde_json::from_value(json!({
+        "metadata": {"name": "outside"}, "spec": {"ranges": ["192.0.2.8/32"]}
+    }))
+    .expect("a pool");
+    cloud.admin().all::<AddressPool>().create(&pool).await.expect("pool");
+    let made = cloud.instances().create(&wants("i")).await.expect("create");
+    let floating = api::<FloatingIpSpec>(&cloud).get("i-0").await.expect("it is called as its port");
+    assert_eq!(floating.spec.address.map(|a| a.to_string()).as_deref(), Some("192.0.2.8"));
+    assert_eq!(floating.spec.port, "i-0");
+    assert_eq!(floating.metadata.owner_references[0].uid, made.metadata.uid, "it goes with the instance");
+    says(cloud.instances().create(&wants("j")).await, "spec.networks[0].publicAddress", "in use");
+    let none = cloud.instances().find("j").await.expect("ask");
+    assert!(none.is_none() && ports(&cloud).await.len() == 1, "nothing stays half made");
+}
+
+#[tokio::test]
+async fn a_subnet_may_give_every_instance_a_floating_address() {
+    let cloud = cloud().await;
+    with_image(&cloud).await;
+    let spec = json!({"vpc": "main", "cidr": "10.0.9.0/24", "assignPublicAddress": true});
+    make::<SubnetSpec>(&cloud, "public", spec).await.expect("subnet");
+    let pool: AddressPool = serde_json::from_value(json!({
+        "metadata": {"name": "outside"}, "spec": {"ranges": ["192.0.2.8/29"]}
+    }))
+    .expect("a pool");
+    cloud.admin().all::<AddressPool>().create(&pool).await.expect("pool");
+    let networks = |own: Value| json!([{"subnet": "public", "publicAddress": own}]);
+    cloud.instances().create(&with_networks("a", networks(Value::Null))).await.expect("create");
+    cloud.instances().create(&with_networks("b", networks(json!(false)))).await.expect("create");
+    let all = api::<FloatingIpSpec>(&cloud).list(&ListParams::default()).await.expect("list").items;
+    let names: Vec<&str> = all.iter().map(|f| f.metadata.name.as_str()).collect();
+    assert_eq!(names, ["a-0"]);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Network cards of instances: a port is made for each in the transaction that makes the instance.
 
 use model::compute::{Instance, InstanceNetwork, Isolation, NETWORKS_MAX, port_names};
-use model::network::{Port, PortSpec, SubnetSpec, VpcSpec};
+use model::network::{FloatingIp, FloatingIpSpec, Port, PortSpec, Subnet, SubnetSpec, VpcSpec};
 use model::{AnyObject, ApiError, FieldErrors, Object, ObjectMeta, OwnerReference, Resource};
 
 use crate::claims::Draft;
@@ -35,9 +35,41 @@ impl Server {
             for error in found.iter() {
                 errors.push(field_of(&error.field, i), error.message.clone());
             }
+            let floating = self.floating_ip_for(instance, i, &port, draft, errors).await?;
             draft.companions.push(Box::new(port));
+            draft.companions.extend(floating.map(|floating| Box::new(floating) as Box<dyn AnyObject>));
         }
         Ok(())
+    }
+
+    /// The floating address of a port that is to have one, under the port's name.
+    async fn floating_ip_for(
+        &self,
+        instance: &Instance,
+        index: usize,
+        port: &Port,
+        draft: &mut Draft,
+        errors: &mut FieldErrors,
+    ) -> Result<Option<FloatingIp>, ApiError> {
+        let network = &instance.spec.networks[index];
+        let subnet = self.read::<Subnet>(&instance.metadata.namespace, &network.subnet).await?;
+        let assigns = subnet.is_some_and(|subnet| subnet.spec.assign_public_address);
+        if !network.public_address.unwrap_or(assigns) {
+            return Ok(None);
+        }
+        let spec = FloatingIpSpec { port: port.metadata.name.clone(), ..FloatingIpSpec::default() };
+        let mut floating: FloatingIp = Object::new(self.companion_of(instance, &port.metadata.name), spec);
+        AnyObject::set_defaults(&mut floating);
+        let mut found = FieldErrors::default();
+        self.complete_floating_ip(&mut floating, None, draft, &mut found).await?;
+        if floating.spec.address.is_none() && found.is_empty() {
+            let message = "needs exactly one AddressPool; `corten get addresspools` lists them. Or make a floating ip by hand";
+            found.push("spec.pool", message);
+        }
+        for error in found.iter() {
+            errors.push(format!("spec.networks[{index}].publicAddress"), error.message.clone());
+        }
+        Ok(Some(floating))
     }
 
     /// The default subnet of the project's default Vpc, where there is one.
@@ -57,7 +89,22 @@ impl Server {
 
     fn port_for(&self, instance: &Instance, index: usize, name: &str) -> Port {
         let network = &instance.spec.networks[index];
-        let meta = ObjectMeta {
+        let spec = PortSpec {
+            subnet: network.subnet.clone(),
+            addresses: network.address.into_iter().collect(),
+            security_groups: network.security_groups.clone(),
+            instance: instance.metadata.name.clone(),
+            interface: u32::try_from(index).unwrap_or(u32::MAX),
+            ..PortSpec::default()
+        };
+        let mut port: Port = Object::new(self.companion_of(instance, name), spec);
+        AnyObject::set_defaults(&mut port);
+        port
+    }
+
+    /// Of an object that is made with the instance and goes with it.
+    fn companion_of(&self, instance: &Instance, name: &str) -> ObjectMeta {
+        ObjectMeta {
             uid: self.inner.environment.uid(),
             creation_timestamp: instance.metadata.creation_timestamp,
             generation: 1,
@@ -70,18 +117,7 @@ impl Server {
                 block_owner_deletion: Some(true),
             }],
             ..ObjectMeta::in_project(&instance.metadata.namespace, name)
-        };
-        let spec = PortSpec {
-            subnet: network.subnet.clone(),
-            addresses: network.address.into_iter().collect(),
-            security_groups: network.security_groups.clone(),
-            instance: instance.metadata.name.clone(),
-            interface: u32::try_from(index).unwrap_or(u32::MAX),
-            ..PortSpec::default()
-        };
-        let mut port: Port = Object::new(meta, spec);
-        AnyObject::set_defaults(&mut port);
-        port
+        }
     }
 }
 
