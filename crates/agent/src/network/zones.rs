@@ -38,14 +38,11 @@ pub(super) fn zones(view: &View, vpc: &Vpc) -> (Vec<Zone>, HashMap<IpAddr, Strin
     let mut zones: Vec<Zone> = instances.into_iter().collect();
     for known in view.zones.iter().filter(|zone| zone.spec.vpcs.contains(&vpc.metadata.name)) {
         // A zone of the instances' own domain adds to it.
-        let place = zones.iter_mut().find(|zone| zone.name() == known.spec.domain);
-        match place {
-            Some(zone) => fill(zone, view, known, &mut reverse),
-            None => {
-                let Ok(mut zone) = Zone::new(&known.spec.domain) else { continue };
-                fill(&mut zone, view, known, &mut reverse);
-                zones.push(zone);
-            }
+        if let Some(zone) = zones.iter_mut().find(|zone| zone.name() == known.spec.domain) {
+            fill(zone, view, known, &mut reverse);
+        } else if let Ok(mut zone) = Zone::new(&known.spec.domain) {
+            fill(&mut zone, view, known, &mut reverse);
+            zones.push(zone);
         }
     }
     (zones, reverse)
