@@ -15,13 +15,16 @@ const COMPUTE: &str = "compute.corten.dev";
 const IDENTITY: &str = "identity.corten.dev";
 const NETWORK: &str = "network.corten.dev";
 const TOPOLOGY: &str = "topology.corten.dev";
+/// Readable only to those who may write them.
+const SECRETS: &str = "secrets";
 
 const READ: [&str; 3] = ["get", "list", "watch"];
 
 /// The roles `admin`, `editor` and `viewer`, to be created at the first start.
 ///
 /// - `admin`: everything.
-/// - `viewer`: reads every kind but those that say who may do what (keys, users, roles, bindings), and logs.
+/// - `viewer`: reads every kind but secrets and those that say who may do what (keys, users, roles, bindings), and
+///   logs.
 /// - `editor`: what a viewer may, and everything with what lives in projects, but not quotas; subresources too
 ///   (console, exec, upload), but not those of the cloud's own parts (status, binding, release).
 pub fn builtin_roles() -> Vec<Role> {
@@ -42,7 +45,8 @@ pub fn builtin_roles() -> Vec<Role> {
 
 fn viewable() -> Vec<String> {
     let open = |kind: &&KindEntry| {
-        kind.info.group != IDENTITY || matches!(kind.info.plural, "quotas" | "projects" | "domains")
+        let told = kind.info.group != IDENTITY && kind.info.plural != SECRETS;
+        told || matches!(kind.info.plural, "quotas" | "projects" | "domains")
     };
     let kinds = model::kinds().iter().filter(open);
     let parts = |kind: &KindEntry| [kind.info.plural.to_string(), format!("{}/status", kind.info.plural)];
@@ -50,9 +54,9 @@ fn viewable() -> Vec<String> {
 }
 
 fn editable() -> Vec<String> {
-    let own = model::kinds()
-        .iter()
-        .filter(|k| k.info.is_project_scoped() && !matches!(k.info.group, IDENTITY | ""));
+    let own = model::kinds().iter().filter(|k| {
+        k.info.is_project_scoped() && !matches!(k.info.group, IDENTITY | "") || k.info.plural == SECRETS
+    });
     own.flat_map(|kind| [kind.info.plural.to_string(), format!("{}/*", kind.info.plural)]).collect()
 }
 
@@ -97,9 +101,11 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         }
         (COMPUTE, "images", subresource) => request.verb == Verb::Get && subresource != "status",
         // Whether they are the host's own, or of its own, the server checks.
-        (COMPUTE, "instances", "status") | (NETWORK, "ports" | "floatingips", "status") => {
+        (COMPUTE, "instances", "status") | (NETWORK, "ports" | "floatingips" | "loadbalancers", "status") => {
             writes || request.verb == Verb::Get
         }
+        // One at a time and by name; that the host needs it, the server checks.
+        ("", SECRETS, "") => request.verb == Verb::Get,
         // The host's word that nothing of a deleted instance is left; the server checks that it is the host's.
         (COMPUTE, "instances", "release") => request.verb == Verb::Create,
         (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),

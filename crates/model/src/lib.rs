@@ -21,6 +21,7 @@ pub mod compute;
 pub mod event;
 pub mod identity;
 pub mod network;
+pub mod secret;
 pub mod topology;
 
 pub use claim::{Claim, Hold, Reference};

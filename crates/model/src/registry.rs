@@ -8,12 +8,13 @@ use serde_json::Value;
 use crate::{
     Claim, ColumnType, FieldErrors, KindInfo, ObjectMeta, Reference, Resource, Resources, Timestamp,
 };
-use crate::{compute, event, identity, network, topology};
+use crate::{compute, event, identity, network, secret, topology};
 
 /// Every kind, in the order in which discovery lists them.
 pub fn kinds() -> &'static [KindEntry] {
     static KINDS: &[KindEntry] = &[
         KindEntry::of::<event::Event>(),
+        KindEntry::of::<secret::Secret>(),
         KindEntry::of::<identity::Domain>(),
         KindEntry::of::<identity::Project>(),
         KindEntry::of::<identity::User>(),

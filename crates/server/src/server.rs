@@ -119,7 +119,10 @@ impl Server {
             )));
         }
         match (request.verb, request.subresource.as_str()) {
-            (Verb::Get, "" | "status") => self.get(&request).await,
+            (Verb::Get, "" | "status") => {
+                self.check_reading(caller, &request).await?;
+                self.get(&request).await
+            }
             (Verb::List, "") => self.list(&request).await,
             (Verb::Create, "") => self.create(caller, request).await,
             (Verb::Create, "binding") if info.plural == "instances" => self.bind(caller, request).await,

@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::rules::{at_most, check_name, check_names, is_default, require_name};
-use super::{Address, FloatingIpSpec, GROUP, SecurityGroupSpec, SubnetSpec};
+use super::{Address, FloatingIpSpec, GROUP, PortSpec, SecurityGroupSpec, SubnetSpec};
 use crate::meta::validate_labels;
-use crate::{Claim, Column, Condition, FieldErrors, KindInfo, Name, Object, Reference, Scope, Spec};
+use crate::secret::Secret;
+use crate::{
+    Claim, Column, Condition, FieldErrors, KindInfo, Name, Object, Reference, Resource, Scope, Spec,
+};
 
 pub type LoadBalancer = Object<LoadBalancerSpec>;
 
@@ -19,11 +22,15 @@ const LISTENERS_MAX: usize = 50;
 const LISTENER_RULES_MAX: usize = 100;
 const TARGET_GROUPS_MAX: usize = 100;
 const TARGETS_MAX: usize = 1000;
+/// Longest path that a rule or a check names, in bytes.
+const PATH_MAX: usize = 1024;
+/// So much of a balancer's name is kept where the name of its port would become too long.
+const PREFIX_MAX: usize = 40;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LoadBalancerSpec {
-    /// The subnets that it stands in, all of one Vpc.
+    /// The subnets that it stands in, all of one Vpc; its own address is in the first.
     pub subnets: Vec<String>,
     pub scheme: Scheme,
     /// The FloatingIp of a `public` one.
@@ -98,6 +105,10 @@ pub struct TargetGroup {
     pub port: u16,
     #[serde(skip_serializing_if = "is_default")]
     pub balancing: Balancing,
+    /// Begin every connection with the PROXY protocol (version 2), which tells the target who the client is. Not
+    /// for protocol udp.
+    #[serde(skip_serializing_if = "is_default")]
+    pub proxy_protocol: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<Target>,
     /// Instances with all of these labels are targets too.
@@ -177,11 +188,69 @@ impl Default for HealthCheck {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LoadBalancerStatus {
+    /// The host that does its work.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// Where it is reached: its own addresses, then its floating one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Address>,
+    /// Every target as its host sees it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetStatus>,
+    /// The secrets that its listeners use, as they are now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
+    /// The generation of the spec that its host works by.
+    #[serde(skip_serializing_if = "is_default")]
+    pub observed_generation: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// How one target does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TargetStatus {
+    pub group: String,
+    /// The instance's name, or the address.
+    pub target: String,
+    /// Where it is reached, with its port; empty while it has no address.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub address: String,
+    pub healthy: bool,
+    /// Why it is not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// Which state of a secret counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CertificateStatus {
+    pub secret: String,
+    /// The secret's resource version.
+    pub version: String,
+}
+
+impl LoadBalancer {
+    /// The port that is made for it: `NAME-lb`. A name that would become too long is cut, and told apart by the uid.
+    pub fn port_name(&self) -> String {
+        let meta = &self.metadata;
+        let name = format!("{}-lb", meta.name);
+        if Name::new(&name).is_ok() {
+            return name;
+        }
+        let cut: String = meta.name.chars().take(PREFIX_MAX).collect();
+        let uid: String = meta.uid.as_str().chars().take(8).collect();
+        format!("{}-{uid}-lb", cut.trim_end_matches(['-', '.']))
+    }
+
+    /// Names of the secrets that its listeners use, each once.
+    pub fn secrets(&self) -> BTreeSet<&str> {
+        let names = self.spec.listeners.iter().map(|listener| listener.tls.as_str());
+        names.filter(|name| !name.is_empty()).collect()
+    }
 }
 
 impl Spec for LoadBalancerSpec {
@@ -221,11 +290,17 @@ impl Spec for LoadBalancerSpec {
         for (i, listener) in self.listeners.iter().enumerate() {
             let field = format!("spec.listeners[{i}]");
             listener.validate(&field, &names, errors);
+            self.check_protocols(listener, &field, errors);
             if !ports.insert((listener.port, listener.protocol == ListenerProtocol::Udp)) {
                 let message = format!("{} has a listener already; keep one of the two", listener.port);
                 errors.push(format!("{field}.port"), message);
             }
         }
+    }
+
+    fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
+        let fixed = "the first cannot be changed: its address is there; make a new load balancer";
+        errors.require(self.subnets.first() == old.subnets.first(), "spec.subnets", fixed);
     }
 
     fn columns() -> &'static [Column<LoadBalancer>] {
@@ -234,16 +309,35 @@ impl Spec for LoadBalancerSpec {
             Column::text("Addresses", |b, _| {
                 json!(b.status.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
             }),
+            Column::text("Healthy", |b, _| {
+                let healthy = b.status.targets.iter().filter(|target| target.healthy).count();
+                json!(format!("{healthy}/{}", b.status.targets.len()))
+            }),
+            Column::text("Host", |b, _| json!(b.status.host)),
             Column::integer("Listeners", |b, _| json!(b.spec.listeners.len())),
             Column::integer("TargetGroups", |b, _| json!(b.spec.target_groups.len())),
         ];
         COLUMNS
     }
 
+    fn field(b: &LoadBalancer, path: &str) -> Option<String> {
+        Some(match path {
+            "status.host" => b.status.host.clone(),
+            "spec.floatingIp" => b.spec.floating_ip.clone(),
+            _ => return None,
+        })
+    }
+
     fn claims(b: &LoadBalancer) -> Vec<Claim> {
-        let name = &b.spec.floating_ip;
-        let claim = || FloatingIpSpec::use_claim(&b.metadata.namespace, name, "spec.floatingIp");
-        (!name.is_empty()).then(claim).into_iter().collect()
+        let (project, name) = (&b.metadata.namespace, &b.spec.floating_ip);
+        // Among balancers. That no port beside the balancer's own has it is what the FloatingIp itself claims.
+        let what = format!("floating ip {name:?} as a load balancer's");
+        let claim = || Claim::new(format!("floating-balancer/{project}/{name}"), "spec.floatingIp", what);
+        let port = b.port_name();
+        // As an instance would attach it.
+        let attached =
+            Claim::new(format!("attached/{project}/{port}"), "metadata.name", format!("port {port:?}"));
+        (!name.is_empty()).then(claim).into_iter().chain([attached]).collect()
     }
 
     fn references(b: &LoadBalancer) -> Vec<Reference> {
@@ -255,8 +349,36 @@ impl Spec for LoadBalancerSpec {
             Reference::kept(SecurityGroupSpec::KIND, meta, group, format!("spec.securityGroups[{i}]"))
         });
         let floating = Reference::kept(FloatingIpSpec::KIND, meta, &spec.floating_ip, "spec.floatingIp");
-        subnets.chain(groups).chain(floating).collect()
+        let port = Reference::kept(PortSpec::KIND, meta, &b.port_name(), "metadata.name");
+        let secrets = b.secrets().into_iter().filter_map(|secret| {
+            let at = spec.listeners.iter().position(|l| l.tls == secret).unwrap_or_default();
+            Reference::kept(Secret::KIND, meta, secret, format!("spec.listeners[{at}].tls"))
+        });
+        subnets.chain(groups).chain(floating).chain(port).chain(secrets).collect()
     }
+}
+
+impl LoadBalancerSpec {
+    /// Datagrams go to targets that take datagrams, and nothing else does.
+    fn check_protocols(&self, listener: &Listener, field: &str, errors: &mut FieldErrors) {
+        let is_udp = listener.protocol == ListenerProtocol::Udp;
+        let group = self.target_groups.iter().find(|group| group.name == listener.target_group);
+        errors.require(
+            group.is_none_or(|group| (group.protocol == TargetProtocol::Udp) == is_udp),
+            &format!("{field}.targetGroup"),
+            "must be of protocol udp for a listener of protocol udp, and only for those",
+        );
+    }
+}
+
+/// A path as it may stand in a request: visible ASCII without quotes and backslashes.
+fn check_path(field: &str, path: &str, errors: &mut FieldErrors) {
+    let fine = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'\\' | b'`');
+    errors.require(
+        path.starts_with('/') && path.bytes().all(fine) && path.len() <= PATH_MAX,
+        field,
+        "must begin with /, and have no spaces, quotes or backslashes; write those as %20 and the like",
+    );
 }
 
 impl Listener {
@@ -285,11 +407,9 @@ impl Listener {
         for (i, rule) in self.rules.iter().enumerate() {
             let at = format!("{field}.rules[{i}]");
             known(format!("{at}.targetGroup"), &rule.target_group, errors);
-            errors.require(
-                rule.path_prefix.is_empty() || rule.path_prefix.starts_with('/'),
-                &format!("{at}.pathPrefix"),
-                "must begin with /",
-            );
+            if !rule.path_prefix.is_empty() {
+                check_path(&format!("{at}.pathPrefix"), &rule.path_prefix, errors);
+            }
             errors.require(
                 rule.host.is_empty() || Name::new(rule.host.strip_prefix("*.").unwrap_or(&rule.host)).is_ok(),
                 &format!("{at}.host"),
@@ -320,6 +440,11 @@ impl TargetGroup {
                 "must be 1 to 256",
             );
         }
+        errors.require(
+            !self.proxy_protocol || self.protocol != TargetProtocol::Udp,
+            &format!("{field}.proxyProtocol"),
+            "is not for protocol udp",
+        );
         if let Some(check) = &self.health_check {
             check.validate(&format!("{field}.healthCheck"), errors);
         }
@@ -328,7 +453,7 @@ impl TargetGroup {
 
 impl HealthCheck {
     fn validate(&self, field: &str, errors: &mut FieldErrors) {
-        errors.require(self.path.starts_with('/'), &format!("{field}.path"), "must begin with /");
+        check_path(&format!("{field}.path"), &self.path, errors);
         errors.require(self.port != Some(0), &format!("{field}.port"), "must be 1 to 65535");
         let within = |n: u32, max: u32| (1..=max).contains(&n);
         for (name, ok, message) in [

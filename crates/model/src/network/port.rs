@@ -37,6 +37,9 @@ pub struct PortSpec {
     /// instance that says so.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub instance: String,
+    /// The load balancer that it was made for. Set by the server.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub load_balancer: String,
     /// Which of that instance's network cards it is, from 0.
     #[serde(skip_serializing_if = "is_default")]
     pub interface: u32,
@@ -52,6 +55,7 @@ impl Default for PortSpec {
             source_destination_check: true,
             rate_bits: None,
             instance: String::new(),
+            load_balancer: String::new(),
             interface: 0,
         }
     }
@@ -141,6 +145,7 @@ impl Spec for PortSpec {
             "must be at least 8000 bits per second; leave it out for no limit",
         );
         check_name("spec.instance", &self.instance, errors);
+        check_name("spec.loadBalancer", &self.load_balancer, errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
@@ -148,6 +153,7 @@ impl Spec for PortSpec {
         errors.require(self.mac == old.mac, "spec.mac", "cannot be changed; make a new port");
         let made = "is set by the server and cannot be changed";
         errors.require(self.instance == old.instance, "spec.instance", made);
+        errors.require(self.load_balancer == old.load_balancer, "spec.loadBalancer", made);
         errors.require(self.interface == old.interface, "spec.interface", made);
     }
 
@@ -170,6 +176,7 @@ impl Spec for PortSpec {
         Some(match path {
             "spec.subnet" => p.spec.subnet.clone(),
             "spec.instance" => p.spec.instance.clone(),
+            "spec.loadBalancer" => p.spec.load_balancer.clone(),
             "status.host" => p.status.host.clone(),
             _ => return None,
         })

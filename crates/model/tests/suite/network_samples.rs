@@ -28,7 +28,7 @@ pub(crate) fn sample(kind: &str) -> Option<Value> {
             "spec": {
                 "subnet": "web", "addresses": ["10.0.1.7", "fd00:1:0:1::7"], "mac": "02:00:5e:10:00:07",
                 "securityGroups": ["web"], "sourceDestinationCheck": false, "rateBits": 1_000_000,
-                "instance": "one", "interface": 1,
+                "instance": "one", "loadBalancer": "front", "interface": 1,
             },
             "status": {
                 "host": "host-1", "state": "Up", "device": "p1", "observedGeneration": 1,
@@ -114,6 +114,7 @@ fn load_balancer() -> Value {
             }],
             "targetGroups": [{
                 "name": "app", "protocol": "http", "port": 8080, "balancing": "least-connections",
+                "proxyProtocol": true,
                 "targets": [
                     {"instance": "one", "port": 8081, "weight": 2},
                     {"address": "10.0.1.9"},
@@ -125,6 +126,14 @@ fn load_balancer() -> Value {
                 },
             }],
         },
-        "status": {"addresses": ["10.0.1.4"], "conditions": [condition()]},
+        "status": {
+            "host": "host-1", "addresses": ["10.0.1.4"],
+            "targets": [{
+                "group": "app", "target": "one", "address": "10.0.1.7:8081", "healthy": true,
+                "reason": "connection refused",
+            }],
+            "certificates": [{"secret": "certificate", "version": "41"}],
+            "observedGeneration": 3, "conditions": [condition()],
+        },
     })
 }

@@ -163,9 +163,31 @@ fn what_is_wrong_with_ways_and_names_is_named() {
             json!({"subnets": ["a"], "targetGroups": [{"name": "x", "port": 80, "targets": [{}]}]}),
             "spec.targetGroups[0].targets[0]",
         ),
+        ("loadbalancer", balancer("udp", "http", "/", "/"), "spec.listeners[0].targetGroup"),
+        ("loadbalancer", balancer("tcp", "udp", "/", "/"), "spec.listeners[0].targetGroup"),
+        (
+            "loadbalancer",
+            balancer("http", "http", "/\n  server x", "/"),
+            "spec.listeners[0].rules[0].pathPrefix",
+        ),
+        ("loadbalancer", balancer("http", "http", "/'", "/"), "spec.listeners[0].rules[0].pathPrefix"),
+        ("loadbalancer", balancer("http", "http", "/", "/a b"), "spec.targetGroups[0].healthCheck.path"),
     ] {
         expect(kind, &spec, field);
     }
+}
+
+fn balancer(listener: &str, group: &str, prefix: &str, health: &str) -> Value {
+    json!({
+        "subnets": ["a"],
+        "listeners": [{
+            "port": 80, "protocol": listener, "targetGroup": "x",
+            "rules": if listener == "http" { json!([{"pathPrefix": prefix, "targetGroup": "x"}]) } else { json!([]) },
+        }],
+        "targetGroups": [
+            {"name": "x", "port": 80, "protocol": group, "healthCheck": {"path": health}},
+        ],
+    })
 }
 
 fn expect(kind: &str, spec: &Value, field: &str) {

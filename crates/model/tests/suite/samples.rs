@@ -8,6 +8,7 @@ use crate::network_samples as network;
 pub(crate) fn sample(kind: &str) -> Value {
     let body = match kind {
         "Event" => event(),
+        "Secret" => json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "YQ==", "tls.key": "Yg=="}}),
         "Domain" => json!({"spec": {"parent": "root", "description": "all of it"}, "status": {}}),
         "Project" => json!({"spec": {"domain": "root", "description": "a team"}, "status": {}}),
         "User" => json!({

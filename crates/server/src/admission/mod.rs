@@ -3,10 +3,12 @@
 mod identity;
 mod instance;
 mod network;
+mod secret;
 
 use ::identity::Principal;
 use model::compute::{Instance, InstanceSet};
 use model::identity::Project;
+use model::secret::Secret;
 use model::{AnyObject, ApiError, FieldErrors, Reason, Resource};
 use serde::de::DeserializeOwned;
 
@@ -48,6 +50,8 @@ impl Server {
             if operation == Operation::Create && !project.metadata.finalizers.iter().any(|f| f == CONTENTS) {
                 project.metadata.finalizers.push(CONTENTS.into());
             }
+        } else if let Some(secret) = object.as_any_mut().downcast_mut::<Secret>() {
+            secret::check_secret(secret, &mut errors);
         } else {
             self.check_escalation(caller, object, old).await?;
             self.complete_network(object, old, draft, &mut errors).await?;

@@ -1,5 +1,6 @@
 //! Networks: what the server gives (addresses, overlay numbers), and rules between the objects of one Vpc.
 
+mod balancer;
 mod floating_ip;
 mod group;
 mod instance;
@@ -35,6 +36,8 @@ impl Server {
             if old.is_none() {
                 let message = "is set by the server; name the port in spec.networks of the instance";
                 errors.require(port.spec.instance.is_empty(), "spec.instance", message);
+                let message = "is set by the server; make a load balancer in the subnet";
+                errors.require(port.spec.load_balancer.is_empty(), "spec.loadBalancer", message);
             }
             self.complete_port(port, of(old), draft, errors).await
         } else if let Some(floating) = any.downcast_mut::<FloatingIp>() {
@@ -50,7 +53,7 @@ impl Server {
         } else if let Some(peering) = any.downcast_mut::<Peering>() {
             self.check_peering(peering, errors).await
         } else if let Some(balancer) = any.downcast_mut::<LoadBalancer>() {
-            self.check_balancer(balancer, errors).await
+            self.complete_balancer(balancer, of(old), draft, errors).await
         } else {
             Ok(())
         }
@@ -67,22 +70,6 @@ impl Server {
             self.require_same_vpc::<PeeringSpec>(project, vpc, peering, &at, errors).await?;
         }
         Ok(())
-    }
-
-    async fn check_balancer(
-        &self,
-        balancer: &LoadBalancer,
-        errors: &mut FieldErrors,
-    ) -> Result<(), ApiError> {
-        let project = &balancer.metadata.namespace;
-        let Some(first) = balancer.spec.subnets.first() else { return Ok(()) };
-        let Some(first) = self.read::<Subnet>(project, first).await? else { return Ok(()) };
-        let vpc = &first.spec.vpc;
-        for (i, subnet) in balancer.spec.subnets.iter().enumerate() {
-            let at = format!("spec.subnets[{i}]");
-            self.require_same_vpc::<SubnetSpec>(project, vpc, subnet, &at, errors).await?;
-        }
-        self.check_groups_of(project, vpc, &balancer.spec.security_groups, errors).await
     }
 
     /// Two Vpcs that are to talk need addresses that differ. What another project has is not told.

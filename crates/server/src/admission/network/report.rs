@@ -2,7 +2,7 @@
 
 use ::identity::Principal;
 use model::compute::Instance;
-use model::network::{FloatingIp, Port, Vpc};
+use model::network::{FloatingIp, LoadBalancer, Port, Vpc};
 use model::{AnyObject, ApiError, Reason};
 
 use crate::server::Server;
@@ -31,6 +31,18 @@ impl Server {
             if let Some(floating) = new.as_any_mut().downcast_mut::<FloatingIp>() {
                 host.clone_into(&mut floating.status.host);
             }
+        } else if let (Some(old), Some(host)) = (old.as_any().downcast_ref::<LoadBalancer>(), caller.host()) {
+            if old.status.host != host {
+                let (name, own) = (&old.metadata.name, &old.status.host);
+                let message = format!("load balancer {name:?} is on host {own:?}, not on {host:?}");
+                return Err(ApiError::new(Reason::Forbidden, message));
+            }
+            if let Some(balancer) = new.as_any_mut().downcast_mut::<LoadBalancer>() {
+                // Where it is, under which addresses and with which secrets is the controller's to say.
+                balancer.status.host.clone_from(&old.status.host);
+                balancer.status.addresses.clone_from(&old.status.addresses);
+                balancer.status.certificates.clone_from(&old.status.certificates);
+            }
         }
         Ok(())
     }
@@ -45,9 +57,14 @@ impl Server {
         Err(ApiError::new(Reason::Forbidden, message))
     }
 
-    /// A host speaks for the ports of instances bound to it, and for no others.
+    /// A host speaks for the ports of instances bound to it and of load balancers that are on it, and for no others.
     async fn require_own_port(&self, host: &str, port: &Port) -> Result<(), ApiError> {
         let project = &port.metadata.namespace;
+        if !port.spec.load_balancer.is_empty() {
+            let balancer = self.read::<LoadBalancer>(project, &port.spec.load_balancer).await?;
+            let own = balancer.map_or_else(|| port.status.host.clone(), |balancer| balancer.status.host);
+            return if own == host { Ok(()) } else { Err(foreign(port, "a load balancer", &own, host)) };
+        }
         let name = if port.spec.instance.is_empty() {
             self.holder(&format!("attached/{project}/{}", port.metadata.name)).await?
         } else {
@@ -62,8 +79,12 @@ impl Server {
         if bound == host {
             return Ok(());
         }
-        let message =
-            format!("port {:?} is of an instance on host {bound:?}, not {host:?}", port.metadata.name);
-        Err(ApiError::new(Reason::Forbidden, message))
+        Err(foreign(port, "an instance", &bound, host))
     }
+}
+
+fn foreign(port: &Port, owner: &str, bound: &str, host: &str) -> ApiError {
+    let name = &port.metadata.name;
+    let message = format!("port {name:?} is of {owner} on host {bound:?}, not {host:?}");
+    ApiError::new(Reason::Forbidden, message)
 }
