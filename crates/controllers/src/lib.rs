@@ -9,6 +9,7 @@ mod event;
 mod garbage;
 mod host;
 mod instance_set;
+mod load_balancer;
 mod project;
 mod scheduler;
 
@@ -41,7 +42,8 @@ impl Controllers {
         let tasks = vec![
             tokio::spawn(scheduler::run(context.clone(), caches.clone())),
             tokio::spawn(host::run(context.clone(), caches.clone())),
-            tokio::spawn(instance_set::run(context.clone(), caches)),
+            tokio::spawn(instance_set::run(context.clone(), caches.clone())),
+            tokio::spawn(load_balancer::run(context.clone(), caches)),
             tokio::spawn(garbage::run(context.clone())),
             tokio::spawn(project::run(context.clone())),
             tokio::spawn(event::run(context.clone())),

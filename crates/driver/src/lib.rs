@@ -4,6 +4,7 @@
 //! them run. A compute driver knows nothing of networks, a network driver nothing of guests, and neither of APIs or
 //! the store.
 
+mod balancer;
 mod compute;
 pub mod conformance;
 mod error;
@@ -13,6 +14,7 @@ mod log;
 mod network;
 mod plan;
 
+pub use balancer::{BalancerDriver, BalancerPlan, Certificate, PoolPlan, ServerHealth, ServerPlan};
 pub use compute::{
     ByteStream, ComputeDriver, ConsoleAccess, DisplayAccess, DriverInfo, Exec, ExecAccess, ExecRequest,
     Observed, ObservedContainer, SandboxState, StopMode,

@@ -36,7 +36,7 @@ pub struct LoadBalancerSpec {
     /// The FloatingIp of a `public` one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub floating_ip: String,
-    /// What may reach it.
+    /// What may reach it, and what it may reach; the Vpc's default group when left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub security_groups: Vec<String>,
     pub listeners: Vec<Listener>,

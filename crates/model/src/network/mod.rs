@@ -25,8 +25,8 @@ pub use dns::{DnsRecord, DnsRecordSpec, DnsRecordStatus, DnsZone, DnsZoneSpec, D
 pub use floating_ip::{FloatingIp, FloatingIpSpec, FloatingIpStatus};
 pub use gateway::{Gateway, GatewaySpec, GatewayStatus, GatewayType};
 pub use load_balancer::{
-    Balancing, HealthCheck, Listener, ListenerProtocol, ListenerRule, LoadBalancer, LoadBalancerSpec,
-    LoadBalancerStatus, Scheme, Target, TargetGroup, TargetProtocol,
+    Balancing, CertificateStatus, HealthCheck, Listener, ListenerProtocol, ListenerRule, LoadBalancer,
+    LoadBalancerSpec, LoadBalancerStatus, Scheme, Target, TargetGroup, TargetProtocol, TargetStatus,
 };
 pub use peering::{Peering, PeeringSpec, PeeringStatus};
 pub use port::{Port, PortSpec, PortState, PortStatus};

@@ -1,6 +1,6 @@
 //! Load balancers: their port is made in the transaction that makes them, as instances' ports are.
 
-use model::network::{FloatingIp, LoadBalancer, Port, PortSpec, Subnet, SubnetSpec};
+use model::network::{FloatingIp, LoadBalancer, Port, PortSpec, SecurityGroupSpec, Subnet, SubnetSpec};
 use model::{AnyObject, ApiError, FieldErrors, Object, ObjectMeta, OwnerReference, Resource};
 
 use crate::claims::Draft;
@@ -14,6 +14,7 @@ impl Server {
         draft: &mut Draft,
         errors: &mut FieldErrors,
     ) -> Result<(), ApiError> {
+        self.give_group(balancer).await?;
         self.check_balancer(balancer, errors).await?;
         if old.is_some() || balancer.spec.subnets.is_empty() {
             return Ok(());
@@ -31,6 +32,19 @@ impl Server {
         }
         balancer.status.addresses.clone_from(&port.spec.addresses);
         draft.companions.push(Box::new(port));
+        Ok(())
+    }
+
+    /// The Vpc's default group, where none is named.
+    async fn give_group(&self, balancer: &mut LoadBalancer) -> Result<(), ApiError> {
+        let project = &balancer.metadata.namespace;
+        let Some(first) = balancer.spec.subnets.first() else { return Ok(()) };
+        if let Some(subnet) = self.read::<Subnet>(project, first).await?
+            && balancer.spec.security_groups.is_empty()
+        {
+            let claim = SecurityGroupSpec::default_claim(project, &subnet.spec.vpc);
+            balancer.spec.security_groups.extend(self.holder(&claim.key).await?);
+        }
         Ok(())
     }
 
