@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, ListParams, Recorder};
-use driver::{ComputeDriver, NetworkDriver};
+use driver::{BalancerDriver, ComputeDriver, NetworkDriver};
 use model::compute::Instance;
 use model::topology::DriverStatus;
 use model::{ApiError, Timestamp, Uid};
@@ -19,7 +19,8 @@ use crate::images::Images;
 use crate::instance::{Homes, Instances, Serving};
 use crate::machine::Machine;
 use crate::network::Networks;
-use crate::registration::{Registration, probe, probe_network};
+use crate::network::balancer::{Assigned, Balancers};
+use crate::registration::{Registration, probe, probe_balancers, probe_network};
 use crate::streams::Streams;
 
 /// Instances worked on at the same time. Stopping waits for guests, so this is more than there are cores.
@@ -54,6 +55,8 @@ pub struct AgentOptions {
 #[derive(Clone)]
 pub struct NetworkOptions {
     pub driver: Arc<dyn NetworkDriver>,
+    /// Does the work of load balancers.
+    pub balancers: Arc<dyn BalancerDriver>,
     /// This host's address between hosts. `None`: its networks end here.
     pub underlay: Option<IpAddr>,
     /// Other addresses that belong to the cloud itself, and not to guests: the server's.
@@ -98,6 +101,9 @@ impl Agent {
         let (serving, mut statuses) = probe(&options.drivers).await;
         let (network, network_status) = probe_network(options.network.clone()).await;
         statuses.extend(network_status);
+        if let Some(network) = &network {
+            statuses.push(probe_balancers(&*network.balancers).await);
+        }
         let registration = Registration {
             host: options.host.clone(),
             client: options.client.clone(),
@@ -114,8 +120,13 @@ impl Agent {
             Recorder::new(options.client.clone(), "agent", &options.host, Arc::clone(&options.now));
         let networks = network.map(|network| {
             let (homes, cache) = (homes.clone(), cache.clone());
-            Networks::follow(&options.host, &options.client, network, homes, serving.clone(), cache)
+            let balancers = Assigned::follow(&options.host, &options.client, Arc::clone(&network.balancers));
+            let (host, client, serving) = (&options.host, &options.client, serving.clone());
+            let networks = Networks::follow(host, client, network, homes, serving, cache, balancers.clone());
+            let balancers = Balancers::new(client, Arc::clone(&options.now), balancers, networks.clone());
+            (networks, balancers)
         });
+        let (networks, balancers) = networks.unzip();
         let instances = Arc::new(Instances {
             host: options.host.clone(),
             client: options.client.clone(),
@@ -135,6 +146,9 @@ impl Agent {
         ];
         if let Some(networks) = networks {
             tasks.push(tokio::spawn(networks.run()));
+        }
+        if let Some(balancers) = balancers {
+            tasks.push(tokio::spawn(balancers.run()));
         }
         for driver in &options.drivers {
             tasks.push(tokio::spawn(listen(driver.changes(), Arc::clone(&instances), queue.clone())));

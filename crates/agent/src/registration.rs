@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::Client;
-use driver::{ComputeDriver, DriverError};
+use driver::{BalancerDriver, ComputeDriver, DriverError};
 use model::topology::{DriverStatus, Host, HostSpec, Lease, LeaseSpec};
 use model::{ApiError, ObjectMeta, Reason, Timestamp};
 
@@ -71,6 +71,19 @@ pub(crate) async fn probe_network(
             (None, Some(status))
         }
     }
+}
+
+/// Asks the driver of load balancers what works here. It runs no instances, so it has no cells.
+pub(crate) async fn probe_balancers(driver: &dyn BalancerDriver) -> DriverStatus {
+    let mut status = DriverStatus { name: driver.name().into(), ..DriverStatus::default() };
+    match driver.probe().await {
+        Ok(version) => status.version = version,
+        Err(e) => {
+            tracing::info!(driver = driver.name(), error = %e, "driver is not usable here");
+            status.unavailable = e.to_string();
+        }
+    }
+    status
 }
 
 impl Registration {

@@ -4,6 +4,7 @@
 //! Level-triggered like all else: a VPC is looked at when something of its project changes, its whole plan is made
 //! anew, and the driver programs what differs.
 
+pub(crate) mod balancer;
 mod closed;
 mod directory;
 mod plan;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 
 use crate::agent::NetworkOptions;
 use crate::instance::{Homes, Serving, driver_for};
+use balancer::Assigned;
 use closed::Closed;
 use plan::View;
 use relay::Relay;
@@ -74,6 +76,7 @@ struct Inner {
     closed: Closed,
     homes: Homes,
     computes: Vec<Serving>,
+    balancers: Assigned,
     instances: Cache<Instance>,
     queue: Queue,
     vpcs: Cache<Vpc>,
@@ -107,6 +110,7 @@ impl Networks {
         homes: Homes,
         computes: Vec<Serving>,
         instances: Cache<Instance>,
+        balancers: Assigned,
     ) -> Self {
         let queue = Queue::new();
         let closed = Closed::new(options.closed);
@@ -120,6 +124,7 @@ impl Networks {
             closed,
             homes,
             computes,
+            balancers,
             vpcs: wake(client, &queue),
             subnets: wake(client, &queue),
             ports,
@@ -219,7 +224,7 @@ impl Networks {
         ports.flat_map(|port| plan::addresses(&port)).map(|address| address.to_string()).collect()
     }
 
-    async fn synced(&self) {
+    pub(crate) async fn synced(&self) {
         let inner = &self.inner;
         tokio::join!(
             inner.vpcs.synced(),
@@ -232,11 +237,12 @@ impl Networks {
             inner.zones.synced(),
             inner.records.synced(),
             inner.instances.synced(),
+            inner.balancers.synced(),
         );
     }
 
     /// The key is a project: its VPCs share groups, lists and instances.
-    async fn reconcile(&self, project: String) -> Result<Outcome, NetworkError> {
+    pub(crate) async fn reconcile(&self, project: String) -> Result<Outcome, NetworkError> {
         let _turn = self.turn(&project).await;
         let view = self.view(&project);
         let known = self.inner.driver.list().await?;
@@ -369,6 +375,23 @@ impl Networks {
         settled(project.update_status(&changed).await)
     }
 
+    /// The ports of the VPC that a subnet is of.
+    pub(crate) fn ports_beside(&self, project: &str, subnet: &str) -> Vec<Arc<Port>> {
+        let inner = &self.inner;
+        let Some(subnet) = inner.subnets.get(&format!("{project}/{subnet}")) else { return Vec::new() };
+        let beside = |name: &str| {
+            let other = inner.subnets.get(&format!("{project}/{name}"));
+            other.is_some_and(|other| other.spec.vpc == subnet.spec.vpc)
+        };
+        inner.ports.filter(|port| port.metadata.namespace == project && beside(&port.spec.subnet))
+    }
+
+    /// The addresses of a port, as the cloud has them.
+    pub(crate) fn addresses_of(&self, project: &str, port: &str) -> Vec<IpAddr> {
+        let port = self.inner.ports.get(&format!("{project}/{port}"));
+        port.map(|port| plan::addresses(&port)).unwrap_or_default()
+    }
+
     async fn turn(&self, project: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = Arc::clone(self.inner.turns.lock().entry(project.to_owned()).or_default());
         turn.lock_owned().await
@@ -382,6 +405,7 @@ impl Networks {
             links.extend(self.links(&instance, user_id));
             owners.extend(port_names(&instance).into_iter().map(|name| (name, Arc::clone(&instance))));
         }
+        links.extend(inner.balancers.links(project));
         View {
             subnets: in_project(&inner.subnets, project),
             ports: in_project(&inner.ports, project),

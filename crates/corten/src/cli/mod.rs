@@ -30,11 +30,13 @@ mod host;
 mod image;
 mod join;
 mod kubeconfig;
+mod load_balancer;
 mod logs;
 mod power;
 mod project;
 mod rm;
 mod run;
+mod secret;
 mod security_group;
 mod show;
 mod ssh;
@@ -109,6 +111,9 @@ enum Command {
     #[command(alias = "sg")]
     SecurityGroup(security_group::Args),
     FloatingIp(floating_ip::Args),
+    #[command(alias = "lb")]
+    LoadBalancer(load_balancer::Args),
+    Secret(secret::Args),
     Project(project::Args),
     User(user::Args),
     Token(token::Args),
@@ -153,6 +158,8 @@ impl Cli {
             Command::Subnet(args) => connected(&global, |cloud| subnet::run(cloud, args)),
             Command::SecurityGroup(args) => connected(&global, |cloud| security_group::run(cloud, args)),
             Command::FloatingIp(args) => connected(&global, |cloud| floating_ip::run(cloud, args)),
+            Command::LoadBalancer(args) => connected(&global, |cloud| load_balancer::run(cloud, args)),
+            Command::Secret(args) => connected(&global, |cloud| secret::run(cloud, args)),
             Command::Project(args) => connected(&global, |cloud| project::run(cloud, args)),
             Command::User(args) => connected(&global, |cloud| user::run(cloud, args)),
             Command::Token(args) => connected(&global, |cloud| token::run(cloud, args)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agent::NetworkOptions;
 use driver::ComputeDriver;
+use driver_haproxy::{HaproxyDriver, HaproxyOptions};
 use driver_oci::{OciDriver, OciOptions};
 use driver_qemu::{QemuDriver, QemuOptions};
 use driver_vpc::{VpcDriver, VpcOptions};
@@ -33,7 +34,13 @@ pub(crate) fn network(
     underlay: Option<IpAddr>,
     closed: Vec<IpAddr>,
 ) -> Option<NetworkOptions> {
-    networks_are_on().then(|| NetworkOptions { driver: Arc::new(vpc(layout)), underlay, closed })
+    let options = || NetworkOptions {
+        driver: Arc::new(vpc(layout)),
+        balancers: Arc::new(balancers(layout)),
+        underlay,
+        closed,
+    };
+    networks_are_on().then(options)
 }
 
 /// The network driver itself, to take away what it made.
@@ -45,6 +52,11 @@ pub(crate) fn vpc(layout: &Layout) -> VpcDriver {
         pool_size: READY_NAMESPACES,
         ..VpcOptions::default()
     })
+}
+
+/// The driver of load balancers itself, to take away what it started.
+pub(crate) fn balancers(layout: &Layout) -> HaproxyDriver {
+    HaproxyDriver::new(HaproxyOptions::new(layout.run_dir().join("haproxy")))
 }
 
 /// On, unless the operator says otherwise: without them guests have a card that leads nowhere but to their ssh port.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use driver::NetworkDriver;
+use driver::{BalancerDriver, NetworkDriver};
 use nix::sys::signal::Signal;
 use sys::process::{Identity, Process};
 
@@ -89,6 +89,11 @@ fn remove_guests(layout: &Layout) -> Result<(), Failure> {
             for sandbox in driver.list().await.map_err(failed)? {
                 driver.delete(&sandbox.uid).await.map_err(failed)?;
             }
+        }
+        let balancers = drivers::balancers(layout);
+        let failed = |e: driver::DriverError| Failure::failed(format!("load balancers: {e}"));
+        for balancer in balancers.list().await.map_err(failed)? {
+            balancers.delete(&balancer).await.map_err(failed)?;
         }
         let network = drivers::vpc(layout);
         let failed = |e: driver::DriverError| Failure::failed(format!("networks: {e}"));
