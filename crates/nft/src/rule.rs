@@ -1,6 +1,6 @@
 //! Rules: tests from left to right, then what to do. Each step compiles to the kernel's expressions at once.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sys::netlink::Attributes;
 
@@ -167,6 +167,32 @@ impl Rule {
         self.look_up(fields, Attributes::new().text(1, map).put(3, number(n::REGISTER_VERDICT)))
     }
 
+    /// A number from 0 to below `modulus`, each in its turn, for [`Self::verdict_of`] without fields.
+    #[must_use]
+    pub fn number_in_turn(self, modulus: u32) -> Self {
+        self.generate(modulus, 0)
+    }
+
+    /// The same, at random.
+    #[must_use]
+    pub fn number_at_random(self, modulus: u32) -> Self {
+        self.generate(modulus, 1)
+    }
+
+    /// The same, and always the same for one value of the field. More than one number is needed.
+    #[must_use]
+    pub fn number_of(self, field: Field, modulus: u32) -> Self {
+        let length = u32::try_from(field.length()).unwrap_or(0);
+        let hash = Attributes::new()
+            .put(1, number(n::REGISTER))
+            .put(2, number(n::REGISTER))
+            .put(3, number(length))
+            .put(4, number(modulus))
+            .put(5, number(0))
+            .put(7, number(0));
+        self.load(field).then("hash", &hash)
+    }
+
     /// Counts; the count starts anew when the rule is written anew.
     #[must_use]
     pub fn counter(self) -> Self {
@@ -214,6 +240,21 @@ impl Rule {
     #[must_use]
     pub fn destination_to(self, address: IpAddr) -> Self {
         self.load_address(address).translate(1, Family::of(address))
+    }
+
+    /// The destination becomes this address and port.
+    #[must_use]
+    pub fn destination_to_port(self, to: SocketAddr) -> Self {
+        // Behind the four registers of an IPv6 address.
+        let register = n::REGISTER + 4;
+        let port = Attributes::new().put(n::DATA_VALUE, to.port().to_be_bytes());
+        let load = Attributes::new().put(1, number(register)).nest(2, &port);
+        let nat = Attributes::new()
+            .put(1, number(1))
+            .put(2, number(u32::from(Family::of(to.ip()).number())))
+            .put(3, number(n::REGISTER))
+            .put(5, number(register));
+        self.load_address(to.ip()).then("immediate", &load).then("nat", &nat)
     }
 
     /// Refuses with "administratively prohibited", in tables of [`Family::Inet`].
@@ -302,6 +343,16 @@ impl Rule {
     fn load_address(self, address: IpAddr) -> Self {
         let value = Attributes::new().put(n::DATA_VALUE, Value::from(address).as_bytes());
         self.then("immediate", &Attributes::new().put(1, number(n::REGISTER)).nest(2, &value))
+    }
+
+    /// Kind 0 counts, 1 draws.
+    fn generate(self, modulus: u32, kind: u32) -> Self {
+        let generator = Attributes::new()
+            .put(1, number(n::REGISTER))
+            .put(2, number(modulus))
+            .put(3, number(kind))
+            .put(4, number(0));
+        self.then("numgen", &generator)
     }
 
     fn store_mark(self) -> Self {

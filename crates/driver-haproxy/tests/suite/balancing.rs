@@ -1,13 +1,13 @@
 //! What clients see.
 
 use std::collections::BTreeSet;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
 
-use driver::{BalancerDriver, Certificate};
-use model::network::{ListenerProtocol, ListenerRule, TargetProtocol};
+use driver::{BalancerDriver, Certificate, ServerPlan};
+use model::network::{Balancing, ListenerProtocol, ListenerRule, TargetProtocol};
 
-use crate::support::{World, listener, plan, pool};
+use crate::support::{Outside, World, listener, plan, pool};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_go_round_and_by_rules() {
@@ -70,6 +70,37 @@ async fn a_reload_cuts_no_download_and_certificates_change() {
     let pems = pems.flatten().filter(|e| e.file_name().to_string_lossy().ends_with(".pem")).count();
     assert_eq!(pems, 1, "the old certificate is gone");
     world.stop(server);
+    world.end().await;
+}
+
+/// On loopback nothing arrives by a device, so this is by the way that a VPC's packets take: from another namespace.
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_are_spread_over_healthy_servers() {
+    let world = World::new().await;
+    let outside = Outside::beside(&world);
+    let mut pool = pool("dns", TargetProtocol::Udp, &[]);
+    pool.settings.health_check = None;
+    for port in [5301, 5302] {
+        let address = SocketAddr::new(Outside::SERVERS, port);
+        pool.servers.push(ServerPlan { address, weight: 1 });
+    }
+    let mut plan = plan(&world, vec![listener(53, ListenerProtocol::Udp, "dns")], vec![pool]);
+    plan.addresses = vec![Outside::BALANCER];
+    world.driver.ensure(&plan).await.unwrap();
+    let met: BTreeSet<u16> = (0..4).map(|_| outside.ask(53)).collect();
+    assert_eq!(met, BTreeSet::from([5301, 5302]), "each in its turn");
+    plan.groups[0].servers.pop();
+    world.driver.ensure(&plan).await.unwrap();
+    let met: BTreeSet<u16> = (0..4).map(|_| outside.ask(53)).collect();
+    assert_eq!(met, BTreeSet::from([5301]), "only who is left");
+    plan.groups[0].servers.push(ServerPlan { address: SocketAddr::new(Outside::SERVERS, 5302), weight: 1 });
+    plan.groups[0].settings.balancing = Balancing::SourceAddress;
+    world.driver.ensure(&plan).await.unwrap();
+    let met: BTreeSet<u16> = (0..4).map(|_| outside.ask(53)).collect();
+    assert_eq!(met.len(), 1, "the same client comes to the same server: {met:?}");
+    plan.listeners.clear();
+    world.driver.ensure(&plan).await.unwrap();
+    outside.end();
     world.end().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,6 +104,103 @@ impl World {
         let group = groups.group(&format!("haproxy-{}", self.uid)).unwrap();
         assert_eq!(group.processes().unwrap(), Vec::<u32>::new());
         self.driver.delete(&self.uid).await.unwrap();
+    }
+}
+
+/// A namespace beside the balancer's, on a wire to it, with a client and two servers of datagrams.
+pub(crate) struct Outside {
+    folder: tempfile::TempDir,
+    servers: Vec<(Arc<AtomicBool>, std::thread::JoinHandle<()>)>,
+}
+
+impl Outside {
+    pub(crate) const BALANCER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 4));
+    pub(crate) const SERVERS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
+
+    pub(crate) fn beside(world: &World) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        sys::namespace::hold_network(&folder.path().join("net")).unwrap();
+        let mut outside = Self { folder, servers: Vec::new() };
+        let balancer = world.driver.network_namespace(&world.uid).unwrap();
+        let own = outside.path();
+        let place = |path: &std::path::Path, words: &str| {
+            let words = format!("--net={} ip {words}", path.display());
+            let done = std::process::Command::new("nsenter").args(words.split(' ')).status().unwrap();
+            assert!(done.success(), "{words}");
+        };
+        // The other end goes by the number of a process that is in that namespace.
+        let mut sleeper = std::process::Command::new("nsenter")
+            .arg(format!("--net={}", balancer.display()))
+            .args(["sleep", "60"])
+            .spawn()
+            .unwrap();
+        let pid = sleeper.id();
+        let there = |link: &str| std::fs::read_link(format!("/proc/{link}/ns/net")).unwrap();
+        let give_up = Instant::now() + Duration::from_secs(5);
+        while there(&pid.to_string()) == there("self") {
+            assert!(Instant::now() < give_up, "nsenter does not enter");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        place(&own, &format!("link add wire type veth peer name eth0 netns {pid}"));
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        place(&own, "addr add 10.0.0.7/24 dev wire");
+        place(&own, "link set wire up");
+        place(&balancer, "addr add 10.0.0.4/24 dev eth0");
+        place(&balancer, "link set eth0 up");
+        for port in [5301, 5302] {
+            outside.serve(port);
+        }
+        outside
+    }
+
+    /// Answers every datagram with the port it came to.
+    fn serve(&mut self, port: u16) {
+        let socket = self.inside(|| UdpSocket::bind((Self::SERVERS, port))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let ends = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&ends);
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 16];
+            while !end.load(Ordering::SeqCst) {
+                if let Ok((_, from)) = socket.recv_from(&mut buffer) {
+                    let _ = socket.send_to(&port.to_be_bytes(), from);
+                }
+            }
+        });
+        self.servers.push((ends, thread));
+    }
+
+    /// Which server answers a new client.
+    pub(crate) fn ask(&self, port: u16) -> u16 {
+        let socket = self.inside(|| UdpSocket::bind((Self::SERVERS, 0))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket.connect((Self::BALANCER, port)).unwrap();
+        socket.send(b"?").unwrap();
+        let mut answer = [0; 2];
+        socket.recv(&mut answer).unwrap();
+        u16::from_be_bytes(answer)
+    }
+
+    fn inside<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+        within_network(Some(&File::open(self.path())?), work)
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("net")
+    }
+
+    pub(crate) fn end(mut self) {
+        for (ends, thread) in self.servers.drain(..) {
+            ends.store(true, Ordering::SeqCst);
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = sys::mount::detach(&self.path());
     }
 }
 

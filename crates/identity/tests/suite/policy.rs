@@ -196,6 +196,11 @@ fn builtin_roles_do_what_their_names_say() {
     check("vic", "list events in p", true);
     check("vic", "get quotas q in p", true);
     check("vic", "get instances/console web in p", false);
+    check("vic", "get secrets site in p", false);
+    check("vic", "list secrets in p", false);
+    check("val", "watch secrets in p", false);
+    check("eli", "create secrets site in p", true);
+    check("eli", "get secrets site in p", true);
     check("vic", "exec instances/exec web in p", false);
     check("vic", "delete instances web in p", false);
     check("val", "list hosts", true);

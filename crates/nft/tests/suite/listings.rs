@@ -1,6 +1,6 @@
 //! What we make is what `nft` shows.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use nft::{
     Base, Batch, Chain, ChainKind, Connection, Element, Family, Field, Hook, KeyType, Policy, Rule, Set,
@@ -157,6 +157,54 @@ fn translation_of_addresses() {
             "type nat hook postrouting priority srcnat; policy accept;",
             "snat ip to ip saddr map @floating",
             "ip saddr 10.0.0.0/8 masquerade",
+            "}",
+            "}",
+        ];
+        assert_eq!(listing(), expected);
+    });
+}
+
+#[test]
+fn spreading_over_servers() {
+    in_own_network(|mut connection| {
+        let mut batch = Batch::new();
+        batch.add_table(Family::Inet, TABLE);
+        let base = base(ChainKind::Nat, Hook::Prerouting, -100, Policy::Accept);
+        batch.add_chain(Family::Inet, TABLE, &Chain { name: "in".into(), base: Some(base) });
+        batch.add_chain(Family::Inet, TABLE, &Chain { name: "a".into(), base: None });
+        batch.add_set(Family::Inet, TABLE, &Set::verdict_map("turns", &[KeyType::Mark]));
+        let turn = Element::with_verdict(key([1_u32.into()]), Verdict::Goto("a".into()));
+        batch.add_elements(Family::Inet, TABLE, "turns", [&turn]);
+        let four = SocketAddr::new(address("10.0.0.1"), 53);
+        let six = SocketAddr::new(address("fd00::1"), 53);
+        let rules = [
+            ("in", Rule::new().ipv4().number_in_turn(2).verdict_of(&[], "turns")),
+            ("in", Rule::new().ipv4().number_at_random(2).verdict_of(&[], "turns")),
+            ("in", Rule::new().ipv4().number_of(Field::Ip4Source, 2).verdict_of(&[], "turns")),
+            ("in", Rule::new().ipv6().number_of(Field::Ip6Source, 2).verdict_of(&[], "turns")),
+            ("a", Rule::new().ipv4().protocol(17).destination_to_port(four)),
+            ("a", Rule::new().ipv6().protocol(17).destination_to_port(six)),
+        ];
+        for (chain, rule) in rules {
+            batch.append_rule(Family::Inet, TABLE, chain, &rule);
+        }
+        connection.commit(&batch).expect("commit");
+        let expected = [
+            "table inet t {",
+            "map turns {",
+            "type mark : verdict",
+            "elements = { 0x00000001 : goto a }",
+            "}",
+            "chain in {",
+            "type nat hook prerouting priority dstnat; policy accept;",
+            "meta nfproto ipv4 numgen inc mod 2 vmap @turns",
+            "meta nfproto ipv4 numgen random mod 2 vmap @turns",
+            "jhash ip saddr mod 2 seed 0x0 vmap @turns",
+            "jhash ip6 saddr mod 2 seed 0x0 vmap @turns",
+            "}",
+            "chain a {",
+            "meta nfproto ipv4 meta l4proto udp dnat ip to 10.0.0.1:53",
+            "meta nfproto ipv6 meta l4proto udp dnat ip6 to [fd00::1]:53",
             "}",
             "}",
         ];
