@@ -11,6 +11,7 @@ const LAYERS: [&str; 22] = [
     "sys",
     "nft",
     "model",
+    "trace",
     "store",
     "driver",
     "guest-services",
@@ -46,7 +47,7 @@ const GUARDED: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates without I/O, and what would bring it in.
-const PURE: [&str; 3] = ["model", "identity", "scheduler"];
+const PURE: [&str; 4] = ["model", "trace", "identity", "scheduler"];
 const IMPURE: [&str; 6] = ["tokio", "async-trait", "futures", "hyper", "nix", "rusqlite"];
 
 pub(crate) fn check(metadata: &Metadata) -> Vec<Breach> {
