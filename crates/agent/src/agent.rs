@@ -139,6 +139,7 @@ impl Agent {
             now: Arc::clone(&options.now),
             restarts: parking_lot::Mutex::default(),
         });
+        let streams = Streams::new(options.drivers.clone(), networks.clone());
         let mut tasks = vec![
             tokio::spawn(keep_registered(registration, Arc::clone(&options.machine), statuses)),
             tokio::spawn(work(Arc::clone(&instances), queue.clone())),
@@ -153,7 +154,7 @@ impl Agent {
         for driver in &options.drivers {
             tasks.push(tokio::spawn(listen(driver.changes(), Arc::clone(&instances), queue.clone())));
         }
-        Ok(Self { tasks, streams: Streams::new(options.drivers) })
+        Ok(Self { tasks, streams })
     }
 
     /// The way to this host's logs and consoles.

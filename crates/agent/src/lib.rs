@@ -16,4 +16,5 @@ mod streams;
 pub use agent::{Agent, AgentOptions, NetworkOptions};
 pub use images::{BlobSource, Images, SharedBlobs};
 pub use machine::Machine;
+pub use network::AskError;
 pub use streams::{StreamError, Streams};

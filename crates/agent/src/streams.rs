@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::log::Decoder;
+use crate::network::{AskError, Networks};
 use client::frames::Frame;
 use driver::{ByteStream, ComputeDriver, DriverError, Exec, ExecRequest};
 use model::Uid;
@@ -23,6 +24,8 @@ const TAIL_MAX_BYTES: u64 = 1 << 20;
 pub enum StreamError {
     #[error(transparent)]
     Driver(#[from] DriverError),
+    #[error(transparent)]
+    Network(#[from] AskError),
     #[error("the log cannot be read: {0}")]
     Log(#[from] std::io::Error),
 }
@@ -31,17 +34,18 @@ pub enum StreamError {
 #[derive(Clone)]
 pub struct Streams {
     drivers: Vec<Arc<dyn ComputeDriver>>,
+    networks: Option<Networks>,
 }
 
 impl std::fmt::Debug for Streams {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Streams").field("drivers", &self.drivers.len()).finish()
+        f.debug_struct("Streams").field("drivers", &self.drivers.len()).finish_non_exhaustive()
     }
 }
 
 impl Streams {
-    pub(crate) fn new(drivers: Vec<Arc<dyn ComputeDriver>>) -> Self {
-        Self { drivers }
+    pub(crate) fn new(drivers: Vec<Arc<dyn ComputeDriver>>, networks: Option<Networks>) -> Self {
+        Self { drivers, networks }
     }
 
     /// What the payload printed: the last `tail` lines, or all; with `follow` also what it will print.
@@ -90,6 +94,30 @@ impl Streams {
         Ok(Box::pin(near))
     }
 
+    /// A TCP port of an instance, through its own network.
+    pub async fn forward(&self, uid: &Uid, port: u16) -> Result<Pin<Box<dyn ByteStream>>, StreamError> {
+        Ok(Box::pin(self.networks()?.connect(uid, port).await?))
+    }
+
+    /// What differs from the plan of a VPC here, as JSON of [`client::networks::NetworkCheck`]; with `repair` it is
+    /// programmed again.
+    pub async fn check_network(
+        &self,
+        vpc: &Uid,
+        repair: bool,
+    ) -> Result<Pin<Box<dyn ByteStream>>, StreamError> {
+        Ok(said(&self.networks()?.check(vpc, repair).await?)?)
+    }
+
+    /// Counters of all ports here, as a JSON list of [`client::networks::PortCount`].
+    pub async fn network_counters(&self) -> Result<Pin<Box<dyn ByteStream>>, StreamError> {
+        Ok(said(&self.networks()?.counters().await?)?)
+    }
+
+    fn networks(&self) -> Result<&Networks, AskError> {
+        self.networks.as_ref().ok_or(AskError::Off)
+    }
+
     async fn driver(&self, uid: &Uid) -> Result<&dyn ComputeDriver, DriverError> {
         for driver in &self.drivers {
             match driver.observe(uid).await {
@@ -100,6 +128,12 @@ impl Streams {
         }
         Err(DriverError::NotFound(uid.to_string()))
     }
+}
+
+/// A stream that says one thing and ends.
+fn said(answer: &impl serde::Serialize) -> Result<Pin<Box<dyn ByteStream>>, AskError> {
+    let json = serde_json::to_vec(answer).map_err(|e| AskError::Failed(e.to_string()))?;
+    Ok(Box::pin(tokio::io::join(std::io::Cursor::new(json), tokio::io::sink())))
 }
 
 fn unsupported(driver: &dyn ComputeDriver, what: &str) -> DriverError {

@@ -10,6 +10,7 @@ mod transport;
 
 pub mod frames;
 pub mod https;
+pub mod networks;
 pub mod pin;
 
 pub use api::{Api, Client, Items, TypedEvent, TypedWatch};

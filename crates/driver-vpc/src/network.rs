@@ -1,6 +1,7 @@
 //! The driver's face: [`driver::NetworkDriver`] over the blocking half, one VPC at a time.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -118,6 +119,11 @@ impl NetworkDriver for VpcDriver {
     async fn delete(&self, vpc: &Uid) -> Result<(), DriverError> {
         let owned = vpc.clone();
         self.in_turn(vpc, vpc.as_str(), move |host| host.delete(&owned)).await
+    }
+
+    fn namespace(&self, vpc: &Uid) -> Option<PathBuf> {
+        let path = self.host.run.namespace(vpc);
+        sys::namespace::is_held(&path).then_some(path)
     }
 
     async fn counters(&self, vpc: &Uid) -> Result<Vec<(Uid, PortCounters)>, DriverError> {

@@ -109,6 +109,10 @@ impl NetworkDriver for FakeNetwork {
         Ok(())
     }
 
+    fn namespace(&self, vpc: &Uid) -> Option<PathBuf> {
+        self.fabric.0.lock().vpcs.contains_key(vpc).then(|| PathBuf::from(format!("/fake/{vpc}")))
+    }
+
     async fn counters(&self, vpc: &Uid) -> Result<Vec<(Uid, PortCounters)>, DriverError> {
         let table = self.fabric.0.lock();
         let ports = table.vpcs.get(vpc).into_iter().flat_map(|vpc| &vpc.plan.ports);

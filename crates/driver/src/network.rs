@@ -201,6 +201,9 @@ pub trait NetworkDriver: Send + Sync + 'static {
     /// Removes every trace of a VPC. Deleting what does not exist succeeds.
     async fn delete(&self, vpc: &Uid) -> Result<(), DriverError>;
 
+    /// Where the network namespace of a VPC is kept, if it has one here.
+    fn namespace(&self, vpc: &Uid) -> Option<PathBuf>;
+
     /// Counters of every port of a VPC on this host.
     async fn counters(&self, vpc: &Uid) -> Result<Vec<(Uid, PortCounters)>, DriverError>;
 }

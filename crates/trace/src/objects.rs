@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use model::compute::{Instance, InstancePhase, port_names};
 use model::network::{
     FloatingIp, Gateway, Peering, Port, PortState, PrefixList, RouteTable, SecurityGroup, Subnet, Vpc,
 };
@@ -21,6 +22,8 @@ pub struct Objects {
     pub tables: Vec<RouteTable>,
     pub floating: Vec<FloatingIp>,
     pub peerings: Vec<Peering>,
+    /// Whose ports those are; of an instance that is not among them nothing is said.
+    pub instances: Vec<Instance>,
 }
 
 impl Objects {
@@ -29,10 +32,45 @@ impl Objects {
         find(&self.ports, project, name)
     }
 
-    /// The primary port of an instance: its first network card's.
-    pub fn port_of_instance(&self, project: &str, instance: &str) -> Option<&Port> {
-        let own = |port: &&Port| port.metadata.namespace == project && port.spec.instance == instance;
-        self.ports.iter().filter(own).min_by_key(|port| port.spec.interface)
+    /// The first port of an instance: its primary network card's, or that of the first card.
+    pub fn port_of_instance(&self, project: &str, name: &str) -> Option<&Port> {
+        let instance = find(&self.instances, project, name)?;
+        let primary = instance.spec.networks.iter().position(|network| network.primary).unwrap_or(0);
+        self.port(project, port_names(instance).get(primary)?)
+    }
+
+    /// The instance that has the port, or names it.
+    pub(crate) fn owner(&self, port: &Port) -> Option<&Instance> {
+        let name = &port.metadata.name;
+        let own = |instance: &&Instance| {
+            instance.metadata.namespace == port.metadata.namespace && port_names(instance).contains(name)
+        };
+        self.instances.iter().find(own)
+    }
+
+    /// Why nothing goes through a port, and what would help, if that is so.
+    pub(crate) fn down(&self, port: &Port) -> Option<(String, String)> {
+        let name = &port.metadata.name;
+        let Some(instance) = self.owner(port) else {
+            let up = port.status.state == PortState::Up && !port.status.host.is_empty();
+            let none = || {
+                (format!("port {name} is on no host"), "an instance has to name it in spec.networks".into())
+            };
+            return (!up).then(none);
+        };
+        let (of, phase) = (&instance.metadata.name, instance.status.phase);
+        let remedy = match phase {
+            InstancePhase::Stopped | InstancePhase::Succeeded | InstancePhase::Failed => {
+                format!("corten start {of}")
+            }
+            InstancePhase::Paused => format!("corten resume {of}"),
+            _ => format!("`corten explain instance/{of}` says what it waits for"),
+        };
+        if !matches!(phase, InstancePhase::Running | InstancePhase::Unknown) {
+            return Some((format!("instance {of} of port {name} is {}", phase.as_str()), remedy));
+        }
+        let up = port.status.state == PortState::Up && !port.status.host.is_empty();
+        (!up).then(|| (format!("port {name} is on no host"), remedy))
     }
 
     pub(crate) fn subnet_of(&self, port: &Port) -> Option<&Subnet> {
@@ -82,7 +120,9 @@ impl Objects {
             project: port.metadata.namespace.clone(),
             vpc: self.vpc_of(port).map(|vpc| vpc.metadata.name.clone()).unwrap_or_default(),
             name: port.metadata.name.clone(),
-            instance: port.spec.instance.clone(),
+            instance: self
+                .owner(port)
+                .map_or_else(|| port.spec.instance.clone(), |i| i.metadata.name.clone()),
             host: port.status.host.clone(),
         }
     }
@@ -103,10 +143,6 @@ pub(crate) fn has(port: &Port, address: IpAddr) -> bool {
 /// The port's first address of a family.
 pub(crate) fn first(port: &Port, ipv4: bool) -> Option<IpAddr> {
     port.spec.addresses.iter().map(|address| address.0).find(|address| address.is_ipv4() == ipv4)
-}
-
-pub(crate) fn is_up(port: &Port) -> bool {
-    port.status.state == PortState::Up && !port.status.host.is_empty()
 }
 
 /// Which of the port's addresses a floating address stands for.

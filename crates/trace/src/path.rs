@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::network::{
-    Gateway, GatewayType, Peering, Port, Route, RouteTable, RouteTarget, Subnet, Vpc,
-};
+use model::network::{Gateway, GatewayType, Peering, Port, Route, RouteTable, RouteTarget, Subnet, Vpc};
 
 use crate::objects::{Objects, has};
 use crate::services::{self, Own};
@@ -19,9 +17,16 @@ pub(crate) enum Way<'a> {
     /// A port of the same VPC.
     Port(&'a Port),
     /// A port of a peered VPC.
-    Peer { peering: &'a Peering, vpc: &'a Vpc, port: &'a Port },
+    Peer {
+        peering: &'a Peering,
+        vpc: &'a Vpc,
+        port: &'a Port,
+    },
     /// Out of the cloud, and under which address.
-    Outside { by: String, seen_as: SeenAs<'a> },
+    Outside {
+        by: String,
+        seen_as: SeenAs<'a>,
+    },
     Nowhere(Nowhere),
 }
 
@@ -66,7 +71,13 @@ pub(crate) fn way<'a>(
         return nowhere(format!("no port of vpc {vpc_name} has {destination}"), "");
     }
     if !is_of_one_machine(destination) {
-        return nowhere("networks carry packets to single machines: no broadcast, multicast or link-local", "");
+        return nowhere(
+            "networks carry packets to single machines: no broadcast, multicast or link-local",
+            "",
+        );
+    }
+    if objects.ports.iter().any(|p| p.status.host_address.is_some_and(|host| host.0 == destination)) {
+        return nowhere(format!("{destination} is a host of the cloud: guests have no business there"), "");
     }
     let Some(subnet) = objects.subnet_of(port) else {
         return nowhere(format!("subnet {} is gone", port.spec.subnet), "");
@@ -80,7 +91,11 @@ pub(crate) fn way<'a>(
 fn is_of_one_machine(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
-            !(v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback() || v4.is_unspecified())
+            !(v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                || v4.is_loopback()
+                || v4.is_unspecified())
         }
         IpAddr::V6(v6) => {
             !(v6.is_unicast_link_local() || v6.is_multicast() || v6.is_loopback() || v6.is_unspecified())
@@ -160,11 +175,16 @@ fn by_table<'a>(
         objects.port(project, through)
     };
     match next {
-        _ if route.target.local => nowhere(format!("route table {name}: {to} stays in the vpc, where no port has it"), ""),
+        _ if route.target.local => {
+            nowhere(format!("route table {name}: {to} stays in the vpc, where no port has it"), "")
+        }
         None if through.is_empty() => gone("instance", instance),
         None => gone("port", through),
         Some(next) if next.spec.source_destination_check => nowhere(
-            format!("route table {name}: {to} leads to port {}, which takes only what is for itself", next.metadata.name),
+            format!(
+                "route table {name}: {to} leads to port {}, which takes only what is for itself",
+                next.metadata.name
+            ),
             format!("set spec.sourceDestinationCheck of port {} to false", next.metadata.name),
         ),
         Some(next) => Way::Port(next),
@@ -173,10 +193,17 @@ fn by_table<'a>(
 
 /// Where nothing is said of routes, a gateway is the way out.
 fn by_any_gateway<'a>(objects: &'a Objects, vpc: &Vpc, port: &'a Port, source: IpAddr) -> Way<'a> {
+    if let Some(floating) = objects.floating_of(port, source)
+        && let Some(address) = floating.spec.address
+    {
+        let seen_as = SeenAs::Floating(address.0, &floating.metadata.name);
+        return Way::Outside { by: "no route table says otherwise".into(), seen_as };
+    }
     let own = |gateway: &&Gateway| {
         gateway.metadata.namespace == vpc.metadata.namespace && gateway.spec.vpc == vpc.metadata.name
     };
-    let usable = |gateway: &&Gateway| !matches!(by_gateway(objects, "", gateway, port, source), Way::Nowhere(_));
+    let usable =
+        |gateway: &&Gateway| !matches!(by_gateway(objects, "", gateway, port, source), Way::Nowhere(_));
     let first = || objects.gateways.iter().find(own);
     match objects.gateways.iter().filter(own).find(usable).or_else(first) {
         Some(gateway) => by_gateway(objects, "no route table says otherwise:", gateway, port, source),
@@ -210,7 +237,10 @@ fn by_gateway<'a>(
             nowhere(format!("{by} gateway {name}, which translates IPv4 only"), "talk to its IPv4 address")
         }
         GatewayType::Internet => nowhere(
-            format!("{by} gateway {name}, which is for ports with a floating address; port {} has none", port.metadata.name),
+            format!(
+                "{by} gateway {name}, which is for ports with a floating address; port {} has none",
+                port.metadata.name
+            ),
             format!(
                 "corten floating-ip allocate NAME; corten floating-ip associate NAME {}; or a gateway of spec.type nat",
                 port.metadata.name

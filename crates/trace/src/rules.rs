@@ -70,26 +70,21 @@ fn matches_peer(objects: &Objects, vpc: &Vpc, rule: &SecurityRule, wish: Wish) -
 
 /// A rule in words: `tcp/80-90 from group web`.
 pub(crate) fn text(rule: &SecurityRule) -> String {
-    let mut text = rule.protocol.to_string();
-    match rule.ports {
-        Some(ports) if ports.from == ports.to => text += &format!("/{}", ports.from),
-        Some(ports) => text += &format!("/{}-{}", ports.from, ports.to),
-        None => {}
-    }
-    if let Some(kind) = rule.icmp_type {
-        text += &format!(" type {kind}");
-    }
-    if let Some(code) = rule.icmp_code {
-        text += &format!(" code {code}");
-    }
-    text += if rule.direction == Direction::Ingress { " from " } else { " to " };
+    let ports = match rule.ports {
+        Some(ports) if ports.from == ports.to => format!("/{}", ports.from),
+        Some(ports) => format!("/{}-{}", ports.from, ports.to),
+        None => String::new(),
+    };
+    let kind = rule.icmp_type.map(|kind| format!(" type {kind}")).unwrap_or_default();
+    let code = rule.icmp_code.map(|code| format!(" code {code}")).unwrap_or_default();
+    let side = if rule.direction == Direction::Ingress { "from" } else { "to" };
     let peer = &rule.peer;
-    text += &match (&peer.cidr, peer.group.as_str(), peer.prefix_list.as_str()) {
+    let peer = match (&peer.cidr, peer.group.as_str(), peer.prefix_list.as_str()) {
         (Some(cidr), ..) => cidr.to_string(),
         (None, "", list) => format!("prefix list {list}"),
         (None, group, _) => format!("group {group}"),
     };
-    text
+    format!("{}{ports}{kind}{code} {side} {peer}", rule.protocol)
 }
 
 #[cfg(test)]

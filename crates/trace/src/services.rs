@@ -55,9 +55,14 @@ mod tests {
     fn the_network_answers_little() {
         let udp = |to| Traffic::Udp { from: 1, to };
         let tcp = |to| Traffic::Tcp { from: 1, to };
-        assert!(answers(Own::Gateway, true, udp(53)).is_some() && answers(Own::Gateway, true, tcp(53)).is_some());
+        assert!(
+            answers(Own::Gateway, true, udp(53)).is_some() && answers(Own::Gateway, true, tcp(53)).is_some()
+        );
         assert!(answers(Own::Metadata, true, tcp(80)).is_some());
-        assert!(answers(Own::Gateway, true, udp(67)).is_some() && answers(Own::Gateway, false, udp(547)).is_some());
+        assert!(
+            answers(Own::Gateway, true, udp(67)).is_some()
+                && answers(Own::Gateway, false, udp(547)).is_some()
+        );
         for (own, traffic) in [
             (Own::Gateway, tcp(22)),
             (Own::Gateway, tcp(80)),

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use model::compute::{Instance, InstanceNetwork, InstancePhase, InstanceSpec};
 use model::network::{
     Address, Direction, FloatingIp, FloatingIpSpec, Gateway, GatewaySpec, GatewayType, Peering, PeeringSpec,
     Port, PortRange, PortSpec, PortState, Protocol, Route, RouteTable, RouteTableSpec, RouteTarget, RulePeer,
     SecurityGroup, SecurityGroupSpec, SecurityRule, Subnet, SubnetSpec, Vpc, VpcSpec,
 };
-use model::{ObjectMeta, Object, Spec};
+use model::{Object, ObjectMeta, Spec};
 
 use crate::{Objects, Packet, Stage, Trace, Traffic, trace};
 
@@ -45,6 +46,7 @@ fn port(name: &str, addresses: &[&str], groups: &[&str], host: &str) -> Port {
     };
     let mut port = object(name, spec);
     port.status.host = host.into();
+    port.status.host_address = format!("198.51.100.{}", &host[1..]).parse().ok();
     port.status.state = PortState::Up;
     port
 }
@@ -140,7 +142,10 @@ fn a_port_in_no_group_sends_and_gets_nothing() {
     let (stage, what, _) = stops(&cloud, "lone", "10.0.0.20", tcp(80));
     assert_eq!((stage, what.as_str()), (Stage::Egress, "port lone is in no group: nothing passes"));
     let (stage, _, remedy) = stops(&cloud, "client", "10.0.0.40", tcp(80));
-    assert_eq!((stage, remedy.as_str()), (Stage::Ingress, "name a group in spec.securityGroups of port lone"));
+    assert_eq!(
+        (stage, remedy.as_str()),
+        (Stage::Ingress, "name a group in spec.securityGroups of port lone")
+    );
 }
 
 #[test]
@@ -166,12 +171,42 @@ fn a_port_speaks_for_its_own_addresses() {
 fn ports_that_are_down_are_said_to_be() {
     let mut cloud = cloud();
     cloud.ports[1].status.state = PortState::Down;
-    let (stage, _, remedy) = stops(&cloud, "client", "10.0.0.20", tcp(80));
-    assert_eq!((stage, remedy.as_str()), (Stage::Route, "corten start i-server"));
+    let (stage, what, _) = stops(&cloud, "client", "10.0.0.20", tcp(80));
+    assert_eq!((stage, what.as_str()), (Stage::Route, "port server is on no host"));
     assert_eq!(stops(&cloud, "server", "10.0.0.10", tcp(80)).0, Stage::Port);
     let (stage, what, _) = stops(&cloud, "client", "10.0.9.9", tcp(80));
     assert_eq!((stage, what.as_str()), (Stage::Route, "no port of vpc v has 10.0.9.9"));
-    assert!(passes(&cloud, "client", "10.0.0.10", tcp(1)).steps.iter().all(|step| step.stage != Stage::Egress));
+    assert!(
+        passes(&cloud, "client", "10.0.0.10", tcp(1)).steps.iter().all(|step| step.stage != Stage::Egress)
+    );
+}
+
+#[test]
+fn a_guest_that_does_not_run_gets_nothing() {
+    let mut cloud = cloud();
+    let networks = vec![InstanceNetwork { port: "server".into(), ..InstanceNetwork::default() }];
+    let spec = InstanceSpec { networks, ..InstanceSpec::default() };
+    let mut web = Instance::new(ObjectMeta::in_project("default", "web"), spec);
+    web.status.phase = InstancePhase::Running;
+    cloud.instances = vec![web];
+    assert_eq!(cloud.port_of_instance("default", "web").unwrap().metadata.name, "server");
+    passes(&cloud, "client", "10.0.0.20", tcp(80));
+    cloud.instances[0].status.phase = InstancePhase::Stopped;
+    let (stage, what, remedy) = stops(&cloud, "client", "10.0.0.20", tcp(80));
+    assert_eq!((stage, what.as_str()), (Stage::Route, "instance web of port server is Stopped"));
+    assert_eq!(remedy, "corten start web");
+    assert_eq!(stops(&cloud, "server", "10.0.0.10", tcp(80)).0, Stage::Port);
+}
+
+#[test]
+fn hosts_that_do_not_know_each_other_have_no_tunnel() {
+    let mut cloud = cloud();
+    for address in [None, "2001:db8::2".parse().ok()] {
+        cloud.ports[2].status.host_address = address;
+        let (stage, what, _) = stops(&cloud, "client", "10.0.0.30", tcp(80));
+        assert_eq!(stage, Stage::Route);
+        assert_eq!(what, "port far is on host h2, to which no tunnel leads from h1");
+    }
 }
 
 #[test]
@@ -182,6 +217,8 @@ fn the_network_answers_for_itself() {
     passes(&cloud, "client", "fd00:ec2::254", tcp(80));
     assert_eq!(stops(&cloud, "client", "10.0.0.1", tcp(22)).0, Stage::Service);
     assert_eq!(stops(&cloud, "client", "169.254.1.1", tcp(80)).0, Stage::Route);
+    let (_, what, _) = stops(&with_nat(), "client", "198.51.100.2", tcp(443));
+    assert_eq!(what, "198.51.100.2 is a host of the cloud: guests have no business there");
 }
 
 #[test]
@@ -211,21 +248,21 @@ fn the_narrowest_route_of_the_subnets_table_wins() {
     let gateway = |name: &str| RouteTarget { gateway: name.into(), ..RouteTarget::default() };
     let mut cloud = with_nat();
     cloud.tables = vec![table(&[("192.0.2.0/24", gateway("gone")), ("0.0.0.0/0", gateway("out"))])];
-    passes(&cloud, "client", "198.51.100.1", tcp(443));
+    passes(&cloud, "client", "203.0.113.1", tcp(443));
     let (_, what, remedy) = stops(&cloud, "client", "192.0.2.9", tcp(443));
     assert_eq!(what, "route table t: 192.0.2.0/24 leads to gateway gone, which is gone");
     assert!(!remedy.is_empty());
     cloud.tables = vec![table(&[("192.0.2.0/24", gateway("out"))])];
-    let (_, what, _) = stops(&cloud, "client", "198.51.100.1", tcp(443));
-    assert_eq!(what, "route table t has no route to 198.51.100.1");
+    let (_, what, _) = stops(&cloud, "client", "203.0.113.1", tcp(443));
+    assert_eq!(what, "route table t has no route to 203.0.113.1");
     // An appliance: the port that a route leads to filters as well.
     let appliance = RouteTarget { port: "server".into(), ..RouteTarget::default() };
     cloud.tables = vec![table(&[("0.0.0.0/0", appliance)])];
-    let (_, what, _) = stops(&cloud, "client", "198.51.100.1", tcp(80));
+    let (_, what, _) = stops(&cloud, "client", "203.0.113.1", tcp(80));
     assert!(what.ends_with("takes only what is for itself"), "{what}");
     cloud.ports[1].spec.source_destination_check = false;
-    passes(&cloud, "client", "198.51.100.1", tcp(80));
-    assert_eq!(stops(&cloud, "client", "198.51.100.1", tcp(81)).0, Stage::Ingress);
+    passes(&cloud, "client", "203.0.113.1", tcp(80));
+    assert_eq!(stops(&cloud, "client", "203.0.113.1", tcp(81)).0, Stage::Ingress);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use model::network::{Direction, Port, Vpc};
 
-use crate::objects::{Objects, first, has, is_same, is_up};
+use crate::objects::{Objects, first, has, is_same};
 use crate::path::{self, Nowhere, SeenAs, Way};
 use crate::rules::{self, Wish};
 use crate::{End, Packet, RuleAt, Stage, Step, Trace, Traffic, remedy, services};
@@ -70,7 +70,10 @@ impl<'a> Walk<'a> {
         let way = path::way(self.objects, vpc, self.from, source, destination);
         match way {
             Way::Itself => {
-                self.pass(Stage::Route, format!("{destination} is its own address: it never leaves the guest"));
+                self.pass(
+                    Stage::Route,
+                    format!("{destination} is its own address: it never leaves the guest"),
+                );
                 Ok(())
             }
             // What the network answers is not forwarded, and no rule of a group is asked.
@@ -120,7 +123,10 @@ impl<'a> Walk<'a> {
             return (destination, false);
         }
         let (name, of) = (&floating.metadata.name, &port.metadata.name);
-        self.pass(Stage::Floating, format!("floating ip {name} stands for {inside} of port {of}, on this host"));
+        self.pass(
+            Stage::Floating,
+            format!("floating ip {name} stands for {inside} of port {of}, on this host"),
+        );
         (inside, true)
     }
 
@@ -132,7 +138,8 @@ impl<'a> Walk<'a> {
         destination: IpAddr,
     ) -> Option<Result<(), Stopped>> {
         let (floating, port, inside) = self.objects.behind_floating(destination)?;
-        let Way::Outside { by, seen_as } = path::way(self.objects, vpc, self.from, source, destination) else {
+        let Way::Outside { by, seen_as } = path::way(self.objects, vpc, self.from, source, destination)
+        else {
             return None;
         };
         Some(self.outside_and_in(vpc, destination, (by, seen_as), (&floating.metadata.name, port, inside)))
@@ -159,18 +166,12 @@ impl<'a> Walk<'a> {
     }
 
     fn port_is_up(&mut self, port: &Port) -> Result<(), Stopped> {
-        let name = &port.metadata.name;
-        if is_up(port) {
-            self.pass(Stage::Port, format!("port {name} is up on host {}", port.status.host));
-            return Ok(());
+        if let Some((what, remedy)) = self.objects.down(port) {
+            return self.stop(Stage::Port, what, remedy);
         }
-        let instance = &port.spec.instance;
-        let remedy = if instance.is_empty() {
-            "an instance has to name it in spec.networks".into()
-        } else {
-            format!("corten start {instance}; `corten explain instance/{instance}` says why it is down")
-        };
-        self.stop(Stage::Port, format!("port {name} is on no host"), remedy)
+        let (name, host) = (&port.metadata.name, &port.status.host);
+        self.pass(Stage::Port, format!("port {name} is up on host {host}"));
+        Ok(())
     }
 
     fn may_claim(&mut self, source: IpAddr) -> Result<(), Stopped> {
@@ -229,7 +230,11 @@ impl<'a> Walk<'a> {
             [] => format!("port {} is in no group: nothing passes", port.metadata.name),
             [one] => format!("no rule of group {one} lets {} {way} {side} {peer_told}", self.traffic),
             many => {
-                format!("no rule of groups {} lets {} {way} {side} {peer_told}", many.join(", "), self.traffic)
+                format!(
+                    "no rule of groups {} lets {} {way} {side} {peer_told}",
+                    many.join(", "),
+                    self.traffic
+                )
             }
         };
         // A group as a peer helps only while the packet comes from one of its members' own addresses.
@@ -241,18 +246,20 @@ impl<'a> Walk<'a> {
     fn route_to(&mut self, port: &'a Port, destination: IpAddr) -> Result<(), Stopped> {
         self.arrives_at = Some(port);
         let (name, host) = (&port.metadata.name, &port.status.host);
-        if !is_up(port) {
-            let what = format!("{destination} is of port {name}, which is on no host");
-            let remedy = match port.spec.instance.as_str() {
-                "" => String::new(),
-                instance => format!("corten start {instance}"),
-            };
+        if let Some((what, remedy)) = self.objects.down(port) {
             return self.stop(Stage::Route, what, remedy);
         }
         let place = if *host == self.from.status.host {
             "on the same host".to_owned()
-        } else {
+        } else if has_tunnel(self.from, port) {
             format!("through the tunnel to host {host}")
+        } else {
+            let what = format!(
+                "port {name} is on host {host}, to which no tunnel leads from {}",
+                self.from.status.host
+            );
+            let remedy = "start both with `--underlay ADDR`, an address of one family under which they reach each other";
+            return self.stop(Stage::Route, what, remedy);
         };
         let by = if has(port, destination) { "" } else { "by way of it: " };
         self.pass(Stage::Route, format!("{by}port {name}, {place}"));
@@ -272,6 +279,12 @@ impl<'a> Walk<'a> {
         self.steps.push(Step { stage, passes: false, what: what.into(), rule: None });
         Err(Stopped { remedy: remedy.into() })
     }
+}
+
+/// Whether the hosts of two ports know each other's addresses.
+fn has_tunnel(from: &Port, to: &Port) -> bool {
+    let ends = from.status.host_address.zip(to.status.host_address);
+    ends.is_some_and(|(from, to)| from != to && from.0.is_ipv4() == to.0.is_ipv4())
 }
 
 fn told(seen_as: SeenAs<'_>) -> String {

@@ -4,6 +4,7 @@
 //! Level-triggered like all else: a VPC is looked at when something of its project changes, its whole plan is made
 //! anew, and the driver programs what differs.
 
+mod ask;
 pub(crate) mod balancer;
 mod closed;
 mod directory;
@@ -29,6 +30,7 @@ use tokio::sync::watch;
 
 use crate::agent::NetworkOptions;
 use crate::instance::{Homes, Serving, driver_for};
+pub use ask::AskError;
 use balancer::Assigned;
 use closed::Closed;
 use plan::View;

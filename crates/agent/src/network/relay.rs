@@ -82,12 +82,17 @@ async fn serve(listener: TcpListener, namespace: PathBuf, guest: SocketAddr) {
 }
 
 async fn carry(mut caller: TcpStream, namespace: PathBuf, guest: SocketAddr) -> io::Result<()> {
+    let mut stream = connect(namespace, guest).await?;
+    tokio::io::copy_bidirectional(&mut caller, &mut stream).await.map(|_| ())
+}
+
+/// Connects to a guest from inside of the network kept at `namespace`.
+pub(super) async fn connect(namespace: PathBuf, guest: SocketAddr) -> io::Result<TcpStream> {
     let connect = move || {
         let namespace = File::open(namespace)?;
         within_network(Some(&namespace), || std::net::TcpStream::connect_timeout(&guest, CONNECT_WITHIN))
     };
     let stream = blocking(connect).await.map_err(io::Error::other)??;
     stream.set_nonblocking(true)?;
-    let mut stream = TcpStream::from_std(stream)?;
-    tokio::io::copy_bidirectional(&mut caller, &mut stream).await.map(|_| ())
+    TcpStream::from_std(stream)
 }

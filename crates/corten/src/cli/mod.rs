@@ -25,6 +25,7 @@ mod events;
 mod exec;
 mod explain;
 mod floating_ip;
+mod forward;
 mod get;
 mod host;
 mod image;
@@ -32,6 +33,7 @@ mod join;
 mod kubeconfig;
 mod load_balancer;
 mod logs;
+mod net;
 mod power;
 mod project;
 mod rm;
@@ -101,6 +103,7 @@ enum Command {
     Console(console::Args),
     Exec(exec::Args),
     Ssh(ssh::Args),
+    Forward(forward::Args),
     Explain(explain::Args),
     Events(events::Args),
     Top(top::Args),
@@ -114,6 +117,7 @@ enum Command {
     #[command(alias = "lb")]
     LoadBalancer(load_balancer::Args),
     Secret(secret::Args),
+    Net(net::Args),
     Project(project::Args),
     User(user::Args),
     Token(token::Args),
@@ -149,6 +153,7 @@ impl Cli {
             Command::Console(args) => connected(&global, |cloud| console::run(cloud, args)),
             Command::Exec(args) => block_on(exec::run(Cloud::find(&global)?, args)),
             Command::Ssh(args) => connected(&global, |cloud| ssh::run(cloud, args)),
+            Command::Forward(args) => connected(&global, |cloud| forward::run(cloud, args)),
             Command::Explain(args) => explain::run(&global, args),
             Command::Events(args) => connected(&global, |cloud| events::run(cloud, args)),
             Command::Top(_) => connected(&global, top::run),
@@ -160,6 +165,7 @@ impl Cli {
             Command::FloatingIp(args) => connected(&global, |cloud| floating_ip::run(cloud, args)),
             Command::LoadBalancer(args) => connected(&global, |cloud| load_balancer::run(cloud, args)),
             Command::Secret(args) => connected(&global, |cloud| secret::run(cloud, args)),
+            Command::Net(args) => block_on(net::run(Cloud::find(&global)?, args)),
             Command::Project(args) => connected(&global, |cloud| project::run(cloud, args)),
             Command::User(args) => connected(&global, |cloud| user::run(cloud, args)),
             Command::Token(args) => connected(&global, |cloud| token::run(cloud, args)),

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use agent::{StreamError, Streams};
+use agent::{AskError, StreamError, Streams};
 use async_trait::async_trait;
 use driver::{DriverError, ExecRequest};
 use model::{ApiError, Reason};
@@ -54,6 +54,9 @@ pub(crate) async fn open(
         StreamRequest::Exec { uid, container, argv, tty } => {
             streams.exec(&uid, ExecRequest { container, argv, tty }).await
         }
+        StreamRequest::Forward { uid, port } => streams.forward(&uid, port).await,
+        StreamRequest::NetworkCheck { vpc, repair } => streams.check_network(&vpc, repair).await,
+        StreamRequest::NetworkCounters => streams.network_counters().await,
     };
     match stream {
         Ok(stream) => Ok(Box::pin(stream)),
@@ -63,15 +66,24 @@ pub(crate) async fn open(
 
 fn translate(e: &StreamError) -> ApiError {
     let reason = match e {
-        StreamError::Driver(DriverError::NotFound(_)) => Reason::NotFound,
-        StreamError::Driver(DriverError::Unsupported { .. }) => Reason::NotImplemented,
+        StreamError::Driver(DriverError::NotFound(_)) | StreamError::Network(AskError::NoPort) => {
+            Reason::NotFound
+        }
+        StreamError::Driver(DriverError::Unsupported { .. }) | StreamError::Network(AskError::Off) => {
+            Reason::NotImplemented
+        }
         StreamError::Driver(DriverError::WrongState(_)) => Reason::Conflict,
         StreamError::Driver(DriverError::Invalid(_)) => Reason::BadRequest,
-        StreamError::Driver(DriverError::TimedOut { .. }) => Reason::Timeout,
+        StreamError::Driver(DriverError::TimedOut { .. }) | StreamError::Network(AskError::Silent(_)) => {
+            Reason::Timeout
+        }
+        StreamError::Network(AskError::Closed(_)) => Reason::ServiceUnavailable,
         StreamError::Log(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return ApiError::new(Reason::NotFound, "nothing has been printed yet");
         }
-        StreamError::Driver(DriverError::Failed { .. }) | StreamError::Log(_) => Reason::InternalError,
+        StreamError::Driver(DriverError::Failed { .. })
+        | StreamError::Log(_)
+        | StreamError::Network(AskError::Failed(_)) => Reason::InternalError,
     };
     ApiError::new(reason, e.to_string())
 }

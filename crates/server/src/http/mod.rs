@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod listener;
+mod network;
 mod query;
 mod route;
 mod service;

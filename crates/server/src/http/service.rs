@@ -19,7 +19,7 @@ use super::body::Body;
 use super::query::Query;
 use super::route::{Route, Target, route};
 use super::streams::{Blobs, Duplex, HostGateway, StreamRequest};
-use super::{answer, body, table, watch};
+use super::{answer, body, network, table, watch};
 use crate::discovery::Document;
 use crate::server::Server;
 use crate::{discovery, openapi, pki};
@@ -44,8 +44,8 @@ impl std::fmt::Debug for Extensions {
 /// The HTTP face of a server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Face {
-    server: Server,
-    extensions: Extensions,
+    pub(super) server: Server,
+    pub(super) extensions: Extensions,
 }
 
 impl Face {
@@ -79,7 +79,7 @@ impl Face {
         };
         match route {
             Route::Version => Ok(answer::json(StatusCode::OK, version())),
-            Route::Metrics => Ok(answer::text(self.metrics())),
+            Route::Metrics => Ok(answer::text(self.metrics(&caller).await)),
             Route::Discovery(path) => discovery::answer(&path, accept(request.headers()))
                 .map(|document| published(request.headers(), document))
                 .ok_or_else(|| ApiError::new(Reason::NotFound, format!("there is no API at {path}"))),
@@ -113,13 +113,15 @@ impl Face {
         self.server.inner.access.authenticate(token.trim())
     }
 
-    fn metrics(&self) -> String {
+    async fn metrics(&self, caller: &Principal) -> String {
         let revision = self.server.inner.store.revision();
-        self.server.inner.metrics.render(&[(
+        let mut text = self.server.inner.metrics.render(&[(
             "corten_store_revision",
             "Newest committed revision.",
             revision as f64,
-        )])
+        )]);
+        text += &network::metrics(self, caller).await;
+        text
     }
 
     async fn resource(
@@ -195,6 +197,10 @@ fn stream_call(target: &Target, query: &Query, method: Method) -> Option<StreamC
             argv: query.all("command").map(str::to_owned).collect(),
             tty: query.flag("tty"),
         },
+        ("instances", "forward") => Streamed::Forward { port: query.get("port").parse().unwrap_or(0) },
+        ("vpcs", "check") => {
+            Streamed::NetworkCheck { host: query.get("host").into(), repair: query.flag("repair") }
+        }
         ("images", "upload") => Streamed::Upload { role: query.get("role").into() },
         _ => return None,
     };
@@ -212,6 +218,8 @@ enum Streamed {
     Console,
     Display,
     Exec { container: String, argv: Vec<String>, tty: bool },
+    Forward { port: u16 },
+    NetworkCheck { host: String, repair: bool },
     Upload { role: String },
 }
 
@@ -222,16 +230,21 @@ impl StreamCall {
         caller: &Principal,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, ApiError> {
-        // Reading what was printed is reading; everything else acts on the object.
-        let verb = match self.what {
-            Streamed::Logs { .. } => client::Verb::Get,
-            _ => client::Verb::Create,
-        };
         let target = &self.target;
+        // Reading what was printed is reading; everything else acts on the object. Who may read a network may know
+        // whether hosts have it as it is.
+        let (verb, right) = match self.what {
+            Streamed::Logs { .. } => (client::Verb::Get, "logs"),
+            Streamed::NetworkCheck { repair: false, .. } => (client::Verb::Get, ""),
+            Streamed::NetworkCheck { repair: true, .. } => (client::Verb::Update, ""),
+            _ => (client::Verb::Create, target.subresource.as_str()),
+        };
         let mut call = client::Request::new(verb, target.kind, target.project.as_deref(), &target.name);
-        call.subresource =
-            if target.subresource == "log" { "logs".into() } else { target.subresource.clone() };
+        call.subresource = right.to_owned();
         face.server.authorize(caller, &call)?;
+        if call.subresource.is_empty() {
+            call.subresource.clone_from(&target.subresource);
+        }
         let audit = face.server.inner.audit.begin(caller, &call);
         let result = self.carry_out(face, &call, request).await;
         if let Some(line) = audit {
@@ -263,6 +276,9 @@ impl StreamCall {
             face.extensions.blobs.upload(image, role, data.boxed()).await?;
             return Ok(answer::json(StatusCode::OK, "{}"));
         }
+        if let Streamed::NetworkCheck { host, repair } = &self.what {
+            return network::check(face, &entry.value, host, *repair).await;
+        }
         let instance: Instance = serde_json::from_slice(&entry.value).map_err(unreadable)?;
         if instance.status.host.is_empty() {
             return Err(ApiError::new(
@@ -283,7 +299,11 @@ impl StreamCall {
             Streamed::Exec { container, argv, tty } => {
                 (StreamRequest::Exec { uid, container, argv, tty }, true)
             }
-            Streamed::Upload { .. } => return Err(ApiError::internal("answered above")),
+            Streamed::Forward { port: 0 } => return Err(ApiError::bad_request("port must be 1 to 65535")),
+            Streamed::Forward { port } => (StreamRequest::Forward { uid, port }, true),
+            Streamed::NetworkCheck { .. } | Streamed::Upload { .. } => {
+                return Err(ApiError::internal("answered above"));
+            }
         };
         if upgrade && !request.headers().contains_key(UPGRADE) {
             return Err(ApiError::bad_request("this needs a connection upgrade to corten-stream (HTTP/1.1)"));
@@ -312,7 +332,7 @@ async fn splice(request: Request<Incoming>, mut host: std::pin::Pin<Box<dyn Dupl
     }
 }
 
-fn reader_body(reader: impl tokio::io::AsyncRead + Send + Unpin + 'static) -> Body {
+pub(super) fn reader_body(reader: impl tokio::io::AsyncRead + Send + Unpin + 'static) -> Body {
     let chunks = futures::stream::unfold(reader, |mut reader| async move {
         let mut chunk = vec![0; CHUNK];
         match reader.read(&mut chunk).await {

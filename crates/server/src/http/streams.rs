@@ -1,4 +1,4 @@
-//! Byte streams to and from hosts: logs, consoles, programs, images. The server only passes them on.
+//! Byte streams to and from hosts: logs, consoles, programs, ports, images, and what hosts say of networks. The server only passes them on.
 
 use std::io;
 use std::pin::Pin;
@@ -27,6 +27,12 @@ pub enum StreamRequest {
     Exec { uid: Uid, container: String, argv: Vec<String>, tty: bool },
     /// Its display, as RFB.
     Display { uid: Uid },
+    /// A TCP port of it, through its own network.
+    Forward { uid: Uid, port: u16 },
+    /// What differs from the plan of a VPC, as JSON (`client::networks`); with `repair` it is programmed again.
+    NetworkCheck { vpc: Uid, repair: bool },
+    /// Counters of all ports on the host, as JSON (`client::networks`).
+    NetworkCounters,
 }
 
 /// The way to hosts.

@@ -10,6 +10,7 @@ mod errors;
 mod instance_networks;
 mod interleaved;
 mod lists;
+mod network_streams;
 mod networks;
 mod patches;
 mod quota;
