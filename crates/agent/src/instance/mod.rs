@@ -204,16 +204,13 @@ impl Instances {
         Ok(())
     }
 
-    /// Notes the addresses, and where the guest is reached, of an instance with network cards.
+    /// Notes the addresses of an instance with network cards.
     fn tell_networks(&self, instance: &mut Instance) {
         let Some(networks) = &self.networks else { return };
         if instance.spec.networks.is_empty() {
             return;
         }
         instance.status.addresses = networks.addresses(instance);
-        if let Some(endpoint) = networks.ssh_endpoint(instance) {
-            instance.status.ssh_endpoint = endpoint;
-        }
     }
 
     /// How long to wait before a payload that ended by itself is started again; nothing when it may be now.

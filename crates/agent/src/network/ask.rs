@@ -1,18 +1,26 @@
 //! What is asked of this host's networks from outside: what differs, what ports have carried, a way to a guest's port.
 
+use std::fs::File;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use client::networks::{Difference, NetworkCheck, PortCount};
 use driver::{Drift, VpcPlan};
 use model::Uid;
 use model::compute::port_names;
 use model::network::{Port, Vpc};
+use sys::namespace::within_network;
 use tokio::net::TcpStream;
 
 use super::plan::{View, addresses, names};
-use super::{NetworkError, Networks, relay};
+use super::{NetworkError, Networks};
+use crate::blocking::blocking;
+
+/// How long a guest may take to answer a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a question about networks has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +115,7 @@ impl Networks {
         let mut answer = AskError::NoPort;
         // A service may be there by one family only; the guest's first address is the likelier.
         for address in addresses {
-            match relay::connect(namespace.clone(), SocketAddr::new(address, port)).await {
+            match connect(namespace.clone(), SocketAddr::new(address, port)).await {
                 Ok(stream) => return Ok(stream),
                 Err(e) if matches!(answer, AskError::NoPort) => answer = why(&e, port),
                 Err(_) => {}
@@ -152,6 +160,17 @@ fn told(drift: Drift, view: &View, plan: &VpcPlan) -> Difference {
         None => drift.what,
     };
     Difference { kind: drift.kind.to_owned(), what, missing: drift.missing }
+}
+
+/// Connects to a guest from inside of the network kept at `namespace`.
+async fn connect(namespace: PathBuf, guest: SocketAddr) -> io::Result<TcpStream> {
+    let connect = move || {
+        let namespace = File::open(namespace)?;
+        within_network(Some(&namespace), || std::net::TcpStream::connect_timeout(&guest, CONNECT_WITHIN))
+    };
+    let stream = blocking(connect).await.map_err(io::Error::other)??;
+    stream.set_nonblocking(true)?;
+    TcpStream::from_std(stream)
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ pub(crate) mod balancer;
 mod closed;
 mod directory;
 mod plan;
-mod relay;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -34,7 +33,6 @@ pub use ask::AskError;
 use balancer::Assigned;
 use closed::Closed;
 use plan::View;
-use relay::Relay;
 
 /// VPCs worked on at the same time.
 const WORKERS: usize = 8;
@@ -48,8 +46,6 @@ pub(crate) enum NetworkError {
     Driver(#[from] DriverError),
     #[error(transparent)]
     Services(#[from] guest_services::ServeError),
-    #[error("no way to the guest's ssh server can be opened: {0}")]
-    Relay(std::io::Error),
     #[error("port {0:?} is not there yet; `corten get ports` lists them")]
     NoPort(String),
 }
@@ -91,8 +87,6 @@ struct Inner {
     zones: Cache<DnsZone>,
     records: Cache<DnsRecord>,
     served: Mutex<HashMap<Uid, Served>>,
-    /// Ways in, by the instance they lead to.
-    relays: Mutex<HashMap<Uid, Relay>>,
     /// One at a time looks at a project and makes its networks: an older look must not undo a newer one.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -140,7 +134,6 @@ impl Networks {
             instances,
             queue,
             served: Mutex::default(),
-            relays: Mutex::default(),
             turns: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -207,15 +200,9 @@ impl Networks {
     /// Takes the ports away of an instance whose home is gone.
     pub(crate) async fn forget(&self, instance: &Instance) -> Result<(), NetworkError> {
         if !instance.spec.networks.is_empty() {
-            self.inner.relays.lock().remove(&instance.metadata.uid);
             self.reconcile(instance.metadata.namespace.clone()).await?;
         }
         Ok(())
-    }
-
-    /// Where the ssh server of an instance is reached from this host, as `address:port`.
-    pub(crate) fn ssh_endpoint(&self, instance: &Instance) -> Option<String> {
-        self.inner.relays.lock().get(&instance.metadata.uid).map(|relay| relay.address().to_string())
     }
 
     /// The addresses of an instance's ports, as the cloud has them.
@@ -264,7 +251,6 @@ impl Networks {
         let links = self.inner.driver.ensure(&plan).await?;
         self.serve(view, vpc, &plan, &links).await?;
         let ports = plan::names(&view.ports);
-        self.relay(view, &ports, &links).await?;
         let mut cards = Vec::new();
         for link in links {
             let Some(port) = ports.get(&link.uid) else { continue };
@@ -302,35 +288,6 @@ impl Networks {
         let (sender, receiver) = watch::channel(next);
         let services = guest_services::serve(&first.namespace, receiver, guest_services::Options::default())?;
         served.insert(plan.uid.clone(), Served { directory: sender, _services: services });
-        Ok(())
-    }
-
-    /// Keeps a way in to every virtual machine of the VPC, and none to what is gone.
-    async fn relay(
-        &self,
-        view: &View,
-        ports: &BTreeMap<&Uid, &Arc<Port>>,
-        links: &[PortLink],
-    ) -> Result<(), NetworkError> {
-        let is_vm = |i: &Instance| matches!(i.spec.isolation, Isolation::Vm | Isolation::MicroVm);
-        for link in links {
-            let port = ports.get(&link.uid);
-            let owner = port.and_then(|port| view.owners.get(&port.metadata.name)).filter(|i| is_vm(i));
-            let (Some(port), Some(instance)) = (port, owner) else { continue };
-            let uid = &instance.metadata.uid;
-            let Some(guest) = plan::addresses(port).first().copied() else { continue };
-            // One card is enough; of several, the first one's way is kept.
-            if port.spec.interface > 0
-                || self.inner.relays.lock().get(uid).is_some_and(|relay| relay.leads_to(guest))
-            {
-                continue;
-            }
-            let before = instance.status.ssh_endpoint.parse().ok();
-            let relay = Relay::start(&link.namespace, guest, before).await.map_err(NetworkError::Relay)?;
-            self.inner.relays.lock().insert(uid.clone(), relay);
-        }
-        let homes = &self.inner.homes;
-        self.inner.relays.lock().retain(|uid, _| homes.user_id(uid).is_some());
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! How a command finds its cloud: flags, then the environment, then the files that `corten up` leaves in the
 //! data folder. Owns the options that every command has.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,18 @@ pub(crate) struct Global {
     /// Say nothing but results and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+}
+
+impl Global {
+    /// The environment in which this command finds the same cloud and project again.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, OsString)> {
+        let mut all =
+            vec![("CORTEN_PROJECT", self.project.clone().into()), ("CORTEN_DATA", self.data.clone().into())];
+        all.extend(self.endpoint.clone().map(|endpoint| ("CORTEN_ENDPOINT", endpoint.into())));
+        all.extend(self.ca.clone().map(|ca| ("CORTEN_CA", ca.into())));
+        all.extend(self.token.clone().map(|token| ("CORTEN_TOKEN", token.into())));
+        all
+    }
 }
 
 /// Where the cloud is, and as whom to speak to it.

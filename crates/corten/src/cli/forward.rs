@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 use model::compute::{Instance, InstancePhase};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -30,6 +31,9 @@ pub(crate) struct Args {
     /// The instance's port, here at the same number or at LOCAL; 0 is any free one
     #[arg(required = true, value_name = "[LOCAL:]REMOTE", value_parser = mapping)]
     ports: Vec<Mapping>,
+    /// Carry one connection on standard input and output, as for ssh's ProxyCommand
+    #[arg(long)]
+    stdio: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,9 @@ fn mapping(text: &str) -> Result<Mapping, String> {
 pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
     let instance = cloud.api::<Instance>().get(&args.name).await?;
     check_runs(&instance)?;
+    if args.stdio {
+        return on_stdio(&cloud, &args).await;
+    }
     let mut listeners = Vec::new();
     for mapping in &args.ports {
         listeners.push((listen(mapping.local).await?, mapping.remote));
@@ -67,6 +74,32 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
     }
     // The tasks go on for ever; what is open ends with this process.
     until_told_to_stop().await
+}
+
+async fn on_stdio(cloud: &Cloud, args: &Args) -> Result<(), Failure> {
+    let [one] = args.ports.as_slice() else {
+        return Err(Failure::usage("--stdio carries one port; name exactly one"));
+    };
+    let guest = open(cloud, &args.name, one.remote).await?;
+    let (mut from_guest, mut to_guest) = tokio::io::split(guest);
+    let up = async move {
+        let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut to_guest).await;
+        let _ = to_guest.shutdown().await;
+    };
+    // What the caller has still to say is of no use to a guest that has ended. The reader of standard input is a
+    // thread that may wait for ever: the process does not.
+    tokio::spawn(up);
+    let _ = tokio::io::copy(&mut from_guest, &mut tokio::io::stdout()).await;
+    std::process::exit(0);
+}
+
+/// A connection to a TCP port of an instance, by way of the cloud.
+pub(super) async fn open(
+    cloud: &Cloud,
+    name: &str,
+    port: u16,
+) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, Failure> {
+    Ok(cloud.https.upgrade(Method::POST, &path(cloud, name, port)?).await?)
 }
 
 fn check_runs(instance: &Instance) -> Result<(), Failure> {

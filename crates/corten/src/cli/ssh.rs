@@ -6,11 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use model::compute::{Instance, InstancePhase, Isolation};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 
 use super::api::Cloud;
-use super::{key, parse};
+use super::{forward, key, parse};
 use crate::failure::Failure;
 
 /// How long the guest may take until its ssh server answers.
@@ -18,6 +18,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long one connection may take to say that it is ssh.
 const BANNER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where guests listen.
+const SSH: u16 = 22;
 
 /// Log in to an instance, or run one command in it
 #[derive(Debug, clap::Args)]
@@ -37,50 +40,68 @@ struct Destination {
     instance: String,
 }
 
+/// How the instance's ssh server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Through the cloud, into the instance's network, from wherever the cloud is reached.
+    Cloud,
+    /// At a port of this host's loopback, for an instance in no network.
+    Loopback(SocketAddr),
+}
+
 /// Becomes ssh; comes back only when that is impossible.
 pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
-    let address = match tokio::time::timeout(ANSWER_WITHIN, answering(&cloud, &args.to.instance)).await {
-        Ok(address) => address?,
+    let name = &args.to.instance;
+    let way = match tokio::time::timeout(ANSWER_WITHIN, answering(&cloud, name)).await {
+        Ok(way) => way?,
         Err(_) => {
+            let seconds = ANSWER_WITHIN.as_secs();
             return Err(Failure::timed_out(format!(
-                "instance {:?} does not answer ssh after {} s",
-                args.to.instance,
-                ANSWER_WITHIN.as_secs()
+                "instance {name:?} does not answer ssh after {seconds} s"
             ))
-            .hint(format!(
-                "`corten logs {0}` and `corten explain instance/{0}` say more",
-                args.to.instance
-            )));
+            .hint(format!("`corten logs {name}` and `corten explain instance/{name}` say more")));
         }
     };
     let key = key::private_key(&cloud.global.data)?;
     let mut ssh = Command::new("ssh");
-    ssh.arg("-i").arg(key).args(["-p", &address.port().to_string(), "-l", &args.to.user]);
-    // Guests come and go on the same addresses with other keys; the way to them is this host's own.
+    ssh.arg("-i").arg(key).args(["-l", &args.to.user]);
+    // Guests come and go under the same names with other keys; the way to them is the cloud's own.
     for option in ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"] {
         ssh.args(["-o", option]);
     }
-    ssh.arg("--").arg(address.ip().to_string()).args(&args.command);
+    match way {
+        Way::Loopback(address) => {
+            ssh.args(["-p", &address.port().to_string(), "--"]).arg(address.ip().to_string());
+        }
+        Way::Cloud => {
+            let program = std::env::current_exe().map_err(Failure::io("this program cannot be found"))?;
+            let program = program.display().to_string().replace('%', "%%").replace('\'', r"'\''");
+            ssh.args(["-o", &format!("ProxyCommand='{program}' forward --stdio {name} {SSH}")]);
+            ssh.envs(cloud.global.variables()).arg("--").arg(name);
+        }
+    }
+    ssh.args(&args.command);
     Err(Failure::failed(format!("cannot run ssh: {}", ssh.exec())).hint("install the package openssh-client"))
 }
 
 /// Waits until an ssh server answers where the instance is reached.
-async fn answering(cloud: &Cloud, name: &str) -> Result<SocketAddr, Failure> {
+async fn answering(cloud: &Cloud, name: &str) -> Result<Way, Failure> {
     let api = cloud.api::<Instance>();
     loop {
         let instance = api.get(name).await?;
-        if let Some(address) = reached(&instance)?
-            && speaks_ssh(address).await
+        if let Some(way) = reached(&instance)?
+            && speaks_ssh(cloud, name, way).await
         {
-            return Ok(address);
+            return Ok(way);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// Where the instance is reached; nothing while that is still to be decided.
-fn reached(instance: &Instance) -> Result<Option<SocketAddr>, Failure> {
+/// How the instance is reached; nothing while that is still to be decided.
+fn reached(instance: &Instance) -> Result<Option<Way>, Failure> {
     let name = &instance.metadata.name;
+    let in_network = !instance.spec.networks.is_empty();
     match instance.status.phase {
         _ if !matches!(instance.spec.isolation, Isolation::Vm | Isolation::MicroVm) => {
             Err(Failure::failed(format!("instance {name:?} is no virtual machine and has no ssh server"))
@@ -92,21 +113,29 @@ fn reached(instance: &Instance) -> Result<Option<SocketAddr>, Failure> {
         }
         InstancePhase::Paused => Err(Failure::failed(format!("instance {name:?} is paused"))
             .hint(format!("`corten resume {name}` lets it go on"))),
+        InstancePhase::Running if in_network => Ok(Some(Way::Cloud)),
         InstancePhase::Running if instance.status.ssh_endpoint.is_empty() => {
             Err(Failure::failed(format!("instance {name:?} cannot be reached by ssh from here"))
                 .hint(format!("`corten console {name}` attaches to its console")))
         }
-        _ => Ok(instance.status.ssh_endpoint.parse().ok()),
+        _ => Ok(instance.status.ssh_endpoint.parse().ok().map(Way::Loopback)),
     }
 }
 
-async fn speaks_ssh(address: SocketAddr) -> bool {
+async fn speaks_ssh(cloud: &Cloud, name: &str, way: Way) -> bool {
     let greeting = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let mut banner = [0; 4];
-        stream.read_exact(&mut banner).await.map(|_| banner)
+        match way {
+            Way::Loopback(address) => greets(TcpStream::connect(address).await.ok()?).await,
+            Way::Cloud => greets(forward::open(cloud, name, SSH).await.ok()?).await,
+        }
     };
-    matches!(tokio::time::timeout(BANNER_WITHIN, greeting).await, Ok(Ok(banner)) if &banner == b"SSH-")
+    matches!(tokio::time::timeout(BANNER_WITHIN, greeting).await, Ok(Some(())))
+}
+
+async fn greets(mut server: impl AsyncRead + Unpin) -> Option<()> {
+    let mut banner = [0; 4];
+    server.read_exact(&mut banner).await.ok()?;
+    (&banner == b"SSH-").then_some(())
 }
 
 fn destination(text: &str) -> Result<Destination, String> {
