@@ -54,10 +54,17 @@ pub(crate) struct Balancers {
     queue: Queue,
     /// Instances of projects that have a balancer here.
     instances: Mutex<HashMap<String, Cache<Instance>>>,
-    /// Certificates by balancer and secret, with the version that they are of.
-    certificates: Mutex<HashMap<Uid, BTreeMap<String, (String, Certificate)>>>,
+    /// Certificates by balancer and secret.
+    certificates: Mutex<HashMap<Uid, BTreeMap<String, Versioned>>>,
     /// Whose network this process has seen made.
     connected: Mutex<HashSet<Uid>>,
+}
+
+/// A certificate, and the version of the secret that it is of.
+#[derive(Clone)]
+struct Versioned {
+    version: String,
+    certificate: Certificate,
 }
 
 impl Balancers {
@@ -200,14 +207,17 @@ impl Balancers {
             let told = balancer.status.certificates.iter().find(|told| told.secret == name);
             let version = &told.ok_or_else(|| BalancerError::NotKnown(name.to_owned()))?.version;
             let known = self.certificates.lock().get(uid).and_then(|all| all.get(name).cloned());
-            let entry = match known.filter(|(of, _)| of == version) {
+            let entry = match known.filter(|known| known.version == *version) {
                 Some(entry) => entry,
-                None => (version.clone(), self.fetch(&balancer.metadata.namespace, name).await?),
+                None => Versioned {
+                    version: version.clone(),
+                    certificate: self.fetch(&balancer.metadata.namespace, name).await?,
+                },
             };
             found.insert(name.to_owned(), entry);
         }
         self.certificates.lock().insert(uid.clone(), found.clone());
-        Ok(found.into_iter().map(|(name, (_, certificate))| (name, certificate)).collect())
+        Ok(found.into_iter().map(|(name, entry)| (name, entry.certificate)).collect())
     }
 
     async fn fetch(&self, project: &str, name: &str) -> Result<Certificate, BalancerError> {
