@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use driver::{PortPlan, VpcPlan};
+use driver::{PortPlan, Reach, RemotePlan, VpcPlan};
 use ipnet::IpNet;
 use model::Uid;
 
 use crate::error::VpcError;
-use crate::names::{GATEWAY_LINK_LOCAL, GATEWAY_MAC, UplinkAddresses, tunnel_hop, tunnel_mac};
+use crate::names::{
+    GATEWAY_LINK_LOCAL, GATEWAY_MAC, UplinkAddresses, peer_device, route_table, tunnel_hop, tunnel_mac,
+};
+use crate::routing;
 use crate::rtnl::{Address, Forwarding, Neighbour, Route};
 use crate::tables::Tables;
 
@@ -22,8 +25,12 @@ pub(crate) const LOOPBACK: u32 = 1;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Devices {
     pub(crate) ports: BTreeMap<Uid, u32>,
+    /// What the ports' devices are called.
+    pub(crate) names: BTreeMap<Uid, String>,
     pub(crate) overlay: Option<u32>,
     pub(crate) uplink: Option<u32>,
+    /// Links to peers, by the peer.
+    pub(crate) peers: BTreeMap<Uid, u32>,
 }
 
 /// Says what is wrong with a plan that no kernel could make true.
@@ -44,8 +51,18 @@ pub(crate) fn check(plan: &VpcPlan) -> Result<(), VpcError> {
             }
         }
     }
+    check_hosts(plan)?;
+    check_peers(plan)?;
+    if plan.underlay.is_some() && !(1..1 << 24).contains(&plan.vni) {
+        return invalid(format!("{} is no VXLAN identifier: use 1 to 16777215", plan.vni));
+    }
+    Ok(())
+}
+
+fn check_hosts(plan: &VpcPlan) -> Result<(), VpcError> {
+    let invalid = |why: String| Err(VpcError::Invalid(why));
     let mut hosts = BTreeMap::new();
-    for remote in &plan.remotes {
+    for remote in plan.remotes.iter().chain(carried(plan)) {
         let Some(own) = plan.underlay else {
             return invalid(format!(
                 "{} is on another host, but this one has no address between hosts",
@@ -65,10 +82,32 @@ pub(crate) fn check(plan: &VpcPlan) -> Result<(), VpcError> {
             _ => {}
         }
     }
-    if plan.underlay.is_some() && !(1..1 << 24).contains(&plan.vni) {
-        return invalid(format!("{} is no VXLAN identifier: use 1 to 16777215", plan.vni));
-    }
     Ok(())
+}
+
+fn check_peers(plan: &VpcPlan) -> Result<(), VpcError> {
+    let invalid = |why: String| Err(VpcError::Invalid(why));
+    let (mut devices, mut tables) = (BTreeSet::new(), BTreeSet::new());
+    for peer in &plan.peers {
+        if (plan.uid < peer.uid) == (peer.reach == Reach::Link) {
+            return invalid(format!("of peers {} and {} the smaller carries", plan.uid, peer.uid));
+        }
+        if !devices.insert(peer_device(&peer.uid)) {
+            return invalid(format!("peer {} is planned twice", peer.uid));
+        }
+    }
+    match plan.tables.iter().find(|table| !tables.insert(route_table(&table.uid))) {
+        Some(table) => invalid(format!("the number of route table {} is taken: make it anew", table.uid)),
+        None => Ok(()),
+    }
+}
+
+/// Peers' ports on other hosts, reached over our overlay.
+fn carried(plan: &VpcPlan) -> impl Iterator<Item = &RemotePlan> {
+    plan.peers.iter().flat_map(|peer| match &peer.reach {
+        Reach::Carried { remotes, .. } => remotes.as_slice(),
+        Reach::Link => &[],
+    })
 }
 
 /// What the namespace has to have, given its devices. A device that is not there yet has nothing.
@@ -88,6 +127,7 @@ pub(crate) fn tables(plan: &VpcPlan, devices: &Devices, uplink: Option<UplinkAdd
     if let (Some(device), Some(addresses)) = (devices.uplink, uplink) {
         add_uplink(&mut tables, addresses, device, wants_ipv6(plan));
     }
+    routing::add(&mut tables, plan, devices, uplink);
     tables
 }
 
@@ -100,7 +140,7 @@ fn gateways(plan: &VpcPlan) -> impl Iterator<Item = IpAddr> {
 /// Whether the uplink carries IPv6.
 pub(crate) fn wants_ipv6(plan: &VpcPlan) -> bool {
     plan.uplink.as_ref().is_some_and(|uplink| {
-        uplink.nat.iter().any(|network| network.addr().is_ipv6())
+        uplink.nat.iter().chain(&uplink.egress).any(|network| network.addr().is_ipv6())
             || uplink.floating.iter().any(|(outside, _)| outside.is_ipv6())
     })
 }
@@ -110,7 +150,7 @@ fn add_port(tables: &mut Tables, port: &PortPlan, device: u32) {
         tables.addresses.insert(Address { device, address: GATEWAY_LINK_LOCAL.into(), prefix: 64 });
     }
     for address in &port.addresses {
-        tables.routes.insert(Route { destination: single(*address), device, via: None });
+        tables.routes.insert(Route::main(single(*address), device, None));
         // A guest that claims another's address gains nothing: nobody asks.
         tables.neighbours.insert(Neighbour { device, address: *address, mac: Some(port.mac.0) });
     }
@@ -122,22 +162,23 @@ fn add_port(tables: &mut Tables, port: &PortPlan, device: u32) {
 
 fn add_remotes(tables: &mut Tables, plan: &VpcPlan, device: u32) {
     for remote in &plan.remotes {
+        tables.routes.insert(Route::main(single(remote.address), device, Some(tunnel_hop(remote.host))));
+    }
+    for remote in plan.remotes.iter().chain(carried(plan)) {
         let (hop, mac) = (tunnel_hop(remote.host), tunnel_mac(remote.host));
-        tables.routes.insert(Route { destination: single(remote.address), device, via: Some(hop) });
         tables.neighbours.insert(Neighbour { device, address: hop, mac: Some(mac) });
         tables.forwardings.insert(Forwarding { device, mac, host: remote.host });
     }
 }
 
 fn add_uplink(tables: &mut Tables, addresses: UplinkAddresses, device: u32, with_ipv6: bool) {
-    let mut add = |own: IpAddr, peer: IpAddr, prefix: u8, everything: IpNet| {
+    let mut add = |own: IpAddr, peer: IpAddr, prefix: u8| {
         tables.addresses.insert(Address { device, address: own, prefix });
         tables.neighbours.insert(Neighbour { device, address: peer, mac: Some(GATEWAY_MAC) });
-        tables.routes.insert(Route { destination: everything, device, via: Some(peer) });
     };
-    add(addresses.vpc4(), addresses.host4(), 31, all(Ipv4Addr::UNSPECIFIED.into()));
+    add(addresses.vpc4(), addresses.host4(), 31);
     if with_ipv6 {
-        add(addresses.vpc6(), addresses.host6(), 127, all(Ipv6Addr::UNSPECIFIED.into()));
+        add(addresses.vpc6(), addresses.host6(), 127);
     }
 }
 
@@ -161,7 +202,9 @@ pub(crate) fn all(unspecified: IpAddr) -> IpNet {
 
 #[cfg(test)]
 mod tests {
-    use driver::{Link, Mac, RemotePlan};
+    use driver::{Link, Mac};
+
+    use crate::rtnl::Way;
 
     use super::*;
 
@@ -213,7 +256,8 @@ mod tests {
         plan.remotes.push(RemotePlan { address: "fd00::3".parse().unwrap(), ..plan.remotes[0].clone() });
         let tables = tables(&plan, &devices, None);
         assert_eq!((tables.routes.len(), tables.neighbours.len(), tables.forwardings.len()), (2, 1, 1));
-        assert!(tables.routes.iter().all(|route| route.via == Some(tunnel_hop(plan.remotes[0].host))));
+        let via = tunnel_hop(plan.remotes[0].host);
+        assert!(tables.routes.iter().all(|r| r.way == Way::Device { device: 3, via: Some(via) }));
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! with a route of full length to it. The host answers ARP for everything else, so no guest shares a segment with
 //! another: each packet is routed, and passes the filter, even between neighbours of one subnet. Between hosts
 //! there is one VXLAN device per VPC that neither learns nor floods. The way out is a veth pair to the host's
-//! namespace, with address translation on both sides, so that ranges of different VPCs may overlap.
+//! namespace, with address translation on both sides, so that ranges of different VPCs may overlap. Two peered VPCs
+//! are joined by a veth pair between their namespaces. What leaves a VPC's own ranges follows the route table of its
+//! subnet, which is a table of the kernel's.
 //!
 //! Nothing is remembered. Each call reads what the kernel has, compares it with the plan, and writes the
 //! difference, in an order in which nothing passes that should not: filters before links come up, links away
@@ -21,6 +23,8 @@ mod namespace;
 mod network;
 mod options;
 mod paths;
+mod peers;
+mod routing;
 mod rtnl;
 mod rules;
 mod sandbox;

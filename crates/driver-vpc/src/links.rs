@@ -13,7 +13,7 @@ use sys::namespace;
 
 use crate::error::VpcError;
 use crate::layout::{Devices, LOOPBACK};
-use crate::names::{GATEWAY_MAC, OVERLAY, UPLINK, port_device, tunnel_mac};
+use crate::names::{GATEWAY_MAC, OVERLAY, UPLINK, peer_device, port_device, tunnel_mac};
 use crate::rtnl::{Link, LinkKind, NewLink, Rtnl};
 use crate::sysctl;
 
@@ -26,6 +26,8 @@ pub(crate) struct Found {
     pub(crate) ports: BTreeMap<Uid, Link>,
     pub(crate) overlay: Option<Link>,
     pub(crate) uplink: Option<Link>,
+    /// Links to peers, by the peer.
+    pub(crate) peers: BTreeMap<Uid, Link>,
     pub(crate) stale: Vec<Link>,
 }
 
@@ -36,12 +38,14 @@ impl Found {
         let mut found = Self::default();
         for link in links.into_iter().filter(|link| link.index != LOOPBACK) {
             let port = plan.ports.iter().find(|port| port.uid.as_str() == link.alias);
+            let peer = peer_of(plan, &link);
             match port {
                 Some(port) if link.kind == kind(&port.link) && !found.ports.contains_key(&port.uid) => {
                     found.ports.insert(port.uid.clone(), link);
                 }
                 _ if link.name == OVERLAY && is_overlay_of(plan, &link) => found.overlay = Some(link),
                 _ if link.name == UPLINK && plan.uplink.is_some() => found.uplink = Some(link),
+                _ if peer.is_some() => found.peers.extend(peer.map(|uid| (uid, link))),
                 // Devices that a kernel puts into every namespace (tunl0, sit0 ...) have no use and do no harm.
                 _ if is_ours(&link) => found.stale.push(link),
                 _ => {}
@@ -53,6 +57,8 @@ impl Found {
     pub(crate) fn devices(&self) -> Devices {
         Devices {
             ports: self.ports.iter().map(|(uid, link)| (uid.clone(), link.index)).collect(),
+            names: self.ports.iter().map(|(uid, link)| (uid.clone(), link.name.clone())).collect(),
+            peers: self.peers.iter().map(|(uid, link)| (uid.clone(), link.index)).collect(),
             overlay: self.overlay.as_ref().map(|link| link.index),
             uplink: self.uplink.as_ref().map(|link| link.index),
         }
@@ -68,6 +74,8 @@ impl Found {
         if plan.uplink.is_some() && self.uplink.is_none() {
             all.push(missing(UPLINK.into()));
         }
+        let peers = plan.peers.iter().filter(|p| p.is_linked() && !self.peers.contains_key(&p.uid));
+        all.extend(peers.map(|peer| missing(format!("to peer {}", peer.uid))));
         let down = self.all().filter(|link| !link.up);
         all.extend(down.map(|link| missing(format!("{} is down", link.name))));
         all.extend(self.stale.iter().map(|link| Drift {
@@ -79,7 +87,7 @@ impl Found {
     }
 
     fn all(&self) -> impl Iterator<Item = &Link> {
-        self.ports.values().chain(&self.overlay).chain(&self.uplink)
+        self.ports.values().chain(self.peers.values()).chain(&self.overlay).chain(&self.uplink)
     }
 
     /// Lets packets through; the filter is in place.
@@ -109,6 +117,12 @@ fn kind(link: &PlannedLink) -> &'static str {
 
 fn is_ours(link: &Link) -> bool {
     matches!(link.kind.as_str(), "tun" | "veth" | "vxlan")
+}
+
+/// The peer that a link leads to.
+fn peer_of(plan: &VpcPlan, link: &Link) -> Option<Uid> {
+    let peers = plan.peers.iter().filter(|peer| peer.is_linked() && link.kind == "veth");
+    peers.map(|peer| &peer.uid).find(|uid| peer_device(uid) == link.name).cloned()
 }
 
 fn is_overlay_of(plan: &VpcPlan, link: &Link) -> bool {

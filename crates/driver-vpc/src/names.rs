@@ -8,6 +8,8 @@ use model::Uid;
 pub const GATEWAY_MAC: [u8; 6] = [0x02, 0xc0, 0x7e, 0, 0, 1];
 /// Of the VPC's end of an uplink; the host's end has [`GATEWAY_MAC`].
 pub(crate) const UPLINK_MAC: [u8; 6] = [0x02, 0xc0, 0x7e, 0, 0, 2];
+/// Of the two ends of a link between peers: the one's that carries, and the other's.
+const PEER_MACS: [[u8; 6]; 2] = [[0x02, 0xc0, 0x7e, 0, 0, 3], [0x02, 0xc0, 0x7e, 0, 0, 4]];
 /// The gateway of every IPv6 guest.
 pub(crate) const GATEWAY_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
@@ -65,13 +67,34 @@ pub(crate) fn tunnel_mac(host: IpAddr) -> [u8; 6] {
 /// The next hop that stands for a host on the overlay, for routes of both families (RFC 5549): its IPv6 link-local
 /// address as RFC 4291 would derive it. An IPv4 hop in 169.254/16 has 16 bits for a host's 32, and would collide.
 pub(crate) fn tunnel_hop(host: IpAddr) -> IpAddr {
-    let mac = tunnel_mac(host);
+    tunnel_link_local(tunnel_mac(host))
+}
+
+/// The next hop that stands for a device on the other side with this Ethernet address.
+pub(crate) fn tunnel_link_local(mac: [u8; 6]) -> IpAddr {
     let mut hop = [0; 16];
     hop[..2].copy_from_slice(&[0xfe, 0x80]);
     hop[8..11].copy_from_slice(&[mac[0] ^ 2, mac[1], mac[2]]);
     hop[11..13].copy_from_slice(&[0xff, 0xfe]);
     hop[13..].copy_from_slice(&mac[3..]);
     IpAddr::V6(Ipv6Addr::from(hop))
+}
+
+/// The device in a VPC's namespace that leads to this peer's.
+pub(crate) fn peer_device(peer: &Uid) -> String {
+    let digest = fnv(&[b"peer/", peer.as_str().as_bytes()].concat());
+    format!("v{}", &format!("{digest:032x}")[..NAME_DIGITS])
+}
+
+/// The Ethernet address of `own`'s end of its link with `peer`.
+pub(crate) fn peer_mac(own: &Uid, peer: &Uid) -> [u8; 6] {
+    PEER_MACS[usize::from(own > peer)]
+}
+
+/// The number of a route table: above those that a namespace has from the start.
+pub(crate) fn route_table(table: &Uid) -> u32 {
+    const FIRST: u32 = 1 << 16;
+    FIRST + u32::try_from(fnv(table.as_str().as_bytes()) & 0x3fff_ffff).unwrap_or(0)
 }
 
 /// The two ends of an uplink: a pair of link-local IPv4 addresses, and of unique local IPv6 addresses.

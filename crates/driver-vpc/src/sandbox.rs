@@ -115,7 +115,7 @@ fn defaults(port: &PortPlan, device: u32) -> Vec<Route> {
         let of_family = |address: &&IpAddr| address.is_ipv4() == unspecified.is_ipv4();
         port.addresses.iter().find(of_family)?;
         let via = *port.gateways.iter().find(of_family)?;
-        Some(Route { destination: all(unspecified), device, via: Some(via) })
+        Some(Route::main(all(unspecified), device, Some(via)))
     };
     everything.into_iter().filter_map(route).collect()
 }

@@ -1,16 +1,17 @@
-//! Addresses, routes, neighbours and forwarding entries of one namespace as sets, and the way from one to another.
+//! Addresses, routes, lookups, neighbours and forwarding entries of one namespace as sets, and the way from one to another.
 
 use std::collections::BTreeSet;
 
 use driver::{Drift, Mac};
 
 use crate::error::VpcError;
-use crate::rtnl::{Address, Forwarding, Neighbour, Route, Rtnl};
+use crate::rtnl::{Address, Forwarding, Lookup, Neighbour, Route, Rtnl};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tables {
     pub(crate) addresses: BTreeSet<Address>,
     pub(crate) routes: BTreeSet<Route>,
+    pub(crate) lookups: BTreeSet<Lookup>,
     pub(crate) neighbours: BTreeSet<Neighbour>,
     pub(crate) forwardings: BTreeSet<Forwarding>,
 }
@@ -26,6 +27,7 @@ impl Tables {
         Ok(Self {
             addresses: addresses.into_iter().filter(|a| !a.address.is_loopback()).collect(),
             routes: rtnl.routes().map_err(VpcError::network("list routes"))?.into_iter().collect(),
+            lookups: rtnl.lookups().map_err(VpcError::network("list lookups"))?.into_iter().collect(),
             neighbours: rtnl
                 .neighbours()
                 .map_err(VpcError::network("list neighbours"))?
@@ -38,7 +40,8 @@ impl Tables {
     /// Keeps what concerns these devices.
     pub(crate) fn only(mut self, devices: &[u32]) -> Self {
         self.addresses.retain(|a| devices.contains(&a.device));
-        self.routes.retain(|r| devices.contains(&r.device));
+        self.routes.retain(|r| r.device().is_some_and(|device| devices.contains(&device)));
+        self.lookups.clear();
         self.neighbours.retain(|n| devices.contains(&n.device));
         self
     }
@@ -59,18 +62,27 @@ impl Tables {
             rtnl.set_forwarding(entry).map_err(|e| VpcError::network(what())(e))?;
         }
         for route in self.routes.difference(&actual.routes) {
-            let what = || format!("set route {}", route.destination);
+            let what = || format!("set route {route}");
             rtnl.set_route(route).map_err(|e| VpcError::network(what())(e))?;
+        }
+        // A table is filled before anything is looked up in it.
+        for lookup in self.lookups.difference(&actual.lookups) {
+            let what = || format!("look up packets {lookup}");
+            rtnl.add_lookup(lookup).map_err(|e| VpcError::network(what())(e))?;
         }
         self.remove_what_is_too_much(actual, rtnl)
     }
 
     fn remove_what_is_too_much(&self, actual: &Self, rtnl: &mut Rtnl) -> Result<(), VpcError> {
-        let kept: BTreeSet<_> = self.routes.iter().map(|route| route.destination).collect();
+        for lookup in actual.lookups.difference(&self.lookups) {
+            let what = || format!("no longer look up packets {lookup}");
+            rtnl.delete_lookup(lookup).map_err(|e| VpcError::network(what())(e))?;
+        }
+        let kept: BTreeSet<_> = self.routes.iter().map(|route| (route.table, route.destination)).collect();
         for route in actual.routes.difference(&self.routes) {
             // One whose destination is kept was replaced above.
-            if !kept.contains(&route.destination) {
-                let what = || format!("delete route {}", route.destination);
+            if !kept.contains(&(route.table, route.destination)) {
+                let what = || format!("delete route {route}");
                 rtnl.delete_route(route).map_err(|e| VpcError::network(what())(e))?;
             }
         }
@@ -102,9 +114,8 @@ impl Tables {
         both(&mut all, "address", &self.addresses, &actual.addresses, |a| {
             format!("{}/{} on {}", a.address, a.prefix, a.device)
         });
-        both(&mut all, "route", &self.routes, &actual.routes, |r| {
-            format!("{} by {}", r.destination, r.device)
-        });
+        both(&mut all, "route", &self.routes, &actual.routes, Route::to_string);
+        both(&mut all, "lookup", &self.lookups, &actual.lookups, Lookup::to_string);
         both(&mut all, "neighbour", &self.neighbours, &actual.neighbours, |n| {
             format!("{} on {}", n.address, n.device)
         });

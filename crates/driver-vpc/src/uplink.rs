@@ -70,7 +70,7 @@ impl HostSide {
     fn others(&self, tag: &str, vpc: &Uid) -> Vec<HostUplink> {
         let others = self.links.iter().filter(|link| uplink_vpc(tag, &link.alias).is_some_and(|u| u != *vpc));
         let uplink = |link: &Link| {
-            let routes = self.routes.iter().filter(|route| route.device == link.index);
+            let routes = self.routes.iter().filter(|route| route.device() == Some(link.index));
             let floating = routes.map(|route| route.destination.addr()).collect();
             Some(HostUplink { device: link.index, addresses: self.addresses_of(link)?, floating })
         };
@@ -153,7 +153,7 @@ pub(crate) fn tables(
     }
     for address in floating(plan) {
         let via = if address.is_ipv4() { pair.vpc4() } else { pair.vpc6() };
-        wanted.routes.insert(Route { destination: single(address), device, via: Some(via) });
+        wanted.routes.insert(Route::main(single(address), device, Some(via)));
         for outside in outside_devices(rtnl, side, address)? {
             wanted.neighbours.insert(Neighbour { device: outside, address, mac: None });
         }
@@ -233,8 +233,13 @@ fn delete(rtnl: &mut Rtnl, link: &Link) -> Result<(), VpcError> {
     rtnl.delete_link(link.index).map_err(VpcError::network(format!("delete {}", link.name)))
 }
 
+/// Addresses that are ours outside: floating ones, and those of ports here that leave as themselves.
 fn floating(plan: &VpcPlan) -> impl Iterator<Item = IpAddr> {
-    plan.uplink.iter().flat_map(|uplink| &uplink.floating).map(|(outside, _)| *outside)
+    plan.uplink.iter().flat_map(|uplink| {
+        let ports = plan.ports.iter().flat_map(|port| &port.addresses).copied();
+        let leaves = |address: &IpAddr| uplink.egress.iter().any(|network| network.contains(address));
+        uplink.floating.iter().map(|(outside, _)| *outside).chain(ports.filter(leaves))
+    })
 }
 
 /// Where others would ask for a floating address: the device in whose network it is, or those that lead out.

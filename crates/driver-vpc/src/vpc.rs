@@ -18,7 +18,7 @@ use crate::paths::RunDir;
 use crate::rtnl::Rtnl;
 use crate::tables::Tables;
 use crate::uplink::{self, HostSide};
-use crate::{namespace, rules, sandbox};
+use crate::{namespace, peers, rules, sandbox};
 
 /// Everything the blocking half needs to know.
 #[derive(Debug)]
@@ -42,6 +42,7 @@ impl Host {
             namespace::hold(&self.run, &plan.uid)?
         };
         self.make_overlay(plan, &vpc)?;
+        self.make_peer_links(plan, &vpc)?;
         let addresses = self.ensure_uplink(plan, &vpc)?;
         let mut failures = Vec::new();
         let detached = detached(plan, &mut failures);
@@ -170,6 +171,15 @@ impl Host {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The peer's namespace is made as well where its turn has not come yet: it will be.
+    fn make_peer_links(&self, plan: &VpcPlan, vpc: &File) -> Result<(), VpcError> {
+        for peer in plan.peers.iter().filter(|peer| peer.is_linked()) {
+            let _alone = self.alone.lock();
+            peers::ensure_link(vpc, &namespace::hold(&self.run, &peer.uid)?, plan, peer)?;
+        }
+        Ok(())
     }
 
     fn ensure_uplink(&self, plan: &VpcPlan, vpc: &File) -> Result<Option<UplinkAddresses>, VpcError> {

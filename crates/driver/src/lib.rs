@@ -22,7 +22,7 @@ pub use compute::{
 pub use error::DriverError;
 pub use log::{LogFormat, LogLine};
 pub use network::{
-    Drift, GroupPlan, Link, Mac, NetworkDriver, Peer, PortCounters, PortLink, PortPlan, Protocol, RemotePlan,
-    RulePlan, UplinkPlan, VpcPlan,
+    Drift, GroupPlan, Hop, Link, Mac, NetworkDriver, Peer, PeerPlan, PortCounters, PortLink, PortPlan,
+    Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, UplinkPlan, VpcPlan,
 };
 pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};

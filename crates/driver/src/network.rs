@@ -59,6 +59,81 @@ pub struct VpcPlan {
     pub groups: Vec<GroupPlan>,
     /// The way out; `None`: there is none.
     pub uplink: Option<UplinkPlan>,
+    /// The VPC's own networks. An address in them that no port has is nowhere.
+    pub ranges: Vec<IpNet>,
+    /// Where packets go whose destination is not in `ranges`, by their source. What no table covers goes nowhere.
+    pub tables: Vec<RouteTablePlan>,
+    /// Other VPCs whose ports this one's may talk to, as far as this host has to do with it.
+    pub peers: Vec<PeerPlan>,
+}
+
+/// A route table. The same on every host of the VPC: a packet that comes from another host is decided again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteTablePlan {
+    pub uid: Uid,
+    /// Subnets that follow it. A port whose source is not checked follows the table of its own address instead,
+    /// whatever source it sends from.
+    pub sources: Vec<IpNet>,
+    /// The narrowest destination wins; of equal ones the first.
+    pub routes: Vec<RoutePlan>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutePlan {
+    pub destination: IpNet,
+    pub target: Hop,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hop {
+    /// Out of this host; nowhere while the VPC has no uplink here.
+    Uplink,
+    /// To the port of this address, here or on another host; dropped while there is none. The address is of the
+    /// destination's family.
+    Port(IpAddr),
+    /// To the ports of a peer; dropped while it is none.
+    Peer(Uid),
+    /// Dropped.
+    Blackhole,
+}
+
+/// Another VPC that this one is peered with. Of the two the one with the smaller uid carries: packets of both
+/// directions pass between hosts in its overlay and cross at the host of the other one's port, where a link joins the
+/// two. So each connection has one way, which the filters on it see whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerPlan {
+    pub uid: Uid,
+    /// Its networks, apart from this VPC's own: sources of whatever comes over the link.
+    pub ranges: Vec<IpNet>,
+    pub reach: Reach,
+}
+
+/// How a peer is reached from this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reach {
+    /// The peer carries, and this VPC has ports here: all goes over the link.
+    Link,
+    /// This VPC carries. Addresses of the peer's ports here, which are reached over the link (there is one if there is
+    /// any), and of those on other hosts.
+    Carried { here: Vec<IpAddr>, remotes: Vec<RemotePlan> },
+}
+
+impl PeerPlan {
+    /// Whether a link joins the two VPCs on this host.
+    pub fn is_linked(&self) -> bool {
+        match &self.reach {
+            Reach::Link => true,
+            Reach::Carried { here, .. } => !here.is_empty(),
+        }
+    }
+}
+
+impl VpcPlan {
+    /// Whether this host has anything to do with the VPC.
+    pub fn is_empty(&self) -> bool {
+        self.ports.is_empty() && !self.peers.iter().any(PeerPlan::is_linked)
+    }
 }
 
 /// A port on this host: a point-to-point link into the VPC's namespace.
@@ -144,6 +219,9 @@ pub struct UplinkPlan {
     pub nat: Vec<IpNet>,
     /// Floating addresses and the port address here that each stands for, one to one.
     pub floating: Vec<(IpAddr, IpAddr)>,
+    /// IPv6 networks whose ports leave as themselves; nobody outside begins to talk to them. What is in none of
+    /// these three does not leave.
+    pub egress: Vec<IpNet>,
     /// Networks that guests must not reach through the uplink, such as the hosts' own.
     pub closed: Vec<IpNet>,
 }
@@ -163,7 +241,7 @@ pub struct PortLink {
 /// Something that is programmed and should not be, or is not and should.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Drift {
-    /// What it is about: `link`, `address`, `route`, `neighbour`, `fdb`, `rule`, `set`.
+    /// What it is about: `link`, `address`, `route`, `lookup`, `neighbour`, `fdb`, `rule`, `set`.
     pub kind: &'static str,
     pub what: String,
     pub missing: bool,

@@ -1,8 +1,9 @@
-//! Links, addresses, routes and neighbours over netlink (rtnetlink(7)), as the few facts that a VPC is made of.
+//! Links, addresses, routes, lookups and neighbours over netlink (rtnetlink(7)), as the few facts that a VPC is made of.
 //! Each kind reads as values and writes from the same values. A socket serves the namespace it was opened in.
 
 mod addresses;
 mod links;
+mod lookups;
 mod neighbours;
 mod routes;
 
@@ -13,10 +14,11 @@ use sys::netlink::{Protocol, Socket};
 
 pub(crate) use addresses::Address;
 pub(crate) use links::{Link, LinkKind, NewLink};
+pub(crate) use lookups::Lookup;
 pub(crate) use neighbours::{Forwarding, Neighbour};
-pub(crate) use routes::Route;
+pub(crate) use routes::{MAIN, Route, Way};
 
-/// Marks our routes and proxies, so that nobody else's are touched (/etc/iproute2/rt_protos gives 67 no name).
+/// Marks our routes, lookups and proxies, so that nobody else's are touched (/etc/iproute2/rt_protos gives 67 no name).
 pub(crate) const OURS: u8 = 67;
 
 const FAMILY_IPV4: u8 = 2;

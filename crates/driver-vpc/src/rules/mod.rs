@@ -3,11 +3,13 @@
 //! What a packet that is forwarded meets, in order; what nothing lets through is dropped:
 //!
 //! ```text
-//! prerouting  mark := input device -> rate -> from a port: its MAC? its address? -> (dnat of floating addresses)
+//! prerouting  mark := input device -> rate -> from a peer: its address? -> from a port: its MAC? its address?
+//!             -> (dnat of floating addresses)
 //! forward     rate -> established? -> mark := 0
 //!             -> map `out`: by input device to the port's chain -> chains of its groups set mark 1
 //!             -> mark is 1?
 //!             -> map `in`: by output device to the port's chain -> chains of its groups accept
+//!                or to outside: a floating address, translated, or IPv6 that may leave?
 //! postrouting snat of floating addresses, masquerade
 //! ```
 //!
@@ -17,6 +19,7 @@
 //! uid, so that the difference to what the kernel has is small whenever the change is.
 
 mod groups;
+mod peers;
 mod ports;
 mod services;
 mod uplink;
@@ -39,9 +42,10 @@ pub(crate) fn filter(plan: &VpcPlan, devices: &Devices) -> Table {
     let mut table = Table::new(Family::Inet, TABLE);
     ports::add(&mut table, plan, devices);
     groups::add(&mut table, plan);
+    peers::add(&mut table, plan, devices);
     services::add(&mut table, plan);
     if let (Some(uplink), Some(device)) = (&plan.uplink, devices.uplink) {
-        uplink::add(&mut table, uplink, device, devices.overlay);
+        uplink::add(&mut table, plan, uplink, device);
     }
     table
 }

@@ -79,17 +79,21 @@ impl Ways {
         }
     }
 
-    /// What comes from other hosts passed its sender's filter there; what leaves is checked where it arrives.
+    /// What comes from other hosts and from peers passed its sender's filter there; what leaves is checked where it
+    /// arrives.
     fn add_others(&mut self, table: &mut Table, plan: &VpcPlan, devices: &Devices) {
         table.chain("outside", vec![Rule::new().set_mark(MAY_LEAVE)]);
-        for device in [devices.overlay, devices.uplink].into_iter().flatten() {
-            self.out.push(Element::with_verdict(key([device.into()]), Verdict::Jump("outside".into())));
+        let inner: Vec<u32> = devices.overlay.into_iter().chain(devices.peers.values().copied()).collect();
+        for device in &inner {
+            let element = |verdict| Element::with_verdict(key([(*device).into()]), verdict);
+            self.out.push(element(Verdict::Jump("outside".into())));
+            self.into.push(element(Verdict::Accept));
         }
-        if let Some(device) = devices.overlay {
-            self.into.push(Element::with_verdict(key([device.into()]), Verdict::Accept));
-        }
+        device_set(table, "inner", inner);
         if let Some(device) = devices.uplink.filter(|_| plan.uplink.is_some()) {
-            self.into.push(Element::with_verdict(key([device.into()]), Verdict::Goto("to-uplink".into())));
+            let element = |verdict| Element::with_verdict(key([device.into()]), verdict);
+            self.out.push(element(Verdict::Jump("from-uplink".into())));
+            self.into.push(element(Verdict::Goto("to-uplink".into())));
         }
     }
 
@@ -113,6 +117,7 @@ fn prerouting() -> Vec<Rule> {
     vec![
         Rule::new().copy_to_mark(device).comment("names the port to sockets"),
         Rule::new().verdict_of(&[device], "rate-out"),
+        Rule::new().verdict_of(&[device], super::peers::SOURCES),
         Rule::new().in_set(&[device], "trusted").accept(),
         Rule::new()
             .by_ethernet()

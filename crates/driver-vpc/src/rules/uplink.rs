@@ -2,22 +2,35 @@
 
 use std::net::IpAddr;
 
-use driver::UplinkPlan;
+use driver::{UplinkPlan, VpcPlan};
 use ipnet::IpNet;
 use nft::{Base, ChainKind, Element, Family, Field, Hook, KeyType, Policy, Rule, Set, Table, intervals, key};
 
+use super::MAY_LEAVE;
+
+/// Bit of a connection's status: its destination was translated (IPS_DST_NAT).
+const TRANSLATED: u32 = 0x20;
 /// Never outside: the link-local networks hold the uplinks themselves, and the metadata service of whatever cloud
 /// the host itself may be a machine of.
 const ALWAYS_CLOSED: [&str; 2] = ["169.254.0.0/16", "fe80::/10"];
 
-pub(super) fn add(table: &mut Table, uplink: &UplinkPlan, device: u32, overlay: Option<u32>) {
+pub(super) fn add(table: &mut Table, plan: &VpcPlan, uplink: &UplinkPlan, device: u32) {
     let link_local = ALWAYS_CLOSED.iter().filter_map(|network| network.parse().ok());
     let closed: Vec<IpNet> = uplink.closed.iter().copied().chain(link_local).collect();
+    let inside: Vec<IpNet> =
+        plan.ranges.iter().chain(plan.peers.iter().flat_map(|peer| &peer.ranges)).copied().collect();
+    let floating = uplink.floating.iter().map(|(_, inside)| IpNet::from(*inside));
+    let leaving: Vec<IpNet> = uplink.nat.iter().chain(&uplink.egress).copied().chain(floating).collect();
     add_networks(table, "closed", &closed);
+    add_networks(table, "inside", &inside);
+    add_networks(table, "leaving", &leaving);
     add_networks(table, "nat", &uplink.nat);
     add_floating(table, uplink);
     table.chain("to-uplink", to_uplink());
-    add_return_check(table, device, overlay);
+    // Nobody outside begins to talk but to a floating address, which was translated by now.
+    let called = Rule::new().any_bit(Field::ConnectionStatus, TRANSLATED).set_mark(MAY_LEAVE);
+    table.chain("from-uplink", vec![called]);
+    add_return_check(table, device);
     let nat = |hook, priority| Base { kind: ChainKind::Nat, hook, priority, policy: Policy::Accept };
     table.base_chain("destinations", nat(Hook::Prerouting, -100), destinations());
     table.base_chain("sources", nat(Hook::Postrouting, 100), sources(device));
@@ -27,18 +40,24 @@ fn to_uplink() -> Vec<Rule> {
     vec![
         Rule::new().ipv4().in_set(&[Field::Ip4Destination], "closed4").reject(),
         Rule::new().ipv6().in_set(&[Field::Ip6Destination], "closed6").reject(),
-        Rule::new().accept(),
+        Rule::new().ipv4().in_set(&[Field::Ip4Source], "leaving4").accept(),
+        Rule::new().ipv6().in_set(&[Field::Ip6Source], "leaving6").accept(),
+        Rule::new().drop().comment("no address outside"),
     ]
 }
 
-/// From outside nobody speaks for an address inside, and other hosts' guests have ways out of their own.
-fn add_return_check(table: &mut Table, device: u32, overlay: Option<u32>) {
+/// From outside nobody speaks for an address inside, and other hosts' guests and peers have ways out of their own.
+fn add_return_check(table: &mut Table, device: u32) {
     if let Some(chain) = table.chains.get_mut("prerouting") {
-        let rule = Rule::new().equal(Field::InputDevice, device).no_way_back().drop();
-        chain.rules.insert(0, rule.comment("an inner address from outside"));
+        let from = || Rule::new().equal(Field::InputDevice, device);
+        let why = "an inner address from outside";
+        let inner4 = from().ipv4().in_set(&[Field::Ip4Source], "inside4").drop().comment(why);
+        let inner6 = from().ipv6().in_set(&[Field::Ip6Source], "inside6").drop().comment(why);
+        chain.rules.splice(0..0, [inner4, inner6]);
     }
-    if let (Some(chain), Some(overlay)) = (table.chains.get_mut("forward"), overlay) {
-        let across = Rule::new().equal(Field::InputDevice, overlay).equal(Field::OutputDevice, device).drop();
+    if let Some(chain) = table.chains.get_mut("forward") {
+        let across =
+            Rule::new().in_set(&[Field::InputDevice], "inner").equal(Field::OutputDevice, device).drop();
         chain.rules.insert(0, across);
     }
 }

@@ -1,25 +1,15 @@
 //! Made, made again, cut short, taken away.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use driver::{Link, NetworkDriver, VpcPlan};
+use driver::{Hop, Link, NetworkDriver, VpcPlan};
 use driver_vpc::{VpcDriver, VpcOptions};
-use sys::netlink::{Protocol, Socket};
 
-use crate::support::{Lab, address, anything, group, pings, plans, run, sandbox, uid, uplink};
-
-fn namespace_of(lab: &Lab, plan: &VpcPlan) -> PathBuf {
-    lab.hosts[0].options.run_dir.join("vpcs").join(plan.uid.as_str()).join("net")
-}
-
-/// What the kernel tells about links, addresses, routes and neighbours while `work` runs.
-fn listener(namespace: &Path) -> Socket {
-    /// RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE.
-    const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400;
-    let kept = std::fs::File::open(namespace).unwrap();
-    sys::namespace::within_network(Some(&kept), || Socket::subscribed(Protocol::Route, GROUPS)).unwrap()
-}
+use crate::support::{
+    Lab, address, anything, group, listener, namespace_of, net, pings, plans, run, sandbox, table, uid,
+    uplink,
+};
 
 fn full_plan(lab: &Lab) -> VpcPlan {
     let open = uid();
@@ -31,6 +21,7 @@ fn full_plan(lab: &Lab) -> VpcPlan {
     let far = lab.port(&["10.0.0.9", "fd00:1::9"], &[&open]);
     let members = group(&open, &[&a, &b, &tap, &far], anything());
     let mut plan = plans(lab, 61, &[vec![a, b, tap], vec![far]], &[members]).remove(0);
+    plan.tables.push(table(&[net("10.0.7.0/24")], &[("192.0.2.0/24", Hop::Port(address("10.0.0.9")))]));
     plan.uplink = Some(uplink());
     plan.uplink.as_mut().unwrap().floating = vec![(address("192.0.2.77"), address("10.0.0.2"))];
     plan
@@ -43,7 +34,7 @@ async fn the_second_time_changes_nothing() {
     let host = &lab.hosts[0];
     let first = host.driver.ensure(&plan).await.expect("ensure");
     assert_eq!(host.driver.check(&plan).await.unwrap(), []);
-    let namespace = namespace_of(&lab, &plan);
+    let namespace = namespace_of(host, &plan.uid);
     let filter = |namespace: &Path| run(namespace, "nft -a list ruleset");
     let before = (filter(&namespace), filter(&host.namespace));
     let mut inside = listener(&namespace);
@@ -85,7 +76,7 @@ async fn whatever_is_torn_down_is_put_back() {
     let plan = full_plan(&lab);
     let host = &lab.hosts[0];
     let links = host.driver.ensure(&plan).await.expect("ensure");
-    let namespace = namespace_of(&lab, &plan);
+    let namespace = namespace_of(host, &plan.uid);
     let port = &links[0].device;
     // Each is a state that a crash, or a hand, may leave behind.
     let wounds = [
@@ -95,6 +86,11 @@ async fn whatever_is_torn_down_is_put_back() {
         "ip link del uplink".into(),
         "ip route del 10.0.0.9".into(),
         "ip route flush proto 67".into(),
+        "ip route flush table all proto 67".into(),
+        "ip -6 route flush table all proto 67".into(),
+        "ip rule del from 10.0.7.0/24".into(),
+        "ip rule flush protocol 67".into(),
+        "ip route replace blackhole 10.0.0.9/32 proto 67".into(),
         "ip addr del 10.0.0.1/32 dev lo".into(),
         format!("ip neigh del 10.0.0.3 dev {}", links[1].device),
         "bridge fdb del 02:c1:c0:00:02:02 dev overlay dst 192.0.2.2".into(),

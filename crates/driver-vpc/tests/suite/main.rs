@@ -4,6 +4,8 @@
 
 mod groups;
 mod life;
+mod peers;
 mod reach;
+mod routes;
 mod services;
 mod support;

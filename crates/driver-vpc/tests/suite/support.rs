@@ -9,12 +9,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use driver::{
-    GroupPlan, Link, Mac, NetworkDriver, Peer, PortPlan, Protocol, RemotePlan, RulePlan, UplinkPlan, VpcPlan,
+    GroupPlan, Hop, Link, Mac, NetworkDriver, Peer, PortPlan, Protocol, RemotePlan, RoutePlan,
+    RouteTablePlan, RulePlan, UplinkPlan, VpcPlan,
 };
 use driver_vpc::{VpcDriver, VpcOptions};
+use ipnet::IpNet;
 use model::Uid;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, socket};
 use sys::namespace::{hold_network, within_network};
+use sys::netlink::{self, Socket};
 
 /// Longest wait for an answer, also for one that should not come. The kernel says that a new link carries some
 /// moments after it is up, and what is sent before is lost: a lost SYN is sent again after a second.
@@ -223,6 +226,14 @@ pub(crate) fn echo(from: &Path, source: Option<IpAddr>, to: IpAddr) -> bool {
     false
 }
 
+/// Echo requests that have reached a port.
+pub(crate) fn received(port: &PortPlan) -> u64 {
+    let text = run(sandbox(port), "cat /proc/net/snmp");
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("Icmp: ")).collect();
+    let place = lines[0].split(' ').position(|word| word == "InEchos").unwrap();
+    lines[1].split(' ').nth(place).unwrap().parse().unwrap()
+}
+
 pub(crate) fn everything() -> Peer {
     Peer::Networks(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()])
 }
@@ -259,13 +270,55 @@ pub(crate) fn plans(lab: &Lab, vni: u32, ports: &[Vec<PortPlan>], groups: &[Grou
             remotes: remotes.collect(),
             groups: groups.to_vec(),
             uplink: None,
+            ranges: ranges(),
+            tables: vec![table(&ranges(), &[("0.0.0.0/0", Hop::Uplink), ("::/0", Hop::Uplink)])],
+            peers: Vec::new(),
         }
     };
     (0..ports.len()).map(plan).collect()
 }
 
+/// What [`plans`] have as their own.
+pub(crate) fn ranges() -> Vec<IpNet> {
+    vec![net("10.0.0.0/16"), net("fd00:1::/32")]
+}
+
+pub(crate) fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+/// A route table that these subnets follow.
+pub(crate) fn table(sources: &[IpNet], routes: &[(&str, Hop)]) -> RouteTablePlan {
+    let route = |(to, target): &(&str, Hop)| RoutePlan { destination: net(to), target: target.clone() };
+    RouteTablePlan { uid: uid(), sources: sources.to_vec(), routes: routes.iter().map(route).collect() }
+}
+
 pub(crate) fn uplink() -> UplinkPlan {
-    UplinkPlan { nat: vec!["10.0.0.0/16".parse().unwrap()], floating: Vec::new(), closed: Vec::new() }
+    let nat = vec![net("10.0.0.0/16")];
+    UplinkPlan { nat, floating: Vec::new(), egress: Vec::new(), closed: Vec::new() }
+}
+
+/// Where a VPC is on a host.
+pub(crate) fn namespace_of(host: &Machine, vpc: &Uid) -> PathBuf {
+    host.options.run_dir.join("vpcs").join(vpc.as_str()).join("net")
+}
+
+/// Hears what the kernel tells about links, addresses, routes, lookups and neighbours.
+pub(crate) fn listener(namespace: &Path) -> Socket {
+    /// RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, and RTNLGRP_IPV6_RULE.
+    const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18;
+    let kept = File::open(namespace).unwrap();
+    within_network(Some(&kept), || Socket::subscribed(netlink::Protocol::Route, GROUPS)).unwrap()
+}
+
+/// Nothing differs from the plan, and to make it true again says nothing to the kernel.
+pub(crate) async fn is_settled(host: &Machine, plan: &VpcPlan) {
+    assert_eq!(host.driver.check(plan).await.unwrap(), []);
+    let mut inside = listener(&namespace_of(host, &plan.uid));
+    let mut outside = listener(&host.namespace);
+    host.driver.ensure(plan).await.expect("ensure again");
+    assert_eq!(inside.news().unwrap(), [], "nothing was said inside");
+    assert_eq!(outside.news().unwrap(), [], "nor on the host");
 }
 
 pub(crate) async fn ensure_all(lab: &Lab, plans: &[VpcPlan]) {
