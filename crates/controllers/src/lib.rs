@@ -10,6 +10,7 @@ mod garbage;
 mod host;
 mod instance_set;
 mod load_balancer;
+mod peering;
 mod project;
 mod scheduler;
 
@@ -46,6 +47,7 @@ impl Controllers {
             tokio::spawn(load_balancer::run(context.clone(), caches)),
             tokio::spawn(garbage::run(context.clone())),
             tokio::spawn(project::run(context.clone())),
+            tokio::spawn(peering::run(context.clone())),
             tokio::spawn(event::run(context.clone())),
         ];
         Self { tasks }

@@ -48,14 +48,14 @@ impl Networks {
     /// What differs from the plan of a VPC; with `repair` it is programmed again after the look.
     pub(crate) async fn check(&self, vpc: &Uid, repair: bool) -> Result<NetworkCheck, AskError> {
         self.synced().await;
-        let found = self.inner.vpcs.filter(|known| known.metadata.uid == *vpc).pop();
+        let found = self.inner.objects.vpcs.filter(|known| known.metadata.uid == *vpc).pop();
         let found = found.ok_or_else(|| AskError::Failed("this host does not know of the vpc yet".into()))?;
-        let _turn = self.turn(&found.metadata.namespace).await;
+        let _turns = self.turns(&found.metadata.namespace).await;
         let view = self.view(&found.metadata.namespace);
         let plan = view.plan(&found);
         let known = self.inner.driver.list().await.map_err(NetworkError::from)?;
         let is_here = known.contains(vpc);
-        let drifts = match (plan.ports.is_empty(), is_here) {
+        let drifts = match (plan.is_empty(), is_here) {
             (true, false) => Vec::new(),
             (true, true) => vec![left_over()],
             (false, _) => self.inner.driver.check(&plan).await.map_err(NetworkError::from)?,
@@ -71,7 +71,7 @@ impl Networks {
     }
 
     async fn program(&self, view: &View, vpc: &Vpc, plan: VpcPlan) -> Result<(), NetworkError> {
-        if plan.ports.is_empty() {
+        if plan.is_empty() {
             return self.remove(&vpc.metadata.uid).await;
         }
         self.ensure(view, vpc, plan).await.map(drop)
@@ -83,9 +83,11 @@ impl Networks {
         let mut all = Vec::new();
         for vpc in self.inner.driver.list().await.map_err(NetworkError::from)? {
             let counted = self.inner.driver.counters(&vpc).await.map_err(NetworkError::from)?;
-            let Some(vpc) = self.inner.vpcs.filter(|known| known.metadata.uid == vpc).pop() else { continue };
+            let Some(vpc) = self.inner.objects.vpcs.filter(|known| known.metadata.uid == vpc).pop() else {
+                continue;
+            };
             let project = &vpc.metadata.namespace;
-            let ports = self.inner.ports.filter(|port| port.metadata.namespace == *project);
+            let ports = self.inner.objects.ports.filter(|port| port.metadata.namespace == *project);
             let ports = names(&ports);
             let count = |(uid, counts): (Uid, driver::PortCounters)| {
                 let port = ports.get(&uid)?;
@@ -130,9 +132,10 @@ impl Networks {
         let instance = inner.instances.filter(|known| known.metadata.uid == *instance).pop()?;
         inner.homes.user_id(&instance.metadata.uid)?;
         let project = &instance.metadata.namespace;
-        let port: Arc<Port> = inner.ports.get(&format!("{project}/{}", port_names(&instance).first()?))?;
-        let subnet = inner.subnets.get(&format!("{project}/{}", port.spec.subnet))?;
-        let vpc = inner.vpcs.get(&format!("{project}/{}", subnet.spec.vpc))?;
+        let port: Arc<Port> =
+            inner.objects.ports.get(&format!("{project}/{}", port_names(&instance).first()?))?;
+        let subnet = inner.objects.subnets.get(&format!("{project}/{}", port.spec.subnet))?;
+        let vpc = inner.objects.vpcs.get(&format!("{project}/{}", subnet.spec.vpc))?;
         Some((inner.driver.namespace(&vpc.metadata.uid)?, addresses(&port)))
     }
 }

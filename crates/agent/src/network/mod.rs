@@ -1,30 +1,31 @@
 //! Networks on this host: programs its part of every VPC that has a guest here, answers the guests' questions
 //! inside of it, and tells the cloud where ports are.
 //!
-//! Level-triggered like all else: a VPC is looked at when something of its project changes, its whole plan is made
-//! anew, and the driver programs what differs.
+//! Level-triggered like all else: a VPC is looked at when something of its project changes, or of one that it has a
+//! peering with; its whole plan is made anew, and the driver programs what differs.
 
 mod ask;
 pub(crate) mod balancer;
 mod closed;
 mod directory;
+mod follow;
+mod peers;
 mod plan;
+mod routes;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use client::{Client, ListParams};
+use client::Client;
 use driver::{DriverError, Link, NetworkDriver, PortLink, VpcPlan};
 use guest_services::{Directory, Handle};
 use model::compute::{Instance, Isolation, port_names};
-use model::network::{
-    Address, DnsRecord, DnsZone, FloatingIp, Gateway, Port, PortState, PrefixList, SecurityGroup, Subnet, Vpc,
-};
-use model::{ApiError, Resource, Uid};
+use model::network::{Address, FloatingIp, Port, PortState, Vpc};
+use model::{ApiError, Uid};
 use parking_lot::Mutex;
-use reconcile::{Cache, Change, Outcome, Queue};
+use reconcile::{Cache, Outcome, Queue};
 use tokio::sync::watch;
 
 use crate::agent::NetworkOptions;
@@ -32,6 +33,8 @@ use crate::instance::{Homes, Serving, driver_for};
 pub use ask::AskError;
 use balancer::Assigned;
 use closed::Closed;
+use follow::Objects;
+use peers::neighbourhood;
 use plan::View;
 
 /// VPCs worked on at the same time.
@@ -77,15 +80,7 @@ struct Inner {
     balancers: Assigned,
     instances: Cache<Instance>,
     queue: Queue,
-    vpcs: Cache<Vpc>,
-    subnets: Cache<Subnet>,
-    ports: Cache<Port>,
-    groups: Cache<SecurityGroup>,
-    lists: Cache<PrefixList>,
-    gateways: Cache<Gateway>,
-    floating: Cache<FloatingIp>,
-    zones: Cache<DnsZone>,
-    records: Cache<DnsRecord>,
+    objects: Objects,
     served: Mutex<HashMap<Uid, Served>>,
     /// One at a time looks at a project and makes its networks: an older look must not undo a newer one.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -110,9 +105,9 @@ impl Networks {
     ) -> Self {
         let queue = Queue::new();
         let closed = Closed::new(options.closed);
-        let ports = wake(client, &queue);
+        let objects = Objects::follow(client, &queue);
         let known = closed.clone();
-        ports.listen(move |change| known.note(change.object()));
+        objects.ports.listen(move |change| known.note(change.object()));
         let inner = Inner {
             host: host.to_owned(),
             driver: options.driver,
@@ -121,15 +116,7 @@ impl Networks {
             homes,
             computes,
             balancers,
-            vpcs: wake(client, &queue),
-            subnets: wake(client, &queue),
-            ports,
-            groups: wake(client, &queue),
-            lists: wake(client, &queue),
-            gateways: wake(client, &queue),
-            floating: wake(client, &queue),
-            zones: wake(client, &queue),
-            records: wake(client, &queue),
+            objects,
             client: client.clone(),
             instances,
             queue,
@@ -174,14 +161,14 @@ impl Networks {
         let names = port_names(instance);
         // The ports were made in the instance's own transaction; the cache may be a moment behind.
         for name in &names {
-            if self.inner.ports.get(&format!("{project}/{name}")).is_none() {
+            if self.inner.objects.ports.get(&format!("{project}/{name}")).is_none() {
                 return Err(NetworkError::NoPort(name.clone()));
             }
         }
-        let _turn = self.turn(project).await;
+        let _turns = self.turns(project).await;
         let view = self.view(project);
         let mut cards = Vec::new();
-        for vpc in self.inner.vpcs.filter(|vpc| vpc.metadata.namespace == *project) {
+        for vpc in self.inner.objects.vpcs.filter(|vpc| vpc.metadata.namespace == *project) {
             let subnets = view.subnets_of(&vpc.metadata.name);
             let in_vpc = |name: &String| {
                 let port = view.ports.iter().find(|port| port.metadata.name == *name);
@@ -191,6 +178,7 @@ impl Networks {
                 cards.extend(self.ensure(&view, &vpc, view.plan(&vpc)).await?);
             }
         }
+        self.wake_others(project);
         let order = |card: &Card| names.iter().position(|name| *name == card.port.metadata.name);
         cards.retain(|card| order(card).is_some());
         cards.sort_by_key(order);
@@ -201,6 +189,7 @@ impl Networks {
     pub(crate) async fn forget(&self, instance: &Instance) -> Result<(), NetworkError> {
         if !instance.spec.networks.is_empty() {
             self.reconcile(instance.metadata.namespace.clone()).await?;
+            self.wake_others(&instance.metadata.namespace);
         }
         Ok(())
     }
@@ -209,35 +198,23 @@ impl Networks {
     pub(crate) fn addresses(&self, instance: &Instance) -> Vec<String> {
         let project = &instance.metadata.namespace;
         let ports = port_names(instance).into_iter();
-        let ports = ports.filter_map(|name| self.inner.ports.get(&format!("{project}/{name}")));
+        let ports = ports.filter_map(|name| self.inner.objects.ports.get(&format!("{project}/{name}")));
         ports.flat_map(|port| plan::addresses(&port)).map(|address| address.to_string()).collect()
     }
 
     pub(crate) async fn synced(&self) {
         let inner = &self.inner;
-        tokio::join!(
-            inner.vpcs.synced(),
-            inner.subnets.synced(),
-            inner.ports.synced(),
-            inner.groups.synced(),
-            inner.lists.synced(),
-            inner.gateways.synced(),
-            inner.floating.synced(),
-            inner.zones.synced(),
-            inner.records.synced(),
-            inner.instances.synced(),
-            inner.balancers.synced(),
-        );
+        tokio::join!(inner.objects.synced(), inner.instances.synced(), inner.balancers.synced(),);
     }
 
     /// The key is a project: its VPCs share groups, lists and instances.
     pub(crate) async fn reconcile(&self, project: String) -> Result<Outcome, NetworkError> {
-        let _turn = self.turn(&project).await;
+        let _turns = self.turns(&project).await;
         let view = self.view(&project);
         let known = self.inner.driver.list().await?;
-        for vpc in self.inner.vpcs.filter(|vpc| vpc.metadata.namespace == project) {
+        for vpc in self.inner.objects.vpcs.filter(|vpc| vpc.metadata.namespace == project) {
             let plan = view.plan(&vpc);
-            if !plan.ports.is_empty() {
+            if !plan.is_empty() {
                 self.ensure(&view, &vpc, plan).await?;
             } else if known.contains(&vpc.metadata.uid) {
                 self.remove(&vpc.metadata.uid).await?;
@@ -277,7 +254,10 @@ impl Networks {
         plan: &VpcPlan,
         links: &[PortLink],
     ) -> Result<(), NetworkError> {
-        let Some(first) = links.first() else { return Ok(()) };
+        let Some(first) = links.first() else {
+            self.inner.served.lock().remove(&plan.uid);
+            return Ok(());
+        };
         let keys = directory::keys(&self.inner.client, &view.owners).await?;
         let next = Arc::new(directory::directory(view, vpc, plan, links, &keys));
         let mut served = self.inner.served.lock();
@@ -302,7 +282,8 @@ impl Networks {
 
     /// Takes away what is left of VPCs that are gone, of those that the host has.
     async fn remove_orphans(&self, present: &[Uid]) -> Result<(), NetworkError> {
-        let known: BTreeSet<Uid> = self.inner.vpcs.all().iter().map(|vpc| vpc.metadata.uid.clone()).collect();
+        let known: BTreeSet<Uid> =
+            self.inner.objects.vpcs.all().iter().map(|vpc| vpc.metadata.uid.clone()).collect();
         for uid in present.iter().filter(|uid| !known.contains(*uid)) {
             self.remove(uid).await?;
         }
@@ -337,27 +318,58 @@ impl Networks {
     /// The ports of the VPC that a subnet is of.
     pub(crate) fn ports_beside(&self, project: &str, subnet: &str) -> Vec<Arc<Port>> {
         let inner = &self.inner;
-        let Some(subnet) = inner.subnets.get(&format!("{project}/{subnet}")) else { return Vec::new() };
+        let Some(subnet) = inner.objects.subnets.get(&format!("{project}/{subnet}")) else {
+            return Vec::new();
+        };
         let beside = |name: &str| {
-            let other = inner.subnets.get(&format!("{project}/{name}"));
+            let other = inner.objects.subnets.get(&format!("{project}/{name}"));
             other.is_some_and(|other| other.spec.vpc == subnet.spec.vpc)
         };
-        inner.ports.filter(|port| port.metadata.namespace == project && beside(&port.spec.subnet))
+        inner.objects.ports.filter(|port| port.metadata.namespace == project && beside(&port.spec.subnet))
     }
 
     /// The addresses of a port, as the cloud has them.
     pub(crate) fn addresses_of(&self, project: &str, port: &str) -> Vec<IpAddr> {
-        let port = self.inner.ports.get(&format!("{project}/{port}"));
+        let port = self.inner.objects.ports.get(&format!("{project}/{port}"));
         port.map(|port| plan::addresses(&port)).unwrap_or_default()
     }
 
-    async fn turn(&self, project: &str) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = Arc::clone(self.inner.turns.lock().entry(project.to_owned()).or_default());
-        turn.lock_owned().await
+    /// The turns of all projects that this one's networks are made of, in their order.
+    async fn turns(&self, project: &str) -> Vec<tokio::sync::OwnedMutexGuard<()>> {
+        loop {
+            let projects = neighbourhood(&self.inner.objects.peerings, project);
+            let mut turns = Vec::new();
+            for project in &projects {
+                let turn = Arc::clone(self.inner.turns.lock().entry(project.clone()).or_default());
+                turns.push(turn.lock_owned().await);
+            }
+            // A peering may have come while we waited.
+            if neighbourhood(&self.inner.objects.peerings, project).is_subset(&projects) {
+                return turns;
+            }
+        }
+    }
+
+    /// Guests that came or went here change what this host carries between their VPCs and peers.
+    fn wake_others(&self, project: &str) {
+        let peerings = &self.inner.objects.peerings;
+        if peerings.all().iter().any(|peering| peers::sides(peering).contains(&project)) {
+            for project in neighbourhood(peerings, project) {
+                self.inner.queue.add(project);
+            }
+        }
+    }
+
+    /// The objects of a project, and of those that it has peerings with.
+    fn view(&self, project: &str) -> View {
+        let mut others = neighbourhood(&self.inner.objects.peerings, project);
+        others.remove(project);
+        let others = others.into_iter().map(|other| (other.clone(), self.view_alone(&other))).collect();
+        View { others, ..self.view_alone(project) }
     }
 
     /// The objects of a project, and the links of its guests that have a home here.
-    fn view(&self, project: &str) -> View {
+    fn view_alone(&self, project: &str) -> View {
         let inner = &self.inner;
         let (mut links, mut owners) = (BTreeMap::new(), BTreeMap::new());
         for (instance, user_id) in self.guests(project) {
@@ -366,19 +378,12 @@ impl Networks {
         }
         links.extend(inner.balancers.links(project));
         View {
-            subnets: in_project(&inner.subnets, project),
-            ports: in_project(&inner.ports, project),
-            groups: in_project(&inner.groups, project),
-            lists: in_project(&inner.lists, project),
-            gateways: in_project(&inner.gateways, project),
-            floating: in_project(&inner.floating, project),
-            zones: in_project(&inner.zones, project),
-            records: in_project(&inner.records, project),
             links,
             owners,
             host: inner.host.clone(),
             underlay: inner.underlay,
             closed: inner.closed.all(),
+            ..inner.objects.of(project)
         }
     }
 
@@ -413,15 +418,4 @@ fn settled<T>(report: Result<T, ApiError>) -> Result<(), NetworkError> {
         Err(e) if !e.is_conflict() && !e.is_not_found() => Err(e.into()),
         _ => Ok(()),
     }
-}
-
-/// Follows a kind; a change of an object puts its project in line.
-fn wake<R: Resource>(client: &Client, queue: &Queue) -> Cache<R> {
-    let queue = queue.clone();
-    let listener = move |change: &Change<R>| queue.add(change.object().metadata().namespace.clone());
-    Cache::start(client.all::<R>(), ListParams::default(), vec![Box::new(listener)])
-}
-
-fn in_project<R: Resource>(cache: &Cache<R>, project: &str) -> Vec<Arc<R>> {
-    cache.filter(|object| object.metadata().namespace == project)
 }

@@ -4,26 +4,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use driver::{GroupPlan, Link, Mac, Peer, PortPlan, Protocol, RemotePlan, RulePlan, UplinkPlan, VpcPlan};
-use ipnet::IpNet;
+use driver::{GroupPlan, Link, Mac, Peer, PortPlan, Protocol, RemotePlan, RulePlan, VpcPlan};
 use model::Uid;
 use model::compute::Instance;
 use model::network::{
-    self, Direction, DnsRecord, DnsZone, FloatingIp, Gateway, GatewayType, Port, PrefixList, SecurityGroup,
-    SecurityRule, Subnet, Vpc,
+    self, Direction, DnsRecord, DnsZone, FloatingIp, Gateway, Peering, Port, PrefixList, RouteTable,
+    SecurityGroup, SecurityRule, Subnet, Vpc,
 };
 
 /// Bytes of a guest's packet: what is left of 1,500 inside of VXLAN over IPv4 (RFC 7348), with IPv6 to spare.
 pub(super) const GUEST_MTU: u16 = 1430;
 
-/// All that a plan is made of: the objects of one project.
+/// All that a plan is made of: the objects of one project, and of those that it has peerings with.
 #[derive(Debug, Default)]
 pub(super) struct View {
+    pub(super) vpcs: Vec<Arc<Vpc>>,
     pub(super) subnets: Vec<Arc<Subnet>>,
     pub(super) ports: Vec<Arc<Port>>,
     pub(super) groups: Vec<Arc<SecurityGroup>>,
     pub(super) lists: Vec<Arc<PrefixList>>,
     pub(super) gateways: Vec<Arc<Gateway>>,
+    pub(super) tables: Vec<Arc<RouteTable>>,
+    pub(super) peerings: Vec<Arc<Peering>>,
+    /// Other projects that this one has peerings with, by name; they have no others in turn.
+    pub(super) others: BTreeMap<String, View>,
     /// Where guests of this host have their end of a port, by the port's name.
     pub(super) links: BTreeMap<String, Link>,
     /// Whose ports those are.
@@ -43,11 +47,10 @@ impl View {
     /// This host's part of `vpc`.
     pub(super) fn plan(&self, vpc: &Vpc) -> VpcPlan {
         let subnets = self.subnets_of(&vpc.metadata.name);
-        let in_vpc = |port: &&Arc<Port>| subnets.contains_key(port.spec.subnet.as_str());
-        let ports: Vec<&Arc<Port>> = self.ports.iter().filter(in_vpc).collect();
-        let local: Vec<&Arc<Port>> =
-            ports.iter().copied().filter(|p| self.links.contains_key(&p.metadata.name)).collect();
+        let ports = self.ports_of(vpc);
+        let local: Vec<&Arc<Port>> = ports.iter().copied().filter(|port| self.is_here(port)).collect();
         let here: Vec<PortPlan> = local.iter().filter_map(|port| self.port(port, &subnets)).collect();
+        let peers = self.peers_of(vpc);
         VpcPlan {
             uid: vpc.metadata.uid.clone(),
             label: vpc.metadata.key(),
@@ -55,10 +58,24 @@ impl View {
             mtu: GUEST_MTU,
             underlay: self.underlay,
             remotes: self.remotes(&ports),
-            groups: self.groups(&local, &ports),
+            groups: self.groups(&local, &self.named_ports(vpc, &peers)),
             uplink: self.uplink(vpc, &local),
             ports: here,
+            ranges: vpc.spec.ranges().map(network::Cidr::net).collect(),
+            tables: self.tables(vpc, &ports, &peers),
+            peers: peers.iter().filter_map(|peer| self.peer_plan(vpc, peer)).collect(),
         }
+    }
+
+    /// All ports of a VPC of this project.
+    pub(super) fn ports_of(&self, vpc: &Vpc) -> Vec<&Arc<Port>> {
+        let subnets = self.subnets_of(&vpc.metadata.name);
+        self.ports.iter().filter(|port| subnets.contains_key(port.spec.subnet.as_str())).collect()
+    }
+
+    /// Whether a port is on this host.
+    pub(super) fn is_here(&self, port: &Port) -> bool {
+        self.links.contains_key(&port.metadata.name)
     }
 
     /// Subnets of a VPC by name.
@@ -83,11 +100,9 @@ impl View {
     }
 
     /// Addresses of the VPC that are on other hosts. A port whose host has no address of our family is not reached.
-    fn remotes(&self, ports: &[&Arc<Port>]) -> Vec<RemotePlan> {
+    pub(super) fn remotes(&self, ports: &[&Arc<Port>]) -> Vec<RemotePlan> {
         let Some(own) = self.underlay else { return Vec::new() };
-        let elsewhere = ports
-            .iter()
-            .filter(|port| !self.links.contains_key(&port.metadata.name) && port.status.host != self.host);
+        let elsewhere = ports.iter().filter(|port| !self.is_here(port) && port.status.host != self.host);
         let remotes = elsewhere.flat_map(|port| {
             let host = port.status.host_address.map(|address| address.0);
             let host = host.filter(|host| host.is_ipv4() == own.is_ipv4() && *host != own);
@@ -152,30 +167,6 @@ impl View {
         self.groups.iter().find(|group| group.metadata.name == name)
     }
 
-    /// A VPC with a gateway that translates has a way out of every host, and a port with a floating address one of
-    /// its own.
-    fn uplink(&self, vpc: &Vpc, local: &[&Arc<Port>]) -> Option<UplinkPlan> {
-        let own = |gateway: &&Arc<Gateway>| {
-            gateway.spec.vpc == vpc.metadata.name && gateway.spec.gateway_type == GatewayType::Nat
-        };
-        let translates = self.gateways.iter().any(|gateway| own(&gateway));
-        let floating: Vec<(IpAddr, IpAddr)> = local
-            .iter()
-            .flat_map(|port| self.floating_of(port))
-            .map(|(_, outside, inside)| (outside, inside))
-            .collect();
-        if !translates && floating.is_empty() {
-            return None;
-        }
-        let cloud = self.closed.iter().map(|address| IpNet::from(*address));
-        let nat = vpc.spec.ipv4_ranges.iter().filter(|_| translates);
-        Some(UplinkPlan {
-            nat: nat.map(network::Cidr::net).collect(),
-            floating,
-            closed: vpc.spec.ranges().map(network::Cidr::net).chain(cloud).collect(),
-        })
-    }
-
     /// The floating addresses of a port, each with the port's address that it stands for.
     pub(super) fn floating_of<'a>(
         &'a self,
@@ -208,21 +199,21 @@ pub(super) fn names(ports: &[Arc<Port>]) -> BTreeMap<&Uid, &Arc<Port>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use model::network::{
-        Address, FloatingIpSpec, GatewaySpec, PortRange, PortSpec, Protocol as Named, RulePeer,
-        SecurityGroupSpec, SubnetSpec, VpcSpec,
+        Address, FloatingIpSpec, GatewaySpec, GatewayType, PortRange, PortSpec, Protocol as Named, Route,
+        RouteTableSpec, RouteTarget, RulePeer, SecurityGroupSpec, SubnetSpec, VpcSpec,
     };
     use model::{Object, ObjectMeta, Spec};
 
-    fn object<S: Spec>(name: &str, number: u8, spec: S) -> Arc<Object<S>> {
+    pub(in super::super) fn object<S: Spec>(name: &str, number: u8, spec: S) -> Arc<Object<S>> {
         let mut object = Object::new(ObjectMeta::in_project("p", name), spec);
         object.metadata.uid = Uid::from_random([number; 16]);
         Arc::new(object)
     }
 
-    fn port(name: &str, number: u8, groups: &[&str]) -> Arc<Port> {
+    pub(in super::super) fn port(name: &str, number: u8, groups: &[&str]) -> Arc<Port> {
         let spec = PortSpec {
             subnet: "s".into(),
             addresses: vec![Address(IpAddr::from([10, 0, 0, number]))],
@@ -233,8 +224,22 @@ mod tests {
         object(name, number, spec)
     }
 
+    pub(in super::super) fn route(destination: &str, target: RouteTarget) -> Route {
+        Route { destination: destination.parse().ok(), target, ..Route::default() }
+    }
+
+    /// An address outside that stands for a port.
+    pub(in super::super) fn floating(port: &str) -> Arc<FloatingIp> {
+        let spec = FloatingIpSpec {
+            address: Some(Address(IpAddr::from([198, 51, 100, 7]))),
+            port: port.into(),
+            ..FloatingIpSpec::default()
+        };
+        object("front", 105, spec)
+    }
+
     /// Two ports here and one elsewhere; the group of one lets the other's members in to its port 80.
-    fn view() -> (View, Arc<Vpc>) {
+    pub(in super::super) fn view() -> (View, Arc<Vpc>) {
         let vpc = VpcSpec { ipv4_ranges: vec!["10.0.0.0/16".parse().unwrap()], ..VpcSpec::default() };
         let subnet =
             SubnetSpec { vpc: "v".into(), cidr: "10.0.0.0/24".parse().ok(), ..SubnetSpec::default() };
@@ -248,6 +253,8 @@ mod tests {
         let group = |rules| SecurityGroupSpec { vpc: "v".into(), rules, ..SecurityGroupSpec::default() };
         let gateway =
             GatewaySpec { vpc: "v".into(), gateway_type: GatewayType::Nat, ..GatewaySpec::default() };
+        let out = RouteTarget { gateway: "g".into(), ..RouteTarget::default() };
+        let table = RouteTableSpec { vpc: "v".into(), routes: vec![route("0.0.0.0/0", out)], is_main: true };
         let links = ["web", "both"].map(|name| (name.to_owned(), Link::Tap { user_id: 7 }));
         let view = View {
             host: "here".into(),
@@ -262,6 +269,7 @@ mod tests {
                 object("clients", 103, group(Vec::new())),
             ],
             gateways: vec![object("g", 104, gateway)],
+            tables: vec![object("main", 106, table)],
             links: BTreeMap::from(links),
             closed: vec![IpAddr::from([192, 0, 2, 1])],
             ..View::default()
@@ -305,20 +313,13 @@ mod tests {
     }
 
     #[test]
-    fn floating_addresses_are_ways_of_their_own() {
+    fn floating_addresses_stand_for_ports_here() {
         let (mut view, vpc) = view();
-        view.gateways.clear();
-        let spec = |port: &str| FloatingIpSpec {
-            address: Some(Address(IpAddr::from([198, 51, 100, 7]))),
-            port: port.into(),
-            ..FloatingIpSpec::default()
-        };
-        view.floating = vec![object("front", 105, spec("far"))];
-        assert_eq!(view.plan(&vpc).uplink, None, "its port is elsewhere");
-        view.floating = vec![object("front", 105, spec("web"))];
+        view.floating = vec![floating("far")];
+        assert_eq!(view.plan(&vpc).uplink.expect("a way out").floating, [], "its port is elsewhere");
+        view.floating = vec![floating("web")];
         let uplink = view.plan(&vpc).uplink.expect("a way out");
         assert_eq!(uplink.floating, [(IpAddr::from([198, 51, 100, 7]), IpAddr::from([10, 0, 0, 7]))]);
-        assert_eq!(uplink.nat, [], "nobody else goes out");
     }
 
     #[test]

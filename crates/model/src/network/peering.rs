@@ -25,7 +25,7 @@ pub struct PeeringSpec {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PeeringStatus {
-    /// Both sides have agreed.
+    /// Both sides have agreed, and their ranges are apart.
     #[serde(skip_serializing_if = "is_default")]
     pub active: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -37,6 +37,17 @@ impl PeeringSpec {
     /// The project on the other side, of a peering in `own`.
     pub fn peer_project<'a>(&'a self, own: &'a str) -> &'a str {
         if self.peer_project.is_empty() { own } else { &self.peer_project }
+    }
+
+    /// Whether `other` says the same from the other side.
+    pub fn is_answered(own: &Peering, other: &Peering) -> bool {
+        let (here, there) = (&own.metadata.namespace, &other.metadata.namespace);
+        own.spec.peer_project(here) == there
+            && other.spec.peer_project(there) == here
+            && own.spec.peer_vpc == other.spec.vpc
+            && other.spec.peer_vpc == own.spec.vpc
+            && !own.metadata.is_deleting()
+            && !other.metadata.is_deleting()
     }
 }
 

@@ -62,6 +62,12 @@ impl VpcSpec {
     pub fn ranges(&self) -> impl Iterator<Item = &Cidr> {
         self.ipv4_ranges.iter().chain(&self.ipv6_range)
     }
+
+    /// A range of this one and one of the other that share addresses. Peers need ranges apart.
+    pub fn overlap<'a>(&'a self, other: &'a Self) -> Option<(&'a Cidr, &'a Cidr)> {
+        let pairs = self.ranges().flat_map(|own| other.ranges().map(move |theirs| (own, theirs)));
+        pairs.into_iter().find(|(own, theirs)| own.overlaps(theirs))
+    }
 }
 
 impl Spec for VpcSpec {

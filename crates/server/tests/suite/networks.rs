@@ -3,7 +3,7 @@
 use client::{Api, DeleteOptions};
 use model::identity::{Project, ProjectSpec};
 use model::network::{
-    AddressPool, AddressPoolSpec, FloatingIp, FloatingIpSpec, Gateway, GatewaySpec, Port, PortSpec,
+    AddressPool, AddressPoolSpec, FloatingIp, FloatingIpSpec, Gateway, GatewaySpec, Peering, Port, PortSpec,
     RouteTable, RouteTableSpec, SecurityGroup, SecurityGroupSpec, Subnet, SubnetSpec, Vpc, VpcSpec,
 };
 use model::{ApiError, Object, ObjectMeta, Reason, Spec};
@@ -206,6 +206,22 @@ async fn everything_that_belongs_together_is_of_one_vpc() {
     says(result, "spec.subnet", "is of vpc \"main\", not of \"other\"");
     let second = make::<GatewaySpec>(&cloud, "again", json!({"vpc": "other"})).await;
     says(second, "spec.vpc", "is held by gateway \"out\"");
+}
+
+#[tokio::test]
+async fn peers_have_ranges_apart_and_may_name_each_others_groups() {
+    let cloud = cloud().await;
+    let _: Vpc = make(&cloud, "far", json!({"ipv4Ranges": ["10.9.0.0/16"]})).await.expect("a vpc");
+    let _: Vpc = make(&cloud, "same", json!({"ipv4Ranges": ["10.0.128.0/20"]})).await.expect("a vpc");
+    let overlap: Result<Peering, _> = make(&cloud, "p", json!({"vpc": "main", "peerVpc": "same"})).await;
+    says(overlap, "spec.peerVpc", "its range 10.0.128.0/20 overlaps 10.0.0.0/16 of vpc \"main\"");
+    let _: SecurityGroup = make(&cloud, "there", json!({"vpc": "far"})).await.expect("a group");
+    let rules = json!([{"direction": "ingress", "protocol": "tcp", "peer": {"group": "there"}}]);
+    let here = json!({"vpc": "main", "rules": rules});
+    let stranger: Result<SecurityGroup, _> = make(&cloud, "here", here.clone()).await;
+    says(stranger, "spec.rules[0].peer.group", "is of vpc \"far\", not of \"main\"");
+    let _: Peering = make(&cloud, "p", json!({"vpc": "main", "peerVpc": "far"})).await.expect("a peering");
+    let _: SecurityGroup = make(&cloud, "here", here).await.expect("a group that names a peer's");
 }
 
 #[tokio::test]

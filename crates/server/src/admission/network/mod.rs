@@ -80,11 +80,9 @@ impl Server {
         }
         let Some(own) = self.read::<Vpc>(project, &peering.spec.vpc).await? else { return Ok(()) };
         let Some(peer) = self.read::<Vpc>(project, &peering.spec.peer_vpc).await? else { return Ok(()) };
-        for range in own.spec.ranges() {
-            if let Some(other) = peer.spec.ranges().find(|other| other.overlaps(range)) {
-                let message = format!("its range {other} overlaps {range} of vpc {:?}", peering.spec.vpc);
-                errors.push("spec.peerVpc", format!("{message}; peers need ranges apart"));
-            }
+        if let Some((range, other)) = own.spec.overlap(&peer.spec) {
+            let message = format!("its range {other} overlaps {range} of vpc {:?}", peering.spec.vpc);
+            errors.push("spec.peerVpc", format!("{message}; peers need ranges apart"));
         }
         Ok(())
     }

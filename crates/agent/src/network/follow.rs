@@ -1,0 +1,108 @@
+//! The objects that networks are made of, followed. A change puts the project of the object in line, and those that
+//! have a peering with it.
+
+use std::sync::Arc;
+
+use client::{Client, ListParams};
+use model::Resource;
+use model::network::{
+    DnsRecord, DnsZone, FloatingIp, Gateway, Peering, Port, PrefixList, RouteTable, SecurityGroup, Subnet,
+    Vpc,
+};
+use reconcile::{Cache, Change, Queue};
+
+use super::peers::{neighbourhood, sides};
+use super::plan::View;
+
+pub(super) struct Objects {
+    pub(super) vpcs: Cache<Vpc>,
+    pub(super) subnets: Cache<Subnet>,
+    pub(super) ports: Cache<Port>,
+    groups: Cache<SecurityGroup>,
+    lists: Cache<PrefixList>,
+    gateways: Cache<Gateway>,
+    floating: Cache<FloatingIp>,
+    zones: Cache<DnsZone>,
+    records: Cache<DnsRecord>,
+    tables: Cache<RouteTable>,
+    pub(super) peerings: Cache<Peering>,
+}
+
+impl Objects {
+    pub(super) fn follow(client: &Client, queue: &Queue) -> Self {
+        let peerings = wake_both(client, queue);
+        Self {
+            vpcs: wake(client, queue, &peerings),
+            subnets: wake(client, queue, &peerings),
+            ports: wake(client, queue, &peerings),
+            groups: wake(client, queue, &peerings),
+            lists: wake(client, queue, &peerings),
+            gateways: wake(client, queue, &peerings),
+            floating: wake(client, queue, &peerings),
+            zones: wake(client, queue, &peerings),
+            records: wake(client, queue, &peerings),
+            tables: wake(client, queue, &peerings),
+            peerings,
+        }
+    }
+
+    /// Waits until all that was there at the start is known.
+    pub(super) async fn synced(&self) {
+        tokio::join!(
+            self.vpcs.synced(),
+            self.subnets.synced(),
+            self.ports.synced(),
+            self.groups.synced(),
+            self.lists.synced(),
+            self.gateways.synced(),
+            self.floating.synced(),
+            self.zones.synced(),
+            self.records.synced(),
+            self.tables.synced(),
+            self.peerings.synced(),
+        );
+    }
+
+    /// Those of a project; of this host the view knows nothing yet.
+    pub(super) fn of(&self, project: &str) -> View {
+        View {
+            vpcs: in_project(&self.vpcs, project),
+            subnets: in_project(&self.subnets, project),
+            ports: in_project(&self.ports, project),
+            groups: in_project(&self.groups, project),
+            lists: in_project(&self.lists, project),
+            gateways: in_project(&self.gateways, project),
+            floating: in_project(&self.floating, project),
+            zones: in_project(&self.zones, project),
+            records: in_project(&self.records, project),
+            tables: in_project(&self.tables, project),
+            peerings: in_project(&self.peerings, project),
+            ..View::default()
+        }
+    }
+}
+
+fn in_project<R: Resource>(cache: &Cache<R>, project: &str) -> Vec<Arc<R>> {
+    cache.filter(|object| object.metadata().namespace == project)
+}
+
+fn wake<R: Resource>(client: &Client, queue: &Queue, peerings: &Cache<Peering>) -> Cache<R> {
+    let (queue, peerings) = (queue.clone(), peerings.clone());
+    let listener = move |change: &Change<R>| {
+        for project in neighbourhood(&peerings, &change.object().metadata().namespace) {
+            queue.add(project);
+        }
+    };
+    Cache::start(client.all::<R>(), ListParams::default(), vec![Box::new(listener)])
+}
+
+/// A peering concerns both sides.
+fn wake_both(client: &Client, queue: &Queue) -> Cache<Peering> {
+    let queue = queue.clone();
+    let listener = move |change: &Change<Peering>| {
+        for project in sides(change.object()) {
+            queue.add(project);
+        }
+    };
+    Cache::start(client.all::<Peering>(), ListParams::default(), vec![Box::new(listener)])
+}
