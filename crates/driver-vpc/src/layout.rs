@@ -62,7 +62,7 @@ pub(crate) fn check(plan: &VpcPlan) -> Result<(), VpcError> {
 fn check_hosts(plan: &VpcPlan) -> Result<(), VpcError> {
     let invalid = |why: String| Err(VpcError::Invalid(why));
     let mut hosts = BTreeMap::new();
-    for remote in plan.remotes.iter().chain(carried(plan)) {
+    for remote in members(plan) {
         let Some(own) = plan.underlay else {
             return invalid(format!(
                 "{} is on another host, but this one has no address between hosts",
@@ -108,6 +108,11 @@ fn carried(plan: &VpcPlan) -> impl Iterator<Item = &RemotePlan> {
         Reach::Carried { remotes, .. } => remotes.as_slice(),
         Reach::Link => &[],
     })
+}
+
+/// Ports on other hosts with which packets pass in our overlay.
+pub(crate) fn members(plan: &VpcPlan) -> impl Iterator<Item = &RemotePlan> {
+    plan.remotes.iter().chain(carried(plan))
 }
 
 /// What the namespace has to have, given its devices. A device that is not there yet has nothing.
@@ -164,7 +169,7 @@ fn add_remotes(tables: &mut Tables, plan: &VpcPlan, device: u32) {
     for remote in &plan.remotes {
         tables.routes.insert(Route::main(single(remote.address), device, Some(tunnel_hop(remote.host))));
     }
-    for remote in plan.remotes.iter().chain(carried(plan)) {
+    for remote in members(plan) {
         let (hop, mac) = (tunnel_hop(remote.host), tunnel_mac(remote.host));
         tables.neighbours.insert(Neighbour { device, address: hop, mac: Some(mac) });
         tables.forwardings.insert(Forwarding { device, mac, host: remote.host });

@@ -14,6 +14,8 @@
 //!
 //! Owns no address plan, no guest, and none of the services that answer inside a namespace.
 
+mod announce;
+mod connections;
 mod error;
 mod host_rules;
 mod layout;
@@ -30,6 +32,7 @@ mod rules;
 mod sandbox;
 mod sysctl;
 mod tables;
+mod tunnels;
 mod uplink;
 mod vpc;
 

@@ -37,6 +37,12 @@ pub(crate) fn answer_at_once(device: &str) -> Result<(), VpcError> {
     set(&format!("ipv6/neigh/{device}/proxy_delay"), "0")
 }
 
+/// As [`answer_at_once`], on a device of the host's that has not been told to answer for IPv6 addresses of others.
+pub(crate) fn answer_outside(device: &str) -> Result<(), VpcError> {
+    answer_at_once(device)?;
+    set(&format!("ipv6/conf/{device}/proxy_ndp"), "1")
+}
+
 /// What the host's own namespace needs to pass on packets of an uplink.
 pub(crate) fn prepare_host(with_ipv6: bool) -> Result<(), VpcError> {
     set("ipv4/ip_forward", "1")?;

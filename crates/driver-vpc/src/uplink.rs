@@ -11,6 +11,7 @@ use model::Uid;
 use nft::{Connection, Difference};
 
 use crate::VpcOptions;
+use crate::announce::announce;
 use crate::error::VpcError;
 use crate::host_rules::{self, HostUplink};
 use crate::layout::{single, wants_ipv6};
@@ -130,7 +131,9 @@ pub(crate) fn ensure_ways(rtnl: &mut Rtnl, options: &VpcOptions, plan: &VpcPlan)
     }
     let (wanted, actual) = tables(rtnl, &side, link, plan)?;
     answer_for_floating(rtnl, &wanted)?;
-    wanted.apply(&actual, rtnl)
+    wanted.apply(&actual, rtnl)?;
+    let proxies = wanted.neighbours.difference(&actual.neighbours).filter(|n| n.mac.is_none());
+    announce(&proxies.collect::<Vec<_>>(), &side.links)
 }
 
 /// The host's side as it should be and as it is.
@@ -264,5 +267,5 @@ fn answer_for_floating(rtnl: &mut Rtnl, wanted: &Tables) -> Result<(), VpcError>
     }
     let links = rtnl.links().map_err(VpcError::network("list the host's links"))?;
     let names = links.iter().filter(|link| devices.contains(&link.index));
-    names.into_iter().try_for_each(|link| sysctl::answer_at_once(&link.name))
+    names.into_iter().try_for_each(|link| sysctl::answer_outside(&link.name))
 }

@@ -2,6 +2,7 @@
 //! repeated after a crash at any line, for each begins by looking.
 
 use std::fs::File;
+use std::net::IpAddr;
 
 use driver::{Drift, PortCounters, PortLink, VpcPlan};
 use model::Uid;
@@ -11,14 +12,14 @@ use sys::namespace::within_network;
 
 use crate::VpcOptions;
 use crate::error::VpcError;
-use crate::layout;
+use crate::layout::{self, Devices};
 use crate::links::{self, Found};
 use crate::names::UplinkAddresses;
 use crate::paths::RunDir;
 use crate::rtnl::Rtnl;
 use crate::tables::Tables;
 use crate::uplink::{self, HostSide};
-use crate::{namespace, peers, rules, sandbox};
+use crate::{connections, namespace, peers, rules, sandbox, tunnels};
 
 /// Everything the blocking half needs to know.
 #[derive(Debug)]
@@ -84,17 +85,28 @@ impl Host {
     /// Devices go one by one before the namespace does, for the kernel takes its time over a namespace: this way
     /// the tunnel's number and the ports' other ends are free when we return.
     pub(crate) fn delete(&self, vpc: &Uid) -> Result<(), VpcError> {
+        let mut overlay = None;
         if let Some(namespace) = namespace::open(&self.run, vpc)? {
-            within_network(Some(&namespace), || {
+            overlay = within_network(Some(&namespace), || {
                 let mut rtnl = Rtnl::open()?;
                 let none = VpcPlan { uid: vpc.clone(), ..VpcPlan::default() };
                 let mut found = Found::sort(&none, list_links(&mut rtnl)?);
-                links::remove_stale(&mut rtnl, &mut found)
+                let overlay = found.stale.iter().find_map(|link| link.vxlan);
+                links::remove_stale(&mut rtnl, &mut found).map(|()| overlay)
             })?;
         }
         let _alone = self.alone.lock();
-        self.on_host(|rtnl| uplink::remove(rtnl, &self.options, vpc))?;
-        namespace::release(&self.run, vpc)
+        self.on_host(|rtnl| {
+            if let Some((vni, _)) = overlay {
+                tunnels::remove(&self.options, vni)?;
+            }
+            uplink::remove(rtnl, &self.options, vpc)
+        })?;
+        namespace::release(&self.run, vpc)?;
+        if namespace::list(&self.run)?.is_empty() {
+            self.on_host(|_| tunnels::clear(&self.options))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn counters(&self, vpc: &Uid) -> Result<Vec<(Uid, PortCounters)>, VpcError> {
@@ -133,7 +145,7 @@ impl Host {
         }
         let folder = self.run.vpcs();
         std::fs::create_dir_all(&folder).map_err(VpcError::system(format!("make {}", folder.display())))?;
-        self.on_host(|_| foreign_policy()).map(|chains| {
+        self.on_host(|_| connections::probe().and_then(|()| foreign_policy())).map(|chains| {
             for chain in chains {
                 tracing::warn!(
                     chain,
@@ -157,7 +169,8 @@ impl Host {
         within_network(namespace.as_ref(), || work(&mut Rtnl::open()?))
     }
 
-    /// The tunnel is made from the host's namespace; one that no longer fits goes first, or its number is taken.
+    /// The tunnel is made from the host's namespace; one that no longer fits goes first, or its number is taken. Who may
+    /// send into it is said before it is there.
     fn make_overlay(&self, plan: &VpcPlan, vpc: &File) -> Result<(), VpcError> {
         let has_it = within_network(Some(vpc), || {
             let mut rtnl = Rtnl::open()?;
@@ -165,6 +178,10 @@ impl Host {
             links::remove_stale(&mut rtnl, &mut found)?;
             Ok::<_, VpcError>(found.overlay.is_some())
         })?;
+        {
+            let _alone = self.alone.lock();
+            self.on_host(|_| tunnels::ensure(&self.options, plan))?;
+        }
         match plan.underlay {
             Some(own) if !has_it => {
                 self.on_host(|rtnl| links::add_overlay(rtnl, vpc, plan, own, self.options.vxlan_port))
@@ -218,14 +235,13 @@ impl Host {
         }
         found.set_mtu(&mut rtnl, plan.mtu)?;
         let devices = found.devices();
-        let mut connection = Connection::open()?;
-        for table in [rules::filter(plan, &devices), rules::arp(plan, &devices)] {
-            table.apply(&mut connection).map_err(VpcError::filter("write the packet filter"))?;
-        }
+        let gone = write_filters(plan, &devices)?;
         found.raise(&mut rtnl)?;
         let wanted = layout::tables(plan, &devices, addresses);
         let actual = Tables::read(&mut rtnl, devices.overlay)?;
         wanted.apply(&actual, &mut rtnl)?;
+        let own: Vec<IpAddr> = wanted.addresses.iter().map(|address| address.address).collect();
+        connections::end_disallowed(plan, &own, &gone)?;
         let namespace = self.run.namespace(&plan.uid);
         let link = |uid: &Uid| {
             let link = found.ports.get(uid)?;
@@ -240,16 +256,17 @@ impl Host {
         rtnl: &mut Rtnl,
         plan: &VpcPlan,
     ) -> Result<(Vec<Drift>, Option<UplinkAddresses>), VpcError> {
+        let mut all = filter_drift(&tunnels::difference(&self.options, plan)?);
         let side = HostSide::read(rtnl)?;
         let link = side.link(&self.options.tag, &plan.uid).cloned();
-        let Some(link) = link else { return Ok((Vec::new(), None)) };
+        let Some(link) = link else { return Ok((all, None)) };
         let addresses = side.addresses_of(&link);
         if plan.uplink.is_none() {
-            let drift = Drift { kind: "link", what: link.name, missing: false };
-            return Ok((vec![drift], addresses));
+            all.push(Drift { kind: "link", what: link.name, missing: false });
+            return Ok((all, addresses));
         }
         let (wanted, actual) = uplink::tables(rtnl, &side, &link, plan)?;
-        let mut all = wanted.drift(&actual);
+        all.extend(wanted.drift(&actual));
         all.extend(filter_drift(&uplink::filter(&side, &self.options, plan)?.difference));
         Ok((all, addresses))
     }
@@ -266,6 +283,20 @@ fn detached<'a>(plan: &'a VpcPlan, failures: &mut Vec<VpcError>) -> Vec<&'a Uid>
         }
     }
     all
+}
+
+/// Tells the floating addresses that it took away.
+fn write_filters(plan: &VpcPlan, devices: &Devices) -> Result<Vec<IpAddr>, VpcError> {
+    let mut connection = Connection::open()?;
+    let mut gone = Vec::new();
+    for table in [rules::filter(plan, devices), rules::arp(plan, devices)] {
+        let actual = Actual::read(&mut connection, table.family, &table.name)
+            .map_err(VpcError::filter("read the packet filter"))?;
+        gone.extend(rules::lost_floating(&table, &actual));
+        let difference = table.difference(&actual);
+        connection.commit(&difference.batch).map_err(VpcError::filter("write the packet filter"))?;
+    }
+    Ok(gone)
 }
 
 fn check_inside(plan: &VpcPlan, addresses: Option<UplinkAddresses>) -> Result<Vec<Drift>, VpcError> {

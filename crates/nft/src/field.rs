@@ -56,6 +56,9 @@ pub enum Field {
     SourcePort,
     /// `th dport`
     DestinationPort,
+    /// `@th,96,32`: the VXLAN network identifier of a UDP datagram (RFC 7348) in its first three bytes; the last is
+    /// reserved, and zero.
+    VxlanNetwork,
     /// `icmp type`, `icmpv6 type`
     IcmpType,
     /// `icmp code`, `icmpv6 code`
@@ -89,7 +92,8 @@ impl Field {
             | Self::Ip4Source
             | Self::Ip4Destination
             | Self::ArpSender
-            | Self::ArpTarget => 4,
+            | Self::ArpTarget
+            | Self::VxlanNetwork => 4,
             Self::EtherSource | Self::EtherDestination | Self::ArpSenderMac => 6,
             Self::InputName | Self::OutputName | Self::Ip6Source | Self::Ip6Destination => 16,
         }
@@ -121,6 +125,7 @@ impl Field {
             Self::SourcePort | Self::IcmpType => Source::Payload(2, 0),
             Self::IcmpCode => Source::Payload(2, 1),
             Self::DestinationPort => Source::Payload(2, 2),
+            Self::VxlanNetwork => Source::Payload(2, 12),
         }
     }
 

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod command;
 pub mod daemon;
 pub mod disk;
+pub mod frame;
 pub mod inherit;
 pub mod jail;
 pub mod memory;

@@ -24,6 +24,8 @@ mod ports;
 mod services;
 mod uplink;
 
+use std::net::IpAddr;
+
 use driver::VpcPlan;
 use nft::{Base, ChainKind, Family, Field, Hook, KeyType, Policy, Rule, Set, Table, key};
 
@@ -48,6 +50,15 @@ pub(crate) fn filter(plan: &VpcPlan, devices: &Devices) -> Table {
         uplink::add(&mut table, plan, uplink, device);
     }
     table
+}
+
+/// Floating addresses that the kernel's table still translates and the wanted one does not.
+pub(crate) fn lost_floating(wanted: &Table, actual: &nft::Actual) -> Vec<IpAddr> {
+    let lost = uplink::FLOATING_IN.into_iter().flat_map(|map| {
+        let kept = wanted.sets.get(map).map(|set| &set.elements);
+        actual.elements(map).filter(move |element| kept.is_none_or(|kept| !kept.contains(element)))
+    });
+    lost.filter_map(|element| crate::rtnl::address(&element.key)).collect()
 }
 
 /// The filter of ARP: a port speaks for its own addresses only.

@@ -8,6 +8,8 @@ use nft::{Base, ChainKind, Element, Family, Field, Hook, KeyType, Policy, Rule, 
 
 use super::MAY_LEAVE;
 
+/// Maps from floating addresses to those of ports, per family.
+pub(super) const FLOATING_IN: [&str; 2] = ["floating-in4", "floating-in6"];
 /// Bit of a connection's status: its destination was translated (IPS_DST_NAT).
 const TRANSLATED: u32 = 0x20;
 /// Never outside: the link-local networks hold the uplinks themselves, and the metadata service of whatever cloud
@@ -65,8 +67,8 @@ fn add_return_check(table: &mut Table, device: u32) {
 /// For every packet and not only for those from outside: guests reach a floating address of a neighbour as well.
 fn destinations() -> Vec<Rule> {
     vec![
-        Rule::new().ipv4().destination_from(Family::Ip, Field::Ip4Destination, "floating-in4"),
-        Rule::new().ipv6().destination_from(Family::Ip6, Field::Ip6Destination, "floating-in6"),
+        Rule::new().ipv4().destination_from(Family::Ip, Field::Ip4Destination, FLOATING_IN[0]),
+        Rule::new().ipv6().destination_from(Family::Ip6, Field::Ip6Destination, FLOATING_IN[1]),
     ]
 }
 
@@ -90,14 +92,15 @@ fn add_networks(table: &mut Table, name: &str, networks: &[IpNet]) {
 }
 
 fn add_floating(table: &mut Table, uplink: &UplinkPlan) {
-    for (digit, key_type, v4) in [('4', KeyType::Ipv4Address, true), ('6', KeyType::Ipv6Address, false)] {
+    let families = [('4', KeyType::Ipv4Address, true), ('6', KeyType::Ipv6Address, false)];
+    for ((digit, key_type, v4), inward_map) in families.into_iter().zip(FLOATING_IN) {
         let pairs = uplink
             .floating
             .iter()
             .filter(|(outside, inside)| outside.is_ipv4() == v4 && inside.is_ipv4() == v4);
         let pair = |from: &IpAddr, to: &IpAddr| Element::with_value(key([(*from).into()]), *to);
         let inward = pairs.clone().map(|(outside, inside)| pair(outside, inside));
-        table.set(Set::map(format!("floating-in{digit}"), &[key_type], key_type), inward);
+        table.set(Set::map(inward_map, &[key_type], key_type), inward);
         // Of several floating addresses of one port, the first is what it is seen as.
         let mut seen = std::collections::BTreeSet::new();
         let outward =

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
+mod connections;
 mod groups;
 mod life;
+mod outside;
 mod peers;
 mod reach;
 mod routes;
