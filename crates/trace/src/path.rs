@@ -37,6 +37,8 @@ pub(crate) enum SeenAs<'a> {
     Floating(IpAddr, &'a str),
     /// An address of the host, which only the host knows.
     Host,
+    /// Its own address.
+    Itself(IpAddr),
 }
 
 #[derive(Debug)]
@@ -84,7 +86,10 @@ pub(crate) fn way<'a>(
     };
     match table_of(objects, subnet) {
         Some(table) => by_table(objects, vpc, port, table, source, destination),
-        None => by_any_gateway(objects, vpc, port, source),
+        None => nowhere(
+            format!("no route table says where packets of subnet {} go", subnet.metadata.name),
+            format!("make a RouteTable of spec.vpc {vpc_name} and spec.isMain with a route to a Gateway"),
+        ),
     }
 }
 
@@ -165,7 +170,7 @@ fn by_table<'a>(
     if !peering.is_empty() {
         let own = |p: &&Peering| p.metadata.namespace == *project && p.metadata.name == *peering;
         return match objects.peerings.iter().find(own) {
-            Some(peering) => by_peering(objects, vpc, peering, destination),
+            Some(peering) => by_peering(objects, vpc, peering, source, destination),
             None => gone("peering", peering),
         };
     }
@@ -191,27 +196,28 @@ fn by_table<'a>(
     }
 }
 
-/// Where nothing is said of routes, a gateway is the way out.
-fn by_any_gateway<'a>(objects: &'a Objects, vpc: &Vpc, port: &'a Port, source: IpAddr) -> Way<'a> {
-    if let Some(floating) = objects.floating_of(port, source)
-        && let Some(address) = floating.spec.address
-    {
-        let seen_as = SeenAs::Floating(address.0, &floating.metadata.name);
-        return Way::Outside { by: "no route table says otherwise".into(), seen_as };
-    }
-    let own = |gateway: &&Gateway| {
-        gateway.metadata.namespace == vpc.metadata.namespace && gateway.spec.vpc == vpc.metadata.name
-    };
-    let usable =
-        |gateway: &&Gateway| !matches!(by_gateway(objects, "", gateway, port, source), Way::Nowhere(_));
-    let first = || objects.gateways.iter().find(own);
-    match objects.gateways.iter().filter(own).find(usable).or_else(first) {
-        Some(gateway) => by_gateway(objects, "no route table says otherwise:", gateway, port, source),
-        None => nowhere(
-            format!("vpc {} has no gateway, and so no way out", vpc.metadata.name),
-            format!("make a Gateway of spec.vpc {} and spec.type nat", vpc.metadata.name),
-        ),
-    }
+/// Whether a route of the family leads the port's subnet to such a gateway.
+fn leads(objects: &Objects, port: &Port, ipv4: bool, wanted: GatewayType) -> bool {
+    let table = objects.subnet_of(port).and_then(|subnet| table_of(objects, subnet));
+    table.is_some_and(|table| {
+        let project = &table.metadata.namespace;
+        table.spec.routes.iter().any(|route| {
+            let is_it = |gateway: &Gateway| {
+                gateway.metadata.namespace == *project
+                    && gateway.metadata.name == route.target.gateway
+                    && gateway.spec.gateway_type == wanted
+            };
+            let list = objects.list(project, &route.prefix_list);
+            let listed = list.into_iter().flat_map(|list| list.spec.entries.iter().filter_map(|e| e.cidr));
+            let mut all = route.destination.into_iter().chain(listed);
+            objects.gateways.iter().any(is_it) && all.any(|cidr| cidr.is_v4() == ipv4)
+        })
+    })
+}
+
+/// Whether a floating address of the family works for the port: its subnet is led to a gateway for those.
+pub(crate) fn floats(objects: &Objects, port: &Port, ipv4: bool) -> bool {
+    [GatewayType::Internet, GatewayType::Nat].iter().any(|kind| leads(objects, port, ipv4, *kind))
 }
 
 fn by_gateway<'a>(
@@ -225,16 +231,19 @@ fn by_gateway<'a>(
     let out = |seen_as| Way::Outside { by: format!("{by} gateway {name}").trim_start().to_owned(), seen_as };
     if let Some(floating) = objects.floating_of(port, source)
         && let Some(address) = floating.spec.address
+        && floats(objects, port, source.is_ipv4())
     {
         return out(SeenAs::Floating(address.0, &floating.metadata.name));
     }
+    // Whoever may be translated is, at whichever gateway.
+    if leads(objects, port, source.is_ipv4(), GatewayType::Nat) {
+        return out(SeenAs::Host);
+    }
     match gateway.spec.gateway_type {
-        GatewayType::Nat if source.is_ipv4() => match own_floating(objects, gateway) {
-            Some(floating) => out(floating),
-            None => out(SeenAs::Host),
-        },
-        GatewayType::Nat => {
-            nowhere(format!("{by} gateway {name}, which translates IPv4 only"), "talk to its IPv4 address")
+        GatewayType::Nat => out(SeenAs::Host),
+        GatewayType::Egress if source.is_ipv6() => out(SeenAs::Itself(source)),
+        GatewayType::Egress => {
+            nowhere(format!("{by} gateway {name}, which is for IPv6 only"), "talk to its IPv6 address")
         }
         GatewayType::Internet => nowhere(
             format!(
@@ -246,22 +255,16 @@ fn by_gateway<'a>(
                 port.metadata.name
             ),
         ),
-        GatewayType::Egress => {
-            nowhere(format!("{by} gateway {name} of type egress, which hosts do not make yet"), "")
-        }
     }
 }
 
-/// The floating address that a gateway sends from, where it names one.
-fn own_floating<'a>(objects: &'a Objects, gateway: &Gateway) -> Option<SeenAs<'a>> {
-    let named = objects.floating.iter().find(|floating| {
-        floating.metadata.namespace == gateway.metadata.namespace
-            && floating.metadata.name == gateway.spec.floating_ip
-    })?;
-    Some(SeenAs::Floating(named.spec.address?.0, &named.metadata.name))
-}
-
-fn by_peering<'a>(objects: &'a Objects, vpc: &Vpc, peering: &'a Peering, destination: IpAddr) -> Way<'a> {
+fn by_peering<'a>(
+    objects: &'a Objects,
+    vpc: &Vpc,
+    peering: &'a Peering,
+    source: IpAddr,
+    destination: IpAddr,
+) -> Way<'a> {
     let name = &peering.metadata.name;
     let project = peering.spec.peer_project(&vpc.metadata.namespace);
     let other = &peering.spec.peer_vpc;
@@ -276,7 +279,28 @@ fn by_peering<'a>(objects: &'a Objects, vpc: &Vpc, peering: &'a Peering, destina
         return nowhere(format!("peering {name}: vpc {project}/{other} cannot be seen by you"), "");
     };
     match objects.holder(peer, destination) {
+        Some(port) if !leads_back(objects, vpc, port, source) => nowhere(
+            format!("peering {name}: no route of vpc {project}/{other} leads back to {source}"),
+            format!("add one to the route table of subnet {} in project {project}", port.spec.subnet),
+        ),
         Some(port) => Way::Peer { peering, vpc: peer, port },
         None => nowhere(format!("peering {name}: no port of vpc {project}/{other} has {destination}"), ""),
     }
+}
+
+/// Whether a peer's port can answer. Where its project's route tables cannot be seen, it is taken to.
+fn leads_back(objects: &Objects, vpc: &Vpc, port: &Port, source: IpAddr) -> bool {
+    let project = &port.metadata.namespace;
+    if !objects.tables.iter().any(|table| table.metadata.namespace == *project) {
+        return *project != vpc.metadata.namespace;
+    }
+    let table = objects.subnet_of(port).and_then(|subnet| table_of(objects, subnet));
+    let route = table.and_then(|table| narrowest(objects, table, source));
+    let names_us = |peering: &Peering| {
+        peering.metadata.namespace == *project
+            && route.is_some_and(|route| route.target.peering == peering.metadata.name)
+            && peering.spec.peer_project(project) == vpc.metadata.namespace
+            && peering.spec.peer_vpc == vpc.metadata.name
+    };
+    objects.peerings.iter().any(names_us)
 }

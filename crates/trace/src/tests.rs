@@ -81,7 +81,9 @@ fn cloud() -> Objects {
 
 fn with_nat() -> Objects {
     let gateway = GatewaySpec { vpc: "v".into(), gateway_type: GatewayType::Nat, ..GatewaySpec::default() };
-    Objects { gateways: vec![object("out", gateway)], ..cloud() }
+    let out = RouteTarget { gateway: "out".into(), ..RouteTarget::default() };
+    let tables = vec![table(&[("0.0.0.0/0", out.clone()), ("::/0", out)])];
+    Objects { gateways: vec![object("out", gateway)], tables, ..cloud() }
 }
 
 fn floating(address: &str, port: &str) -> FloatingIp {
@@ -225,10 +227,16 @@ fn the_network_answers_for_itself() {
 fn the_way_out_is_a_gateways() {
     let (stage, _, remedy) = stops(&cloud(), "client", "192.0.2.9", tcp(443));
     assert_eq!(stage, Stage::Route);
-    assert!(remedy.contains("Gateway"), "{remedy}");
+    assert!(remedy.contains("RouteTable"), "{remedy}");
     let out = passes(&with_nat(), "client", "192.0.2.9", tcp(443));
     assert!(out.steps.last().unwrap().what.contains("gateway out: out as the host's own address"), "{out}");
-    assert_eq!(stops(&with_nat(), "client", "2001:db8::9", tcp(443)).0, Stage::Route);
+    passes(&with_nat(), "client", "2001:db8::9", tcp(443));
+    let mut egress = with_nat();
+    egress.gateways[0].spec.gateway_type = GatewayType::Egress;
+    let own = passes(&egress, "client", "2001:db8::9", tcp(443));
+    assert!(own.steps.last().unwrap().what.ends_with("out as fd00:1::10, its own address"), "{own}");
+    let (_, what, _) = stops(&egress, "client", "192.0.2.9", tcp(443));
+    assert!(what.ends_with("which is for IPv6 only"), "{what}");
     let named = Objects { floating: vec![floating("192.0.2.7", "client")], ..with_nat() };
     let out = passes(&named, "client", "192.0.2.9", tcp(443));
     assert!(out.steps.last().unwrap().what.ends_with("out as 192.0.2.7, floating ip fip"), "{out}");
@@ -270,6 +278,8 @@ fn an_internet_gateway_is_for_ports_with_a_floating_address() {
     let mut cloud = cloud();
     let spec = GatewaySpec { vpc: "v".into(), ..GatewaySpec::default() };
     cloud.gateways = vec![Gateway::new(ObjectMeta::in_project("default", "inet"), spec)];
+    let out = RouteTarget { gateway: "inet".into(), ..RouteTarget::default() };
+    cloud.tables = vec![table(&[("0.0.0.0/0", out)])];
     let (_, _, remedy) = stops(&cloud, "client", "192.0.2.9", tcp(443));
     assert!(remedy.starts_with("corten floating-ip allocate"), "{remedy}");
     cloud.floating = vec![floating("192.0.2.7", "client")];
@@ -315,6 +325,13 @@ fn peers_are_reached_when_both_sides_agreed() {
     let (_, what, _) = stops(&cloud, "client", "10.9.0.9", tcp(80));
     assert_eq!(what, "peering p is not active: vpc default/w has not agreed");
     cloud.peerings[0].status.active = true;
+    let (_, what, _) = stops(&cloud, "client", "10.9.0.9", tcp(80));
+    assert_eq!(what, "peering p: no route of vpc default/w leads back to 10.0.0.10");
+    let spec = PeeringSpec { vpc: "w".into(), peer_vpc: "v".into(), ..PeeringSpec::default() };
+    cloud.peerings.push(Peering::new(ObjectMeta::in_project("default", "q"), spec));
+    let mut back = table(&[("10.0.0.0/8", RouteTarget { peering: "q".into(), ..RouteTarget::default() })]);
+    back.spec.vpc = "w".into();
+    cloud.tables.push(back);
     let trace = passes(&cloud, "client", "10.9.0.9", tcp(80));
     assert_eq!(trace.destination.port.unwrap().vpc, "w");
 }

@@ -119,7 +119,8 @@ impl<'a> Walk<'a> {
             return (destination, false);
         };
         let same_vpc = self.objects.vpc_of(port).is_some_and(|other| is_same(other, vpc));
-        if !same_vpc || port.status.host != self.from.status.host {
+        let floats = path::floats(self.objects, port, destination.is_ipv4());
+        if !same_vpc || !floats || port.status.host != self.from.status.host {
             return (destination, false);
         }
         let (name, of) = (&floating.metadata.name, &port.metadata.name);
@@ -155,11 +156,17 @@ impl<'a> Walk<'a> {
         self.egress(vpc, destination, None)?;
         self.pass(Stage::Route, format!("{by}: out as {}", told(seen_as)));
         let of = &port.metadata.name;
+        if !path::floats(self.objects, port, destination.is_ipv4()) {
+            let what =
+                format!("floating ip {floating} stands for port {of}, whose subnet no route leads outside");
+            let remedy = "add a route to a gateway of spec.type internet or nat to the subnet's route table";
+            return self.stop(Stage::Floating, what, remedy);
+        }
         self.pass(Stage::Floating, format!("floating ip {floating} stands for {inside} of port {of}"));
         let Some(other) = self.objects.vpc_of(port) else { return Ok(()) };
         self.route_to(port, inside)?;
         let peer = match seen_as {
-            SeenAs::Floating(address, _) => Some(address),
+            SeenAs::Floating(address, _) | SeenAs::Itself(address) => Some(address),
             SeenAs::Host => None,
         };
         self.ingress(other, port, peer, None)
@@ -291,5 +298,6 @@ fn told(seen_as: SeenAs<'_>) -> String {
     match seen_as {
         SeenAs::Floating(address, name) => format!("{address}, floating ip {name}"),
         SeenAs::Host => "the host's own address".into(),
+        SeenAs::Itself(address) => format!("{address}, its own address"),
     }
 }
