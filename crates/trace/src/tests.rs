@@ -292,6 +292,7 @@ fn a_floating_address_is_its_port() {
     let trace = passes(&near, "client", "192.0.2.7", tcp(80));
     assert!(trace.steps.iter().any(|step| step.stage == Stage::Floating));
     assert_eq!(trace.destination.port.unwrap().name, "server");
+    assert_eq!(stops(&near, "server", "192.0.2.7", tcp(80)).0, Stage::Route, "not for itself");
     // From another host it comes from outside, as the host: no client any more.
     let mut far = Objects { floating: vec![floating("192.0.2.7", "far")], ..with_nat() };
     let (stage, what, remedy) = stops(&far, "client", "192.0.2.7", tcp(80));

@@ -58,6 +58,10 @@ impl<'a> Walk<'a> {
         self.port_is_up(self.from)?;
         self.may_claim(source)?;
         let (destination, translated) = self.own_floating(vpc, destination);
+        if translated && has(self.from, destination) {
+            let what = "a port does not reach itself by its floating address";
+            return self.stop(Stage::Route, what, "use its own address");
+        }
         if translated {
             return self.onward(vpc, source, destination);
         }
@@ -164,7 +168,11 @@ impl<'a> Walk<'a> {
         }
         self.pass(Stage::Floating, format!("floating ip {floating} stands for {inside} of port {of}"));
         let Some(other) = self.objects.vpc_of(port) else { return Ok(()) };
-        self.route_to(port, inside)?;
+        self.arrives_at = Some(port);
+        if let Some((what, remedy)) = self.objects.down(port) {
+            return self.stop(Stage::Route, what, remedy);
+        }
+        self.pass(Stage::Route, format!("port {of}, on host {}", port.status.host));
         let peer = match seen_as {
             SeenAs::Floating(address, _) | SeenAs::Itself(address) => Some(address),
             SeenAs::Host => None,

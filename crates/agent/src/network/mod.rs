@@ -9,6 +9,8 @@ pub(crate) mod balancer;
 mod closed;
 mod directory;
 mod follow;
+#[cfg(test)]
+mod matrix;
 mod peers;
 mod plan;
 mod routes;
