@@ -52,16 +52,12 @@ enum Way {
 /// Becomes ssh; comes back only when that is impossible.
 pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
     let name = &args.to.instance;
-    let way = match tokio::time::timeout(ANSWER_WITHIN, answering(&cloud, name)).await {
-        Ok(way) => way?,
-        Err(_) => {
-            let seconds = ANSWER_WITHIN.as_secs();
-            return Err(Failure::timed_out(format!(
-                "instance {name:?} does not answer ssh after {seconds} s"
-            ))
-            .hint(format!("`corten logs {name}` and `corten explain instance/{name}` say more")));
-        }
+    let silent = |_| {
+        let seconds = ANSWER_WITHIN.as_secs();
+        Failure::timed_out(format!("instance {name:?} does not answer ssh after {seconds} s"))
+            .hint(format!("`corten logs {name}` and `corten explain instance/{name}` say more"))
     };
+    let way = tokio::time::timeout(ANSWER_WITHIN, answering(&cloud, name)).await.map_err(silent)??;
     let key = key::private_key(&cloud.global.data)?;
     let mut ssh = Command::new("ssh");
     ssh.arg("-i").arg(key).args(["-l", &args.to.user]);

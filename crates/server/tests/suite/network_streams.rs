@@ -56,7 +56,7 @@ impl HostGateway for Recorded {
                 return Ok(Box::pin(near));
             }
         };
-        Ok(Box::pin(tokio::io::join(std::io::Cursor::new(said.unwrap()), tokio::io::sink())))
+        Ok(Box::pin(tokio::io::join(std::io::Cursor::new(said.expect("checked above")), tokio::io::sink())))
     }
 }
 
@@ -91,7 +91,8 @@ impl Site {
         let extensions = Extensions { hosts: gateway, blobs, authority: Arc::clone(&authority) };
         let serving = JoinSet::from_iter([listener.serve(Face::new(cloud.server.clone(), extensions))]);
         let admin = cloud.admin();
-        let spec = VpcSpec { ipv4_ranges: vec!["10.9.0.0/16".parse().unwrap()], ..VpcSpec::default() };
+        let spec =
+            VpcSpec { ipv4_ranges: vec!["10.9.0.0/16".parse().expect("a range")], ..VpcSpec::default() };
         admin
             .project("default")
             .create(&Vpc::new(ObjectMeta::in_project("default", "v"), spec))
@@ -114,7 +115,7 @@ impl Site {
 }
 
 async fn get(https: &Https, path: &str) -> Result<String, ApiError> {
-    let response = https.send(http::Request::get(path).body(empty()).unwrap()).await?;
+    let response = https.send(http::Request::get(path).body(empty()).expect("a request")).await?;
     let body = response.into_body().collect().await.expect("a body").to_bytes();
     Ok(String::from_utf8(body.to_vec()).expect("text"))
 }

@@ -219,7 +219,9 @@ fn send_all(
             return;
         }
         if sent.elapsed() > AGAIN {
-            missing.into_iter().for_each(|case| site.send(case));
+            for case in missing {
+                site.send(case);
+            }
             sent = Instant::now();
         }
         std::thread::yield_now();
