@@ -30,6 +30,7 @@ mod routing;
 mod rtnl;
 mod rules;
 mod sandbox;
+mod segment;
 mod sysctl;
 mod tables;
 mod tunnels;

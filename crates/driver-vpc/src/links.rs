@@ -202,7 +202,8 @@ fn free_name(rtnl: &mut Rtnl, port: &Uid) -> Result<String, VpcError> {
     Err(VpcError::Invalid(format!("no device name is free for port {port}: delete what is stale")))
 }
 
-fn find(rtnl: &mut Rtnl, name: &str) -> Result<Link, VpcError> {
+/// A device that was just made.
+pub(crate) fn find(rtnl: &mut Rtnl, name: &str) -> Result<Link, VpcError> {
     let found = rtnl.link(name).map_err(VpcError::network(format!("look for {name}")))?;
     found.ok_or_else(|| VpcError::Invalid(format!("{name} was deleted while it was made; try again")))
 }

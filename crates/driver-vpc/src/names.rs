@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use driver::SegmentPlan;
 use model::Uid;
 
 /// Of the host's end of every port, on all hosts: a guest that moves finds its gateway where it was.
@@ -43,6 +44,25 @@ pub(crate) fn uplink_alias(tag: &str, vpc: &Uid) -> String {
 /// The VPC of an alias of [`uplink_alias`].
 pub(crate) fn uplink_vpc(tag: &str, alias: &str) -> Option<Uid> {
     alias.strip_prefix("corten-")?.strip_prefix(tag)?.strip_prefix('/').and_then(Uid::parse)
+}
+
+/// The bridge that joins a segment's wires to the host's device, and the VLAN on it.
+pub(crate) fn segment_bridge(tag: &str, segment: &SegmentPlan) -> String {
+    format!("cb{}", segment_digits(tag, segment))
+}
+
+pub(crate) fn segment_vlan(tag: &str, segment: &SegmentPlan) -> String {
+    format!("cv{}", segment_digits(tag, segment))
+}
+
+/// What both say they are for.
+pub(crate) fn segment_alias(tag: &str) -> String {
+    format!("corten-{tag}:segment")
+}
+
+fn segment_digits(tag: &str, segment: &SegmentPlan) -> String {
+    let text = format!("{tag}/{}/{}", segment.link, segment.vlan.unwrap_or(0));
+    format!("{:032x}", fnv(text.as_bytes()))[..NAME_DIGITS].to_owned()
 }
 
 /// The Ethernet address of the VXLAN device of a host with this address. IPv4 is contained whole, so two hosts

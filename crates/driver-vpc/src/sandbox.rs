@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+use ipnet::IpNet;
+
 use driver::{Drift, Link, PortPlan};
 use sys::namespace;
 
@@ -15,12 +17,13 @@ use crate::names::GATEWAY_MAC;
 use crate::rtnl::{Address, Neighbour, Route, Rtnl};
 use crate::sysctl;
 
-/// Sets up the other end of a port whose device is a veth.
-pub(crate) fn configure(port: &PortPlan, mtu: u16) -> Result<(), VpcError> {
+/// Sets up the other end of a port whose device is a veth. `on_link` are the networks that it reaches without a
+/// router; none where every packet goes through the host.
+pub(crate) fn configure(port: &PortPlan, mtu: u16, on_link: &[IpNet]) -> Result<(), VpcError> {
     let Link::Veth { namespace: path, name } = &port.link else { return Ok(()) };
     within(path, || {
         let mut rtnl = Rtnl::open()?;
-        configure_here(&mut rtnl, port, name, mtu)
+        configure_here(&mut rtnl, port, name, mtu, on_link)
     })
 }
 
@@ -37,7 +40,7 @@ pub(crate) fn is_detached(port: &PortPlan) -> Result<bool, VpcError> {
 }
 
 /// What is missing at the other end.
-pub(crate) fn drift(port: &PortPlan) -> Result<Vec<Drift>, VpcError> {
+pub(crate) fn drift(port: &PortPlan, on_link: &[IpNet]) -> Result<Vec<Drift>, VpcError> {
     let Link::Veth { namespace: path, name } = &port.link else { return Ok(Vec::new()) };
     if !namespace::is_held(path) {
         return Ok(vec![Drift {
@@ -57,7 +60,7 @@ pub(crate) fn drift(port: &PortPlan) -> Result<Vec<Drift>, VpcError> {
             }]);
         };
         let present = rtnl.addresses().map_err(VpcError::network("list addresses"))?;
-        let missing = addresses(port, device.index).into_iter().filter(|a| !present.contains(a));
+        let missing = addresses(port, device.index, on_link).into_iter().filter(|a| !present.contains(a));
         let tell = |a: Address| format!("{}/{} of port {}", a.address, a.prefix, port.uid);
         Ok(missing.map(|a| Drift { kind: "address", what: tell(a), missing: true }).collect())
     })
@@ -67,7 +70,13 @@ fn within<T: Send>(path: &Path, work: impl FnOnce() -> Result<T, VpcError> + Sen
     namespace::within_network(Some(&open_sandbox(path)?), work)
 }
 
-fn configure_here(rtnl: &mut Rtnl, port: &PortPlan, name: &str, mtu: u16) -> Result<(), VpcError> {
+fn configure_here(
+    rtnl: &mut Rtnl,
+    port: &PortPlan,
+    name: &str,
+    mtu: u16,
+    on_link: &[IpNet],
+) -> Result<(), VpcError> {
     let what = || format!("set up {name} of port {}", port.uid);
     let failed = |e| VpcError::network(what())(e);
     let Some(device) = rtnl.link(name).map_err(failed)? else {
@@ -86,11 +95,12 @@ fn configure_here(rtnl: &mut Rtnl, port: &PortPlan, name: &str, mtu: u16) -> Res
         rtnl.raise(device.index).map_err(failed)?;
     }
     let present: BTreeSet<Address> = rtnl.addresses().map_err(failed)?.into_iter().collect();
-    for address in addresses(port, device.index).difference(&present) {
+    for address in addresses(port, device.index, on_link).difference(&present) {
         rtnl.add_address(address).map_err(failed)?;
     }
     let known = rtnl.neighbours().map_err(failed)?;
-    for address in &port.gateways {
+    // A router on the segment says itself which address it has.
+    for address in port.gateways.iter().filter(|_| on_link.is_empty()) {
         let gateway = Neighbour { device: device.index, address: *address, mac: Some(GATEWAY_MAC) };
         if !known.contains(&gateway) {
             rtnl.set_neighbour(&gateway).map_err(failed)?;
@@ -103,8 +113,12 @@ fn configure_here(rtnl: &mut Rtnl, port: &PortPlan, name: &str, mtu: u16) -> Res
     Ok(())
 }
 
-fn addresses(port: &PortPlan, device: u32) -> BTreeSet<Address> {
-    let address = |address: &IpAddr| Address { device, address: *address, prefix: host_prefix(*address) };
+fn addresses(port: &PortPlan, device: u32, on_link: &[IpNet]) -> BTreeSet<Address> {
+    let prefix = |address: IpAddr| {
+        let network = on_link.iter().find(|network| network.contains(&address));
+        network.map_or(host_prefix(address), IpNet::prefix_len)
+    };
+    let address = |address: &IpAddr| Address { device, address: *address, prefix: prefix(*address) };
     port.addresses.iter().map(address).collect()
 }
 

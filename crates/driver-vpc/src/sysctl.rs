@@ -60,6 +60,14 @@ pub(crate) fn prepare_host(with_ipv6: bool) -> Result<(), VpcError> {
     set("ipv6/conf/all/forwarding", "1")
 }
 
+/// A namespace that bridges has no addresses, and answers for nobody.
+pub(crate) fn only_bridge() -> Result<(), VpcError> {
+    set("ipv4/ip_forward", "0")?;
+    set("ipv4/conf/default/proxy_arp", "0")?;
+    set("ipv6/conf/all/disable_ipv6", "1")?;
+    set("ipv6/conf/default/disable_ipv6", "1")
+}
+
 /// The containers' end of a port: it is told its addresses and takes none from advertisements.
 pub(crate) fn ignore_advertisements(device: &str) -> Result<(), VpcError> {
     set(&format!("ipv6/conf/{device}/accept_ra"), "0")

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::net::IpAddr;
 
-use driver::{Drift, PortCounters, PortLink, VpcPlan};
+use driver::{Drift, PortCounters, PortLink, SegmentPlan, VpcPlan};
 use model::Uid;
 use nft::{Actual, Chain, Connection, Difference, Family, Hook, Policy};
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use crate::paths::RunDir;
 use crate::rtnl::Rtnl;
 use crate::tables::Tables;
 use crate::uplink::{self, HostSide};
-use crate::{connections, namespace, peers, rules, sandbox, tunnels};
+use crate::{connections, namespace, peers, rules, sandbox, segment, tunnels};
 
 /// Everything the blocking half needs to know.
 #[derive(Debug)]
@@ -42,6 +42,9 @@ impl Host {
             let _alone = self.alone.lock();
             namespace::hold(&self.run, &plan.uid)?
         };
+        if let Some(segment) = &plan.segment {
+            return self.ensure_segment(plan, segment, &vpc);
+        }
         self.make_overlay(plan, &vpc)?;
         self.make_peer_links(plan, &vpc)?;
         let addresses = self.ensure_uplink(plan, &vpc)?;
@@ -50,7 +53,7 @@ impl Host {
         let ports =
             within_network(Some(&vpc), || self.ensure_inside(plan, &detached, addresses, &mut failures))?;
         for port in plan.ports.iter().filter(|port| ports.iter().any(|link| link.uid == port.uid)) {
-            failures.extend(sandbox::configure(port, plan.mtu).err());
+            failures.extend(sandbox::configure(port, plan.mtu, &[]).err());
         }
         if plan.uplink.is_some() {
             let _alone = self.alone.lock();
@@ -65,11 +68,18 @@ impl Host {
         let Some(vpc) = namespace::open(&self.run, &plan.uid)? else {
             return Ok(vec![Drift { kind: "link", what: "the network namespace".into(), missing: true }]);
         };
+        if let Some(segment) = &plan.segment {
+            let mut all = within_network(Some(&vpc), || segment::drift(plan))?;
+            for port in &plan.ports {
+                all.extend(sandbox::drift(port, &segment.networks)?);
+            }
+            return Ok(all);
+        }
         let (host, addresses) = self.on_host(|rtnl| self.check_host(rtnl, plan))?;
         let mut all = within_network(Some(&vpc), || check_inside(plan, addresses))?;
         all.extend(host);
         for port in &plan.ports {
-            all.extend(sandbox::drift(port)?);
+            all.extend(sandbox::drift(port, &[])?);
         }
         Ok(all)
     }
@@ -100,7 +110,8 @@ impl Host {
             if let Some((vni, _)) = overlay {
                 tunnels::remove(&self.options, vni)?;
             }
-            uplink::remove(rtnl, &self.options, vpc)
+            uplink::remove(rtnl, &self.options, vpc)?;
+            segment::remove_unused(rtnl, &self.options)
         })?;
         namespace::release(&self.run, vpc)?;
         if namespace::list(&self.run)?.is_empty() {
@@ -251,6 +262,23 @@ impl Host {
         Ok(plan.ports.iter().filter_map(|port| link(&port.uid)).collect())
     }
 
+    fn ensure_segment(
+        &self,
+        plan: &VpcPlan,
+        segment: &SegmentPlan,
+        namespace: &File,
+    ) -> Result<Vec<PortLink>, VpcError> {
+        let mut failures = Vec::new();
+        let detached = detached(plan, &mut failures);
+        let on_host = || {
+            let _alone = self.alone.lock();
+            self.on_host(|rtnl| segment::ensure_on_host(rtnl, &self.options, plan, segment, namespace))
+        };
+        let links = segment::ensure(on_host, plan, segment, namespace, &detached, &mut failures)?;
+        let ports = segment::port_links(plan, &links, &self.run.namespace(&plan.uid));
+        failures.into_iter().next().map_or(Ok(ports), Err)
+    }
+
     fn check_host(
         &self,
         rtnl: &mut Rtnl,
@@ -315,7 +343,7 @@ fn check_inside(plan: &VpcPlan, addresses: Option<UplinkAddresses>) -> Result<Ve
     Ok(all)
 }
 
-fn filter_drift(difference: &Difference) -> Vec<Drift> {
+pub(crate) fn filter_drift(difference: &Difference) -> Vec<Drift> {
     let drift = |kind: &'static str, (name, missing): &(String, bool)| Drift {
         kind,
         what: name.clone(),

@@ -23,6 +23,6 @@ pub use error::DriverError;
 pub use log::{LogFormat, LogLine};
 pub use network::{
     Drift, GroupPlan, Hop, Link, Mac, NetworkDriver, Peer, PeerPlan, PortCounters, PortLink, PortPlan,
-    Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, UplinkPlan, VpcPlan,
+    Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SegmentPlan, UplinkPlan, VpcPlan,
 };
 pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};

@@ -65,6 +65,9 @@ pub struct VpcPlan {
     pub tables: Vec<RouteTablePlan>,
     /// Other VPCs whose ports this one's may talk to, as far as this host has to do with it.
     pub peers: Vec<PeerPlan>,
+    /// The ports are on this segment, in place of a network of the VPC's own: of the plan only they, their cards'
+    /// addresses and `mtu` count then.
+    pub segment: Option<SegmentPlan>,
 }
 
 /// A route table. The same on every host of the VPC: a packet that comes from another host is decided again.
@@ -134,6 +137,17 @@ impl VpcPlan {
     pub fn is_empty(&self) -> bool {
         self.ports.is_empty() && !self.peers.iter().any(PeerPlan::is_linked)
     }
+}
+
+/// A physical segment that ports are on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentPlan {
+    /// The host's device: hardware without addresses, or a bridge of the operator's.
+    pub link: String,
+    /// The VLAN on it (IEEE 802.1Q), 1 to 4094.
+    pub vlan: Option<u16>,
+    /// What is on the segment, without a router between.
+    pub networks: Vec<IpNet>,
 }
 
 /// A port on this host: a point-to-point link into the VPC's namespace.

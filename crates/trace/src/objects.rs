@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use model::compute::{Instance, InstancePhase, port_names};
 use model::network::{
-    FloatingIp, Gateway, Peering, Port, PortState, PrefixList, RouteTable, SecurityGroup, Subnet, Vpc,
+    FloatingIp, Gateway, Peering, Port, PortState, PrefixList, RouteTable, SecurityGroup, Subnet, SubnetMode,
+    Vpc,
 };
 use model::{Object, Spec};
 
@@ -77,6 +78,11 @@ impl Objects {
         find(&self.subnets, &port.metadata.namespace, &port.spec.subnet)
     }
 
+    /// Whether the port is in a bridge subnet.
+    pub(crate) fn is_on_segment(&self, port: &Port) -> bool {
+        self.subnet_of(port).is_some_and(|subnet| subnet.spec.mode == SubnetMode::Bridge)
+    }
+
     pub(crate) fn vpc_of(&self, port: &Port) -> Option<&Vpc> {
         find(&self.vpcs, &port.metadata.namespace, &self.subnet_of(port)?.spec.vpc)
     }
@@ -96,7 +102,7 @@ impl Objects {
 
     /// The port of a VPC that has the address.
     pub(crate) fn holder(&self, vpc: &Vpc, address: IpAddr) -> Option<&Port> {
-        self.ports_in(vpc).find(|port| has(port, address))
+        self.ports_in(vpc).find(|port| has(port, address) && !self.is_on_segment(port))
     }
 
     /// The floating address and the port that it stands for, with the port's address.

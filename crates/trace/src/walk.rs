@@ -56,6 +56,13 @@ impl<'a> Walk<'a> {
             }
         };
         self.port_is_up(self.from)?;
+        if self.objects.is_on_segment(self.from) {
+            self.pass(
+                Stage::Route,
+                format!("port {name} is on a physical segment, which carries and filters as it will"),
+            );
+            return Ok(());
+        }
         self.may_claim(source)?;
         let (destination, translated) = self.own_floating(vpc, destination);
         if translated && has(self.from, destination) {

@@ -52,27 +52,29 @@ impl Networks {
         let found = found.ok_or_else(|| AskError::Failed("this host does not know of the vpc yet".into()))?;
         let _turns = self.turns(&found.metadata.namespace).await;
         let view = self.view(&found.metadata.namespace);
-        let plan = view.plan(&found);
         let known = self.inner.driver.list().await.map_err(NetworkError::from)?;
-        let is_here = known.contains(vpc);
-        let drifts = match (plan.is_empty(), is_here) {
-            (true, false) => Vec::new(),
-            (true, true) => vec![left_over()],
-            (false, _) => self.inner.driver.check(&plan).await.map_err(NetworkError::from)?,
-        };
-        let differences: Vec<Difference> =
-            drifts.into_iter().map(|drift| told(drift, &view, &plan)).collect();
-        let repaired = repair && !differences.is_empty();
-        let ports = plan.ports.len();
-        if repaired {
-            self.program(&view, &found, plan).await?;
+        let host = self.inner.host.clone();
+        let mut answer = NetworkCheck { host, ports: 0, differences: Vec::new(), repaired: false };
+        for plan in view.plans(&found) {
+            let drifts = match (plan.is_empty(), known.contains(&plan.uid)) {
+                (true, false) => Vec::new(),
+                (true, true) => vec![left_over()],
+                (false, _) => self.inner.driver.check(&plan).await.map_err(NetworkError::from)?,
+            };
+            answer.ports += plan.ports.len();
+            let repaired = repair && !drifts.is_empty();
+            answer.repaired |= repaired;
+            answer.differences.extend(drifts.into_iter().map(|drift| told(drift, &view, &plan)));
+            if repaired {
+                self.program(&view, &found, plan).await?;
+            }
         }
-        Ok(NetworkCheck { host: self.inner.host.clone(), ports, differences, repaired })
+        Ok(answer)
     }
 
     async fn program(&self, view: &View, vpc: &Vpc, plan: VpcPlan) -> Result<(), NetworkError> {
         if plan.is_empty() {
-            return self.remove(&vpc.metadata.uid).await;
+            return self.remove(&plan.uid).await;
         }
         self.ensure(view, vpc, plan).await.map(drop)
     }

@@ -17,14 +17,14 @@ mod routes;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use client::Client;
 use driver::{DriverError, Link, NetworkDriver, PortLink, VpcPlan};
 use guest_services::{Directory, Handle};
 use model::compute::{Instance, Isolation, port_names};
-use model::network::{Address, FloatingIp, Port, PortState, Vpc};
+use model::network::{Address, FloatingIp, Port, PortState, SubnetMode, Vpc};
 use model::{ApiError, Uid};
 use parking_lot::Mutex;
 use reconcile::{Cache, Outcome, Queue};
@@ -177,7 +177,9 @@ impl Networks {
                 port.is_some_and(|port| subnets.contains_key(port.spec.subnet.as_str()))
             };
             if names.iter().any(in_vpc) {
-                cards.extend(self.ensure(&view, &vpc, view.plan(&vpc)).await?);
+                for plan in view.plans(&vpc).into_iter().filter(|plan| !plan.is_empty()) {
+                    cards.extend(self.ensure(&view, &vpc, plan).await?);
+                }
             }
         }
         self.wake_others(project);
@@ -215,11 +217,12 @@ impl Networks {
         let view = self.view(&project);
         let known = self.inner.driver.list().await?;
         for vpc in self.inner.objects.vpcs.filter(|vpc| vpc.metadata.namespace == project) {
-            let plan = view.plan(&vpc);
-            if !plan.is_empty() {
-                self.ensure(&view, &vpc, plan).await?;
-            } else if known.contains(&vpc.metadata.uid) {
-                self.remove(&vpc.metadata.uid).await?;
+            for plan in view.plans(&vpc) {
+                if !plan.is_empty() {
+                    self.ensure(&view, &vpc, plan).await?;
+                } else if known.contains(&plan.uid) {
+                    self.remove(&plan.uid).await?;
+                }
             }
         }
         self.remove_orphans(&known).await?;
@@ -228,7 +231,10 @@ impl Networks {
 
     async fn ensure(&self, view: &View, vpc: &Vpc, plan: VpcPlan) -> Result<Vec<Card>, NetworkError> {
         let links = self.inner.driver.ensure(&plan).await?;
-        self.serve(view, vpc, &plan, &links).await?;
+        // Who is on a physical segment asks whoever is there.
+        if plan.segment.is_none() {
+            self.serve(view, vpc, &plan, &links).await?;
+        }
         let ports = plan::names(&view.ports);
         let mut cards = Vec::new();
         for link in links {
@@ -238,10 +244,11 @@ impl Networks {
                 self.report_floating(floating).await?;
             }
             let gateways = plan.ports.iter().find(|p| p.uid == link.uid).map(|p| p.gateways.clone());
+            let servers = || zones::upstreams(vpc).iter().map(SocketAddr::ip).collect();
             cards.push(Card {
                 port: Arc::clone(port),
                 link,
-                name_servers: gateways.unwrap_or_default(),
+                name_servers: if plan.segment.is_some() { servers() } else { gateways.unwrap_or_default() },
                 domain: zones::domain(vpc),
             });
         }
@@ -284,8 +291,10 @@ impl Networks {
 
     /// Takes away what is left of VPCs that are gone, of those that the host has.
     async fn remove_orphans(&self, present: &[Uid]) -> Result<(), NetworkError> {
-        let known: BTreeSet<Uid> =
-            self.inner.objects.vpcs.all().iter().map(|vpc| vpc.metadata.uid.clone()).collect();
+        let objects = &self.inner.objects;
+        let vpcs = objects.vpcs.all().into_iter().map(|vpc| vpc.metadata.uid.clone());
+        let subnets = objects.subnets.filter(|subnet| subnet.spec.mode == SubnetMode::Bridge).into_iter();
+        let known: BTreeSet<Uid> = vpcs.chain(subnets.map(|subnet| subnet.metadata.uid.clone())).collect();
         for uid in present.iter().filter(|uid| !known.contains(*uid)) {
             self.remove(uid).await?;
         }

@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use driver::{GroupPlan, Link, Mac, Peer, PortPlan, Protocol, RemotePlan, RulePlan, VpcPlan};
+use driver::{GroupPlan, Link, Mac, Peer, PortPlan, Protocol, RemotePlan, RulePlan, SegmentPlan, VpcPlan};
 use model::Uid;
 use model::compute::Instance;
 use model::network::{
     self, Direction, DnsRecord, DnsZone, FloatingIp, Gateway, Peering, Port, PrefixList, RouteTable,
-    SecurityGroup, SecurityRule, Subnet, Vpc,
+    SecurityGroup, SecurityRule, Subnet, SubnetMode, Vpc,
 };
 
 /// Bytes of a guest's packet: what is left of 1,500 inside of VXLAN over IPv4 (RFC 7348), with IPv6 to spare.
 pub(super) const GUEST_MTU: u16 = 1430;
+
+/// Of guests on a physical segment: what Ethernet carries.
+const SEGMENT_MTU: u16 = 1500;
 
 /// All that a plan is made of: the objects of one project, and of those that it has peerings with.
 #[derive(Debug, Default)]
@@ -64,12 +67,39 @@ impl View {
             ranges: vpc.spec.ranges().map(network::Cidr::net).collect(),
             tables: self.tables(vpc, &ports, &peers),
             peers: peers.iter().filter_map(|peer| self.peer_plan(vpc, peer)).collect(),
+            segment: None,
         }
     }
 
-    /// All ports of a VPC of this project.
-    pub(super) fn ports_of(&self, vpc: &Vpc) -> Vec<&Arc<Port>> {
+    /// All that this host has to do with `vpc`: its network, and the segments of its bridge subnets.
+    pub(super) fn plans(&self, vpc: &Vpc) -> Vec<VpcPlan> {
         let subnets = self.subnets_of(&vpc.metadata.name);
+        let bridged = subnets.values().filter(|subnet| subnet.spec.mode == SubnetMode::Bridge);
+        [self.plan(vpc)].into_iter().chain(bridged.map(|subnet| self.segment(subnet, &subnets))).collect()
+    }
+
+    /// The ports here of a bridge subnet.
+    fn segment(&self, subnet: &Subnet, subnets: &BTreeMap<&str, &Arc<Subnet>>) -> VpcPlan {
+        let name = &subnet.metadata.name;
+        let own = self.ports.iter().filter(|port| port.spec.subnet == *name && self.is_here(port));
+        VpcPlan {
+            uid: subnet.metadata.uid.clone(),
+            label: subnet.metadata.key(),
+            mtu: SEGMENT_MTU,
+            ports: own.filter_map(|port| self.port(port, subnets)).collect(),
+            segment: Some(SegmentPlan {
+                link: subnet.spec.link.clone(),
+                vlan: subnet.spec.vlan,
+                networks: subnet.spec.cidrs().map(network::Cidr::net).collect(),
+            }),
+            ..VpcPlan::default()
+        }
+    }
+
+    /// All ports of the VPC's own network.
+    pub(super) fn ports_of(&self, vpc: &Vpc) -> Vec<&Arc<Port>> {
+        let mut subnets = self.subnets_of(&vpc.metadata.name);
+        subnets.retain(|_, subnet| subnet.spec.mode == SubnetMode::Routed);
         self.ports.iter().filter(|port| subnets.contains_key(port.spec.subnet.as_str())).collect()
     }
 

@@ -20,6 +20,8 @@ const DOOMED: u32 = 0x636f;
 const ADDRESS: u16 = 1;
 const NAME: u16 = 3;
 const MTU: u16 = 4;
+const LOWER: u16 = 5;
+const MASTER: u16 = 10;
 const INFO: u16 = 18;
 const ALIAS: u16 = 20;
 const COUNTERS: u16 = 23;
@@ -28,6 +30,7 @@ const NAMESPACE: u16 = 28;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
+const VLAN_ID: u16 = 1;
 const VXLAN_ID: u16 = 1;
 const VXLAN_LOCAL4: u16 = 4;
 const VXLAN_LEARNING: u16 = 7;
@@ -49,6 +52,8 @@ pub(crate) struct Link {
     pub(crate) kind: String,
     /// Of a VXLAN device: its identifier and own address.
     pub(crate) vxlan: Option<(u32, IpAddr)>,
+    /// The bridge that it is in.
+    pub(crate) master: Option<u32>,
     pub(crate) counts: Counts,
 }
 
@@ -80,7 +85,17 @@ pub(crate) enum LinkKind<'a> {
     /// The other end of a veth, which has no kind of its own.
     Peer,
     /// RFC 7348. Its socket stays in the namespace of the netlink socket, wherever the device is.
-    Vxlan { vni: u32, local: IpAddr, port: u16 },
+    Vxlan {
+        vni: u32,
+        local: IpAddr,
+        port: u16,
+    },
+    Bridge,
+    /// IEEE 802.1Q on another device.
+    Vlan {
+        lower: u32,
+        number: u16,
+    },
 }
 
 impl Rtnl {
@@ -113,6 +128,10 @@ impl Rtnl {
 
     pub(crate) fn set_mtu(&mut self, index: u32, mtu: u16) -> Result<(), NetlinkError> {
         self.change(index, None, &Attributes::new().put(MTU, u32::from(mtu).to_ne_bytes()))
+    }
+
+    pub(crate) fn set_master(&mut self, index: u32, bridge: u32) -> Result<(), NetlinkError> {
+        self.change(index, None, &Attributes::new().put(MASTER, bridge.to_ne_bytes()))
     }
 
     pub(crate) fn raise(&mut self, index: u32) -> Result<(), NetlinkError> {
@@ -175,6 +194,11 @@ fn attributes(link: &NewLink<'_>) -> Attributes {
             ("veth", Attributes::new().put(VETH_PEER, peer))
         }
         LinkKind::Vxlan { vni, local, port } => ("vxlan", vxlan(*vni, *local, *port)),
+        LinkKind::Bridge => ("bridge", Attributes::new()),
+        LinkKind::Vlan { lower, number } => {
+            all = all.put(LOWER, lower.to_ne_bytes());
+            ("vlan", Attributes::new().put(VLAN_ID, number.to_ne_bytes()))
+        }
     };
     all.nest(INFO, &Attributes::new().text(INFO_KIND, kind).nest(INFO_DATA, &data))
 }
@@ -210,6 +234,7 @@ fn parse(answer: &Answer) -> Option<Link> {
         up: number_at(&answer.body, 8)? & UP != 0,
         kind: String::from_utf8_lossy(kind.strip_suffix(&[0]).unwrap_or(kind)).into_owned(),
         vxlan: parse_vxlan(data).filter(|_| kind.starts_with(b"vxlan")),
+        master: attribute(bytes, MASTER).and_then(number),
         counts: attribute(bytes, COUNTERS).map(counts).unwrap_or_default(),
     })
 }

@@ -9,5 +9,6 @@ mod outside;
 mod peers;
 mod reach;
 mod routes;
+mod segments;
 mod services;
 mod support;

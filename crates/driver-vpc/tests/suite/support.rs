@@ -64,10 +64,7 @@ impl Lab {
         for number in 1..=hosts {
             let namespace = lab.folder.path().join(format!("host{number}"));
             hold_network(&namespace).unwrap();
-            // iproute2 names namespaces by files below /run/netns or by processes: lend it a process of one.
-            lend(&namespace, |process| {
-                run(&outside, &format!("ip link add to{number} type veth peer name eth0 netns {process}"));
-            });
+            wire(&outside, &namespace, &format!("to{number}"), "eth0");
             run(&outside, &format!("ip link set to{number} master wire up"));
             run(&namespace, &format!("ip addr add 192.0.2.{number}/24 dev eth0"));
             run(&namespace, &format!("ip addr add fd00:192::{number}/64 dev eth0 nodad"));
@@ -87,6 +84,11 @@ impl Lab {
 
     pub(crate) fn outside(&self) -> PathBuf {
         self.folder.path().join("outside")
+    }
+
+    /// Another wire from the outside to a host.
+    pub(crate) fn join(&self, host: &Machine, outer: &str, inner: &str) {
+        wire(&self.outside(), &host.namespace, outer, inner);
     }
 
     /// A port of a container, in a sandbox of its own.
@@ -126,6 +128,13 @@ impl Drop for Lab {
         }
         let _ = sys::mount::detach(&self.outside());
     }
+}
+
+/// iproute2 names namespaces by files below /run/netns or by processes: it is lent a process of one.
+fn wire(outside: &Path, host: &Path, outer: &str, inner: &str) {
+    lend(host, |process| {
+        run(outside, &format!("ip link add {outer} type veth peer name {inner} netns {process}"));
+    });
 }
 
 /// Calls `work` with the number of a process that is in the namespace meanwhile.
@@ -273,6 +282,7 @@ pub(crate) fn plans(lab: &Lab, vni: u32, ports: &[Vec<PortPlan>], groups: &[Grou
             ranges: ranges(),
             tables: vec![table(&ranges(), &[("0.0.0.0/0", Hop::Uplink), ("::/0", Hop::Uplink)])],
             peers: Vec::new(),
+            segment: None,
         }
     };
     (0..ports.len()).map(plan).collect()

@@ -54,7 +54,9 @@ pub enum SubnetMode {
     /// Each guest has a link of its own to its host, which routes between them. No broadcasts.
     #[default]
     Routed,
-    /// Guests are on one segment with a physical network.
+    /// Guests are on one segment with a physical network, which routes, names and gives addresses as it does to its
+    /// own machines: what they speak is not filtered by security groups, only that it is under their own card's
+    /// address. A container has its port's address and the subnet's first one as its gateway.
     Bridge,
 }
 
