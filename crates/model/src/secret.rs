@@ -1,5 +1,5 @@
-//! Secret: small values that not everyone may read, in the form of Kubernetes' core `v1` Secret, so that
-//! `kubectl create secret` makes them. Lists as tables show names of values only.
+//! Secret: small values that not everyone may read, in the form of Kubernetes' core `v1` Secret. Lists as
+//! tables show names of values only.
 
 use std::collections::BTreeMap;
 use std::fmt;
