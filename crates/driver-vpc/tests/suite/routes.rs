@@ -6,8 +6,8 @@ use std::path::Path;
 use driver::{Hop, NetworkDriver, PortPlan, VpcPlan};
 
 use crate::support::{
-    Lab, address, anything, ensure_all, group, is_settled, net, pings, plans, reach, run, sandbox, table,
-    uid, uplink,
+    Lab, address, anything, echo, ensure_all, group, is_settled, net, pings, plans, reach, received_in, run,
+    sandbox, table, uid, uplink,
 };
 
 /// Whom somebody outside sees when a port calls.
@@ -65,6 +65,29 @@ async fn through_a_guest_that_translates_here_and_on_another_host() {
     assert_eq!(seen(&lab, &near, "192.0.2.254"), None, "no address outside");
     assert_eq!(seen(&lab, &middle, "192.0.2.254"), Some(address("192.0.2.1")));
     is_settled(&lab.hosts[0], &all[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_passes_on_for_others_follows_its_own_table() {
+    let lab = Lab::new(1);
+    let open = uid();
+    let behind = lab.port(&["10.0.1.2"], &[&open]);
+    let mut middle = lab.port(&["10.0.0.9"], &[&open]);
+    middle.source_check = false;
+    let members = group(&open, &[&behind, &middle], anything());
+    let mut plan = plans(&lab, 80, &[vec![behind, middle.clone()]], &[members]).remove(0);
+    plan.uplink = Some(uplink());
+    plan.tables = vec![
+        table(&[net("10.0.0.0/24")], &[("0.0.0.0/0", Hop::Uplink)]),
+        table(&[net("10.0.1.0/24")], &[("0.0.0.0/0", Hop::Port(address("10.0.0.9")))]),
+    ];
+    lab.hosts[0].driver.ensure(&plan).await.expect("ensure");
+    is_settled(&lab.hosts[0], &plan).await;
+    // By the table of its source the packet would come back to who sends it.
+    run(sandbox(&middle), "ip addr add 10.0.1.2/32 dev eth0");
+    let before = received_in(&lab.outside());
+    echo(sandbox(&middle), Some(address("10.0.1.2")), address("192.0.2.254"));
+    assert!(received_in(&lab.outside()) > before, "out by the table of its own subnet");
 }
 
 /// One port in each of two subnets of one host, with a way out for both.

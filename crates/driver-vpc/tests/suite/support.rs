@@ -237,7 +237,12 @@ pub(crate) fn echo(from: &Path, source: Option<IpAddr>, to: IpAddr) -> bool {
 
 /// Echo requests that have reached a port.
 pub(crate) fn received(port: &PortPlan) -> u64 {
-    let text = run(sandbox(port), "cat /proc/net/snmp");
+    received_in(sandbox(port))
+}
+
+/// Echo requests that have reached a namespace.
+pub(crate) fn received_in(namespace: &Path) -> u64 {
+    let text = run(namespace, "cat /proc/net/snmp");
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("Icmp: ")).collect();
     let place = lines[0].split(' ').position(|word| word == "InEchos").unwrap();
     lines[1].split(' ').nth(place).unwrap().parse().unwrap()
