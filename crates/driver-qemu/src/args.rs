@@ -28,8 +28,17 @@ pub(crate) struct Descriptors {
     pub(crate) kvm: Option<RawFd>,
     /// This machine's UEFI variables.
     pub(crate) uefi_variables: Option<RawFd>,
-    /// One per tap of the plan, in order.
-    pub(crate) taps: Vec<RawFd>,
+    /// Of the plan's taps, in order.
+    pub(crate) taps: Vec<TapDescriptors>,
+}
+
+/// What QEMU gets of one tap.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TapDescriptors {
+    /// One per queue.
+    pub(crate) queues: Vec<RawFd>,
+    /// `/dev/vhost-net`, as often as there are queues; none where the kernel has no such thing.
+    pub(crate) vhost: Vec<RawFd>,
 }
 
 /// Sets of descriptors that QEMU opens by name, as `/dev/fdset/N`.

@@ -98,7 +98,8 @@ fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
     });
     vm.nics.push(NicPlan::Tap { mac: "02:00:00:00:00:01".into(), device: "tap0".into(), namespace: None });
     vm.nics.push(NicPlan::User { mac: "02:00:00:00:00:02".into(), forwards: vec![(2222, 22)] });
-    let fds = Descriptors { kvm: Some(17), uefi_variables: Some(15), taps: vec![16], ..descriptors() };
+    let fds =
+        Descriptors { kvm: Some(17), uefi_variables: Some(15), taps: vec![tap(&[16], &[])], ..descriptors() };
     let line = text(&args(&plan, &vm, &host(Accelerator::Kvm), &fds));
     let expected = [
         "-machine q35,usb=off,vmport=off,smm=off,hpet=off,pflash0=uefi-code,pflash1=uefi-variables",
@@ -116,6 +117,24 @@ fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
         r#"-device {"chassis":4,"driver":"pcie-root-port","id":"slot4"}"#,
     ];
     for part in expected {
+        assert!(line.contains(part), "{part}\nis not in\n{line}");
+    }
+}
+
+fn tap(queues: &[RawFd], vhost: &[RawFd]) -> TapDescriptors {
+    TapDescriptors { queues: queues.to_vec(), vhost: vhost.to_vec() }
+}
+
+#[test]
+fn a_card_has_a_queue_per_core() {
+    let (plan, mut vm) = plan(Machine::Q35, Boot::Firmware(Firmware::Bios));
+    vm.nics.push(NicPlan::Tap { mac: "02:00:00:00:00:01".into(), device: "tap0".into(), namespace: None });
+    let fds = Descriptors { taps: vec![tap(&[16, 17], &[18, 19])], ..descriptors() };
+    let line = text(&args(&plan, &vm, &host(Accelerator::Tcg), &fds));
+    for part in [
+        r#"-netdev {"fds":"16:17","id":"nic0","type":"tap","vhost":true,"vhostfds":"18:19"}"#,
+        r#""mac":"02:00:00:00:00:01","mq":true,"netdev":"nic0","romfile":"","vectors":6}"#,
+    ] {
         assert!(line.contains(part), "{part}\nis not in\n{line}");
     }
 }

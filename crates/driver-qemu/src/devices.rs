@@ -7,14 +7,14 @@ use driver::{DiskFormat, DiskPlan, NicPlan, VmPlan};
 use model::compute::Machine;
 use serde_json::{Value, json};
 
-use crate::args::{Line, has_display};
+use crate::args::{Line, TapDescriptors, has_display};
 use crate::guest_agent;
 
 /// Slots into which devices can be plugged while the machine runs.
 const HOTPLUG_SLOTS: u32 = 4;
 
 /// Adds every device of the machine; `taps` are the descriptors of its taps, in order.
-pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[RawFd]) {
+pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[TapDescriptors]) {
     if has_display(vm) {
         line.json("-device", json!({ "driver": "VGA", "id": "screen" }));
     }
@@ -84,16 +84,16 @@ fn add_nic<'a>(
     machine: Machine,
     number: usize,
     nic: &NicPlan,
-    taps: &mut impl Iterator<Item = &'a RawFd>,
+    taps: &mut impl Iterator<Item = &'a TapDescriptors>,
 ) {
     let netdev = format!("nic{number}");
-    let (backend, mac) = match nic {
+    let (backend, mac, queues) = match nic {
         NicPlan::Tap { mac, .. } => {
-            // The caller opened one descriptor per tap of the plan.
-            let Some(fd) = taps.next() else { return };
-            (json!({ "type": "tap", "id": netdev, "fd": fd.to_string() }), mac)
+            // The caller opened every tap of the plan.
+            let Some(tap) = taps.next() else { return };
+            (tap_network(&netdev, tap), mac, tap.queues.len())
         }
-        NicPlan::User { mac, forwards } => (user_network(&netdev, forwards), mac),
+        NicPlan::User { mac, forwards } => (user_network(&netdev, forwards), mac, 1),
     };
     line.json("-netdev", backend);
     let mut device = json!({
@@ -106,7 +106,26 @@ fn add_nic<'a>(
         // No boot from the network: the instance's disk is what boots, and the ROM costs time.
         device["romfile"] = json!("");
     }
+    if queues > 1 {
+        device["mq"] = json!(true);
+        if machine == Machine::Q35 {
+            // Each queue one for either way, one for the configuration and one for the control queue.
+            device["vectors"] = json!(2 * queues + 2);
+        }
+    }
     line.json("-device", device);
+}
+
+fn tap_network(id: &str, tap: &TapDescriptors) -> Value {
+    let list = |fds: &[RawFd]| fds.iter().map(ToString::to_string).collect::<Vec<_>>().join(":");
+    let (fd, vhost_fd) = if tap.queues.len() > 1 { ("fds", "vhostfds") } else { ("fd", "vhostfd") };
+    let mut backend = json!({ "type": "tap", "id": id });
+    backend[fd] = json!(list(&tap.queues));
+    if !tap.vhost.is_empty() {
+        backend["vhost"] = json!(true);
+        backend[vhost_fd] = json!(list(&tap.vhost));
+    }
+    backend
 }
 
 /// Restricted, because QEMU's own network would otherwise let the guest reach the host's loopback, where

@@ -15,7 +15,7 @@ use model::{Resources, Timestamp};
 use sys::cgroup::{Cgroup, Cgroups, Limits};
 use sys::daemon::{Daemon, ResourceLimit};
 
-use crate::args::{self, Descriptors, translations_mib};
+use crate::args::{self, Descriptors, TapDescriptors, translations_mib};
 use crate::clock;
 use crate::host::{Accelerator, Host};
 use crate::state::{Index, Started, State, socket};
@@ -30,6 +30,8 @@ const THREADS_MAX: u64 = 128;
 const OPEN_FILES_MAX: u64 = 4096;
 /// Longest serial number of a virtio disk.
 const SERIAL_MAX: usize = 20;
+/// Queues of a network card; more do not make small guests faster, and each costs descriptors and interrupts.
+const QUEUES_MAX: u8 = 8;
 
 /// The cgroup of a virtual machine.
 pub(crate) fn cgroup(uid: &model::Uid) -> Result<Cgroup, DriverError> {
@@ -77,7 +79,7 @@ pub(crate) fn start(program: &Path, host: &Host, index: &Index, plan: &Plan) -> 
     state.keep_plan(plan).map_err(at("keeping the plan"))?;
     hand_over_disks(vm, plan.user_id)?;
     let vm = &*clock::tell(vm, host).map_err(at("reading the kernel"))?;
-    let inherited = Inherited::open(&state, vm, host).map_err(at("opening what the guest needs"))?;
+    let inherited = Inherited::open(&state, plan, vm, host).map_err(at("opening what the guest needs"))?;
     let entrances = group.entrances().map_err(|e| DriverError::failed("limiting the guest", e))?;
     let identity = Daemon {
         program,
@@ -131,11 +133,34 @@ struct Inherited {
     console_log: File,
     kvm: Option<File>,
     uefi_variables: Option<File>,
-    taps: Vec<OwnedFd>,
+    taps: Vec<Tap>,
+}
+
+/// A tap's queues, and the kernel's helper for each.
+#[derive(Debug)]
+struct Tap {
+    queues: Vec<OwnedFd>,
+    vhost: Vec<OwnedFd>,
+}
+
+impl Tap {
+    fn open(device: &str, namespace: Option<&Path>, queues: u8) -> io::Result<Self> {
+        let queues = sys::tap::open(device, namespace, queues)?;
+        let mut vhost = Vec::new();
+        for _ in &queues {
+            vhost.extend(sys::tap::open_vhost()?);
+        }
+        Ok(Self { queues, vhost })
+    }
+
+    fn numbers(&self) -> TapDescriptors {
+        let numbers = |fds: &[OwnedFd]| fds.iter().map(AsRawFd::as_raw_fd).collect();
+        TapDescriptors { queues: numbers(&self.queues), vhost: numbers(&self.vhost) }
+    }
 }
 
 impl Inherited {
-    fn open(state: &State, vm: &VmPlan, host: &Host) -> io::Result<Self> {
+    fn open(state: &State, plan: &Plan, vm: &VmPlan, host: &Host) -> io::Result<Self> {
         let listen = |name| sys::unix::listen(state.folder(), name);
         let kvm = match host.accelerator {
             Accelerator::Kvm => Some(File::options().read(true).write(true).open("/dev/kvm")?),
@@ -145,8 +170,9 @@ impl Inherited {
             (Boot::Firmware(Firmware::Uefi), Some(uefi)) => Some(state.open_uefi_variables(&uefi.variables)?),
             _ => None,
         };
+        let queues = u8::try_from(plan.resources.cpu.ceil_cores()).unwrap_or(QUEUES_MAX).clamp(1, QUEUES_MAX);
         let taps = vm.nics.iter().filter_map(|nic| match nic {
-            NicPlan::Tap { device, namespace, .. } => Some(sys::tap::open(device, namespace.as_deref())),
+            NicPlan::Tap { device, namespace, .. } => Some(Tap::open(device, namespace.as_deref(), queues)),
             NicPlan::User { .. } => None,
         });
         Ok(Self {
@@ -170,7 +196,7 @@ impl Inherited {
             console_log: self.console_log.as_raw_fd(),
             kvm: self.kvm.as_ref().map(AsRawFd::as_raw_fd),
             uefi_variables: self.uefi_variables.as_ref().map(AsRawFd::as_raw_fd),
-            taps: self.taps.iter().map(AsRawFd::as_raw_fd).collect(),
+            taps: self.taps.iter().map(Tap::numbers).collect(),
         }
     }
 
@@ -180,7 +206,7 @@ impl Inherited {
         all.push(self.console_log.as_fd());
         all.extend(self.kvm.iter().map(AsFd::as_fd));
         all.extend(self.uefi_variables.iter().map(AsFd::as_fd));
-        all.extend(self.taps.iter().map(AsFd::as_fd));
+        all.extend(self.taps.iter().flat_map(|tap| tap.queues.iter().chain(&tap.vhost)).map(AsFd::as_fd));
         all
     }
 }

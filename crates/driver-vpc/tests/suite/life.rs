@@ -65,7 +65,8 @@ async fn a_tap_belongs_to_its_user() {
     let told = run(&tap.namespace, &format!("ip -d link show {}", tap.device));
     assert!(told.contains("user 1234") && told.contains("persist on"), "{told}");
     assert!(told.starts_with(&format!("{}: ", tap.index)), "{told}");
-    let opened = sys::tap::open(&tap.device, Some(&tap.namespace)).expect("a hypervisor opens it");
+    let opened = sys::tap::open(&tap.device, Some(&tap.namespace), 4).expect("a hypervisor opens it");
+    assert_eq!(opened.len(), 4, "a queue per core");
     drop(opened);
     lab.hosts[0].driver.ensure(&plan).await.expect("ensure");
 }

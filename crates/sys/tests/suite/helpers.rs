@@ -38,7 +38,7 @@ fn a_socket_deeper_than_its_address_may_be_long_works_and_carries_descriptors() 
 
 #[test]
 fn a_tap_that_does_not_exist_is_not_made() {
-    let error = sys::tap::open("corten-none0", None).unwrap_err().to_string();
+    let error = sys::tap::open("corten-none0", None, 1).unwrap_err().to_string();
     assert!(error.starts_with("tap device corten-none0"), "{error}");
 }
 
@@ -50,10 +50,10 @@ async fn a_tap_is_opened_in_the_namespace_it_lives_in() {
     let enter = format!("--net={}", namespace.display());
     let add = [enter.as_str(), "ip", "tuntap", "add", "dev", "corten-t0", "mode", "tap", "vnet_hdr"];
     let made = run("nsenter", add, SOON).await;
-    let opened = sys::tap::open("corten-t0", Some(&namespace));
-    let elsewhere = sys::tap::open("corten-t0", None);
+    let opened = sys::tap::open("corten-t0", Some(&namespace), 4);
+    let elsewhere = sys::tap::open("corten-t0", None, 1);
     sys::namespace::release(dir.path()).unwrap();
     made.unwrap();
-    opened.unwrap();
+    assert_eq!(opened.unwrap().len(), 1, "it was made for one queue");
     assert_eq!(elsewhere.unwrap_err().kind(), std::io::ErrorKind::NotFound);
 }
