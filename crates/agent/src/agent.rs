@@ -61,6 +61,8 @@ pub struct NetworkOptions {
     pub underlay: Option<IpAddr>,
     /// Other addresses that belong to the cloud itself, and not to guests: the server's.
     pub closed: Vec<IpAddr>,
+    /// Where flow logs are kept.
+    pub flows_dir: PathBuf,
 }
 
 impl std::fmt::Debug for NetworkOptions {
@@ -139,13 +141,14 @@ impl Agent {
             now: Arc::clone(&options.now),
             restarts: parking_lot::Mutex::default(),
         });
-        let streams = Streams::new(options.drivers.clone(), networks.clone());
+        let streams = Streams::new(options.drivers.clone(), networks.clone(), Arc::clone(&options.now));
         let mut tasks = vec![
             tokio::spawn(keep_registered(registration, Arc::clone(&options.machine), statuses)),
             tokio::spawn(work(Arc::clone(&instances), queue.clone())),
             tokio::spawn(collect_orphans(Arc::clone(&instances))),
         ];
         if let Some(networks) = networks {
+            tasks.push(tokio::spawn(networks.clone().record_flows(Arc::clone(&options.now))));
             tasks.push(tokio::spawn(networks.run()));
         }
         if let Some(balancers) = balancers {

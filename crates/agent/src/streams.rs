@@ -9,7 +9,7 @@ use crate::log::Decoder;
 use crate::network::{AskError, Networks};
 use client::frames::Frame;
 use driver::{ByteStream, ComputeDriver, DriverError, Exec, ExecRequest};
-use model::Uid;
+use model::{Timestamp, Uid};
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, DuplexStream};
 
@@ -35,6 +35,7 @@ pub enum StreamError {
 pub struct Streams {
     drivers: Vec<Arc<dyn ComputeDriver>>,
     networks: Option<Networks>,
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 impl std::fmt::Debug for Streams {
@@ -44,8 +45,12 @@ impl std::fmt::Debug for Streams {
 }
 
 impl Streams {
-    pub(crate) fn new(drivers: Vec<Arc<dyn ComputeDriver>>, networks: Option<Networks>) -> Self {
-        Self { drivers, networks }
+    pub(crate) fn new(
+        drivers: Vec<Arc<dyn ComputeDriver>>,
+        networks: Option<Networks>,
+        now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    ) -> Self {
+        Self { drivers, networks, now }
     }
 
     /// What the payload printed: the last `tail` lines, or all; with `follow` also what it will print.
@@ -114,6 +119,12 @@ impl Streams {
         Ok(said(&self.networks()?.counters().await?)?)
     }
 
+    /// What was recorded of flows of a VPC here, of one port or of all, as lines.
+    pub async fn flows(&self, vpc: &Uid, port: &str) -> Result<Pin<Box<dyn ByteStream>>, StreamError> {
+        let text = self.networks()?.flows(vpc, port, (self.now)()).await?;
+        Ok(once(text.into_bytes()))
+    }
+
     fn networks(&self) -> Result<&Networks, AskError> {
         self.networks.as_ref().ok_or(AskError::Off)
     }
@@ -133,7 +144,11 @@ impl Streams {
 /// A stream that says one thing and ends.
 fn said(answer: &impl serde::Serialize) -> Result<Pin<Box<dyn ByteStream>>, AskError> {
     let json = serde_json::to_vec(answer).map_err(|e| AskError::Failed(e.to_string()))?;
-    Ok(Box::pin(tokio::io::join(std::io::Cursor::new(json), tokio::io::sink())))
+    Ok(once(json))
+}
+
+fn once(bytes: Vec<u8>) -> Pin<Box<dyn ByteStream>> {
+    Box::pin(tokio::io::join(std::io::Cursor::new(bytes), tokio::io::sink()))
 }
 
 fn unsupported(driver: &dyn ComputeDriver, what: &str) -> DriverError {

@@ -223,6 +223,7 @@ mod tests {
             source_check: true,
             groups: Vec::new(),
             rate_bits: None,
+            logs_flows: false,
         }
     }
 

@@ -17,6 +17,7 @@
 mod announce;
 mod connections;
 mod error;
+mod flows;
 mod host_rules;
 mod layout;
 mod links;

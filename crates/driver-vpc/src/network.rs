@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use driver::{Drift, DriverError, NetworkDriver, PortCounters, PortLink, VpcPlan};
+use driver::{Drift, DriverError, FlowWatch, NetworkDriver, PortCounters, PortLink, VpcPlan};
 use model::Uid;
 use tokio::sync::Mutex;
 
@@ -124,6 +124,12 @@ impl NetworkDriver for VpcDriver {
     fn namespace(&self, vpc: &Uid) -> Option<PathBuf> {
         let path = self.host.run.namespace(vpc);
         sys::namespace::is_held(&path).then_some(path)
+    }
+
+    async fn watch_flows(&self, vpc: &Uid) -> Result<Box<dyn FlowWatch>, DriverError> {
+        let owned = vpc.clone();
+        let watch = self.off_thread(vpc.as_str(), move |host| host.watch_flows(&owned)).await?;
+        Ok(Box::new(watch))
     }
 
     async fn counters(&self, vpc: &Uid) -> Result<Vec<(Uid, PortCounters)>, DriverError> {

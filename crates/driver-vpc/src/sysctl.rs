@@ -31,6 +31,11 @@ pub(crate) fn prepare_vpc() -> Result<(), VpcError> {
     OF_A_VPC.iter().try_for_each(|(name, value)| set(name, value))
 }
 
+/// Connections that begin from now on are counted.
+pub(crate) fn count_flows() -> Result<(), VpcError> {
+    set("netfilter/nf_conntrack_acct", "1")
+}
+
 /// A proxy answers at once; by default it waits up to 0.8 s, in case somebody else does.
 pub(crate) fn answer_at_once(device: &str) -> Result<(), VpcError> {
     set(&format!("ipv4/neigh/{device}/proxy_delay"), "0")?;

@@ -12,6 +12,7 @@ use sys::namespace::within_network;
 
 use crate::VpcOptions;
 use crate::error::VpcError;
+use crate::flows::Watch;
 use crate::layout::{self, Devices};
 use crate::links::{self, Found};
 use crate::names::UplinkAddresses;
@@ -19,7 +20,7 @@ use crate::paths::RunDir;
 use crate::rtnl::Rtnl;
 use crate::tables::Tables;
 use crate::uplink::{self, HostSide};
-use crate::{connections, namespace, peers, rules, sandbox, segment, tunnels};
+use crate::{connections, namespace, peers, rules, sandbox, segment, sysctl, tunnels};
 
 /// Everything the blocking half needs to know.
 #[derive(Debug)]
@@ -136,6 +137,16 @@ impl Host {
             Uid::parse(&link.alias).map(|uid| (uid, seen))
         });
         Ok(counters.collect())
+    }
+
+    pub(crate) fn watch_flows(&self, vpc: &Uid) -> Result<Watch, VpcError> {
+        let namespace = namespace::open(&self.run, vpc)?;
+        let namespace =
+            namespace.ok_or_else(|| VpcError::Invalid(format!("network {vpc} is not on this host")))?;
+        within_network(Some(&namespace), || {
+            sysctl::count_flows()?;
+            Watch::open(vpc.as_str())
+        })
     }
 
     pub(crate) fn fill_pool(&self) -> Result<(), VpcError> {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use model::Uid;
 use parking_lot::Mutex;
 
-use crate::{Drift, DriverError, NetworkDriver, PortCounters, PortLink, VpcPlan};
+use crate::{Drift, DriverError, FlowLook, FlowWatch, NetworkDriver, PortCounters, PortLink, VpcPlan};
 
 /// The host that fake VPCs are on. Clones are the same host; it survives every [`FakeNetwork`].
 #[derive(Debug, Clone, Default)]
@@ -113,10 +113,24 @@ impl NetworkDriver for FakeNetwork {
         self.fabric.0.lock().vpcs.contains_key(vpc).then(|| PathBuf::from(format!("/fake/{vpc}")))
     }
 
+    async fn watch_flows(&self, _: &Uid) -> Result<Box<dyn FlowWatch>, DriverError> {
+        Ok(Box::new(NoFlows))
+    }
+
     async fn counters(&self, vpc: &Uid) -> Result<Vec<(Uid, PortCounters)>, DriverError> {
         let table = self.fabric.0.lock();
         let ports = table.vpcs.get(vpc).into_iter().flat_map(|vpc| &vpc.plan.ports);
         Ok(ports.map(|port| (port.uid.clone(), PortCounters::default())).collect())
+    }
+}
+
+/// Nothing flows.
+#[derive(Debug)]
+struct NoFlows;
+
+impl FlowWatch for NoFlows {
+    fn look(&mut self) -> Result<FlowLook, DriverError> {
+        Ok(FlowLook::default())
     }
 }
 

@@ -10,6 +10,7 @@ pub mod conformance;
 mod error;
 pub mod fake;
 pub mod fake_network;
+mod flows;
 mod log;
 mod network;
 mod plan;
@@ -20,6 +21,7 @@ pub use compute::{
     Observed, ObservedContainer, SandboxState, StopMode,
 };
 pub use error::DriverError;
+pub use flows::{Count, Flow, FlowKey, FlowLook, FlowWatch, Refused};
 pub use log::{LogFormat, LogLine};
 pub use network::{
     Drift, GroupPlan, Hop, Link, Mac, NetworkDriver, Peer, PeerPlan, PortCounters, PortLink, PortPlan,

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use model::Uid;
 use serde::{Deserialize, Serialize};
 
-use crate::DriverError;
+use crate::{DriverError, FlowWatch};
 
 /// Six bytes of a network card's address (IEEE 802).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -166,6 +166,8 @@ pub struct PortPlan {
     pub groups: Vec<Uid>,
     /// Most bits per second in either direction.
     pub rate_bits: Option<u64>,
+    /// What its rules refuse is kept for a [`FlowWatch`].
+    pub logs_flows: bool,
 }
 
 /// What the guest's end of a link is.
@@ -295,6 +297,9 @@ pub trait NetworkDriver: Send + Sync + 'static {
 
     /// Where the network namespace of a VPC is kept, if it has one here.
     fn namespace(&self, vpc: &Uid) -> Option<PathBuf>;
+
+    /// Begins to look at the flows of a VPC that is here. One at a time.
+    async fn watch_flows(&self, vpc: &Uid) -> Result<Box<dyn FlowWatch>, DriverError>;
 
     /// Counters of every port of a VPC on this host.
     async fn counters(&self, vpc: &Uid) -> Result<Vec<(Uid, PortCounters)>, DriverError>;

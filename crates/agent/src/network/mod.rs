@@ -8,6 +8,7 @@ mod ask;
 pub(crate) mod balancer;
 mod closed;
 mod directory;
+mod flows;
 mod follow;
 #[cfg(test)]
 mod matrix;
@@ -35,6 +36,7 @@ use crate::instance::{Homes, Serving, driver_for};
 pub use ask::AskError;
 use balancer::Assigned;
 use closed::Closed;
+use flows::Flows;
 use follow::Objects;
 use peers::neighbourhood;
 use plan::View;
@@ -84,6 +86,7 @@ struct Inner {
     queue: Queue,
     objects: Objects,
     served: Mutex<HashMap<Uid, Served>>,
+    flows: Flows,
     /// One at a time looks at a project and makes its networks: an older look must not undo a newer one.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -123,6 +126,7 @@ impl Networks {
             instances,
             queue,
             served: Mutex::default(),
+            flows: Flows::new(options.flows_dir),
             turns: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -236,6 +240,7 @@ impl Networks {
             self.serve(view, vpc, &plan, &links).await?;
         }
         let ports = plan::names(&view.ports);
+        self.inner.flows.follow(vpc, &plan, &ports);
         let mut cards = Vec::new();
         for link in links {
             let Some(port) = ports.get(&link.uid) else { continue };
@@ -282,6 +287,7 @@ impl Networks {
 
     async fn remove(&self, vpc: &Uid) -> Result<(), NetworkError> {
         self.inner.served.lock().remove(vpc);
+        self.inner.flows.stop(vpc);
         Ok(self.inner.driver.delete(vpc).await?)
     }
 
@@ -297,6 +303,7 @@ impl Networks {
         let known: BTreeSet<Uid> = vpcs.chain(subnets.map(|subnet| subnet.metadata.uid.clone())).collect();
         for uid in present.iter().filter(|uid| !known.contains(*uid)) {
             self.remove(uid).await?;
+            self.inner.flows.forget(uid);
         }
         Ok(())
     }

@@ -52,7 +52,8 @@ impl View {
         let subnets = self.subnets_of(&vpc.metadata.name);
         let ports = self.ports_of(vpc);
         let local: Vec<&Arc<Port>> = ports.iter().copied().filter(|port| self.is_here(port)).collect();
-        let here: Vec<PortPlan> = local.iter().filter_map(|port| self.port(port, &subnets)).collect();
+        let mut here: Vec<PortPlan> = local.iter().filter_map(|port| self.port(port, &subnets)).collect();
+        here.iter_mut().for_each(|port| port.logs_flows |= vpc.spec.flow_logs);
         let peers = self.peers_of(vpc);
         VpcPlan {
             uid: vpc.metadata.uid.clone(),
@@ -126,6 +127,7 @@ impl View {
             source_check: port.spec.source_destination_check,
             groups: port.spec.security_groups.iter().filter_map(uid).collect(),
             rate_bits: port.spec.rate_bits,
+            logs_flows: port.spec.flow_logs,
         })
     }
 

@@ -26,6 +26,9 @@ enum Command {
         /// The IPv6 range that subnets are cut from
         #[arg(long, value_name = "CIDR", value_parser = parse::cidr)]
         ipv6: Option<Cidr>,
+        /// Record what flows through its ports, for `corten net flows`
+        #[arg(long)]
+        flow_logs: bool,
     },
     /// Delete private networks; nothing may be left in them
     Rm {
@@ -36,8 +39,8 @@ enum Command {
 
 pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
     match args.command {
-        Command::Create { name, cidr, ipv6 } => {
-            let spec = VpcSpec { ipv4_ranges: cidr, ipv6_range: ipv6, ..VpcSpec::default() };
+        Command::Create { name, cidr, ipv6, flow_logs } => {
+            let spec = VpcSpec { ipv4_ranges: cidr, ipv6_range: ipv6, flow_logs, ..VpcSpec::default() };
             let vpc = Vpc::new(ObjectMeta::in_project(cloud.project(), &name), spec);
             cloud.client.project::<Vpc>(cloud.project()).create(&vpc).await?;
             output::created(&cloud, kind::of::<Vpc>(), &name)

@@ -39,6 +39,7 @@ pub(crate) fn network(
         balancers: Arc::new(balancers(layout)),
         underlay,
         closed,
+        flows_dir: layout.root().join("flows"),
     };
     networks_are_on().then(options)
 }

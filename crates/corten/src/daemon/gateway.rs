@@ -56,6 +56,7 @@ pub(crate) async fn open(
         }
         StreamRequest::Forward { uid, port } => streams.forward(&uid, port).await,
         StreamRequest::NetworkCheck { vpc, repair } => streams.check_network(&vpc, repair).await,
+        StreamRequest::NetworkFlows { vpc, port } => streams.flows(&vpc, &port).await,
         StreamRequest::NetworkCounters => streams.network_counters().await,
     };
     match stream {

@@ -7,11 +7,15 @@ use nft::{Element, Field, Hook, KeyType, Policy, Rule, Set, Table, Verdict, key,
 
 use super::groups::{egress_chain, ingress_chain};
 use super::{MAY_LEAVE, PRIORITY_RAW, device_set, filter_chain, trusted};
+use crate::flows::{ENTERING, LEAVING, LOG_GROUP};
 use crate::layout::Devices;
 
 /// What may go beyond a rate at once: twice the largest packet that segmentation offload makes. After a silence the
 /// kernel grants a second's worth besides.
 const BURST_BYTES: u32 = 128 << 10;
+/// Refused packets of one port that are noted, for each direction.
+const NOTED_PER_SECOND: u64 = 100;
+const NOTED_PER_SECOND_BURST: u32 = 500;
 
 pub(super) fn add(table: &mut Table, plan: &VpcPlan, devices: &Devices) {
     add_identities(table, plan, devices);
@@ -66,8 +70,14 @@ impl Ways {
     fn add(&mut self, table: &mut Table, plan: &VpcPlan, port: &PortPlan, device: u32) {
         let of = |verb: &str| format!("{verb}-{}", port.uid);
         let known: Vec<_> = port.groups.iter().filter(|g| plan.groups.iter().any(|p| p.uid == **g)).collect();
-        table.chain(&of("out"), known.iter().map(|group| Rule::new().jump(&egress_chain(group))).collect());
-        table.chain(&of("in"), known.iter().map(|group| Rule::new().jump(&ingress_chain(group))).collect());
+        let mut out: Vec<Rule> = known.iter().map(|group| Rule::new().jump(&egress_chain(group))).collect();
+        let mut into: Vec<Rule> = known.iter().map(|group| Rule::new().jump(&ingress_chain(group))).collect();
+        if port.logs_flows {
+            out.push(noted(Rule::new().not_equal(Field::Mark, MAY_LEAVE), LEAVING));
+            into.push(noted(Rule::new(), ENTERING));
+        }
+        table.chain(&of("out"), out);
+        table.chain(&of("in"), into);
         self.out.push(Element::with_verdict(key([device.into()]), Verdict::Jump(of("out"))));
         self.into.push(Element::with_verdict(key([device.into()]), Verdict::Goto(of("in"))));
         if let Some(bits) = port.rate_bits {
@@ -104,6 +114,11 @@ impl Ways {
             table.set(Set::verdict_map(name, &[KeyType::InterfaceIndex]), elements);
         }
     }
+}
+
+/// Keeps what got so far for whoever looks; a flood of it is not worth the time.
+fn noted(rule: Rule, what: &str) -> Rule {
+    rule.within_rate(NOTED_PER_SECOND, NOTED_PER_SECOND_BURST).log(LOG_GROUP, what)
 }
 
 fn beyond(bits: u64) -> Rule {

@@ -106,6 +106,7 @@ impl Lab {
             source_check: true,
             groups: groups.iter().map(|group| (*group).clone()).collect(),
             rate_bits: None,
+            logs_flows: false,
         }
     }
 }

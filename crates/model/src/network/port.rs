@@ -33,6 +33,9 @@ pub struct PortSpec {
     /// Most bits per second in either direction; no limit when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_bits: Option<u64>,
+    /// Record what flows through it, and what its rules refuse; `corten net flows` shows it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub flow_logs: bool,
     /// The instance that it was made for. Set by the server; for a port that an instance names itself, it is the
     /// instance that says so.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -54,6 +57,7 @@ impl Default for PortSpec {
             security_groups: Vec::new(),
             source_destination_check: true,
             rate_bits: None,
+            flow_logs: false,
             instance: String::new(),
             load_balancer: String::new(),
             interface: 0,

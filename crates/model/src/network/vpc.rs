@@ -26,6 +26,9 @@ pub struct VpcSpec {
     pub ipv6_range: Option<Cidr>,
     #[serde(skip_serializing_if = "is_default")]
     pub dns: VpcDns,
+    /// Record what flows through each of its ports, and what their rules refuse; `corten net flows` shows it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub flow_logs: bool,
     /// Instances that name no network come into the default Vpc. A project has at most one.
     #[serde(skip_serializing_if = "is_default")]
     pub is_default: bool,

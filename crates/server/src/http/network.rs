@@ -50,6 +50,20 @@ pub(super) async fn check(
     Ok(answer::stream(StatusCode::OK, "application/json", reader_body(stream)))
 }
 
+/// What a host has recorded of flows of a VPC, of one port or of all.
+pub(super) async fn flows(
+    face: &Face,
+    vpc: &[u8],
+    host: &str,
+    port: &str,
+) -> Result<Response<Body>, ApiError> {
+    let vpc: Vpc = serde_json::from_slice(vpc).map_err(|e| ApiError::internal(e.to_string()))?;
+    model::Name::new(host).map_err(|e| ApiError::bad_request(format!("host: {e}")))?;
+    let wanted = StreamRequest::NetworkFlows { vpc: vpc.metadata.uid, port: port.to_owned() };
+    let stream = face.extensions.hosts.open(host, wanted).await?;
+    Ok(answer::stream(StatusCode::OK, "text/plain; charset=utf-8", reader_body(stream)))
+}
+
 /// Counters of ports as hosts have them now, of those that the caller may read. Nothing is asked between two looks.
 pub(super) async fn metrics(face: &Face, caller: &Principal) -> String {
     if face.server.inner.environment.network_plane().is_none() {

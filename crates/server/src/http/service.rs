@@ -201,6 +201,9 @@ fn stream_call(target: &Target, query: &Query, method: Method) -> Option<StreamC
         ("vpcs", "check") => {
             Streamed::NetworkCheck { host: query.get("host").into(), repair: query.flag("repair") }
         }
+        ("vpcs", "flows") => {
+            Streamed::NetworkFlows { host: query.get("host").into(), port: query.get("port").into() }
+        }
         ("images", "upload") => Streamed::Upload { role: query.get("role").into() },
         _ => return None,
     };
@@ -220,6 +223,7 @@ enum Streamed {
     Exec { container: String, argv: Vec<String>, tty: bool },
     Forward { port: u16 },
     NetworkCheck { host: String, repair: bool },
+    NetworkFlows { host: String, port: String },
     Upload { role: String },
 }
 
@@ -235,7 +239,9 @@ impl StreamCall {
         // whether hosts have it as it is.
         let (verb, right) = match self.what {
             Streamed::Logs { .. } => (client::Verb::Get, "logs"),
-            Streamed::NetworkCheck { repair: false, .. } => (client::Verb::Get, ""),
+            Streamed::NetworkCheck { repair: false, .. } | Streamed::NetworkFlows { .. } => {
+                (client::Verb::Get, "")
+            }
             Streamed::NetworkCheck { repair: true, .. } => (client::Verb::Update, ""),
             _ => (client::Verb::Create, target.subresource.as_str()),
         };
@@ -276,6 +282,9 @@ impl StreamCall {
             face.extensions.blobs.upload(image, role, data.boxed()).await?;
             return Ok(answer::json(StatusCode::OK, "{}"));
         }
+        if let Streamed::NetworkFlows { host, port } = &self.what {
+            return network::flows(face, &entry.value, host, port).await;
+        }
         if let Streamed::NetworkCheck { host, repair } = &self.what {
             return network::check(face, &entry.value, host, *repair).await;
         }
@@ -301,7 +310,7 @@ impl StreamCall {
             }
             Streamed::Forward { port: 0 } => return Err(ApiError::bad_request("port must be 1 to 65535")),
             Streamed::Forward { port } => (StreamRequest::Forward { uid, port }, true),
-            Streamed::NetworkCheck { .. } | Streamed::Upload { .. } => {
+            Streamed::NetworkCheck { .. } | Streamed::NetworkFlows { .. } | Streamed::Upload { .. } => {
                 return Err(ApiError::internal("answered above"));
             }
         };

@@ -31,6 +31,8 @@ pub enum StreamRequest {
     Forward { uid: Uid, port: u16 },
     /// What differs from the plan of a VPC, as JSON (`client::networks`); with `repair` it is programmed again.
     NetworkCheck { vpc: Uid, repair: bool },
+    /// What was recorded of flows of a VPC, of one port or of all, as lines.
+    NetworkFlows { vpc: Uid, port: String },
     /// Counters of all ports on the host, as JSON (`client::networks`).
     NetworkCounters,
 }

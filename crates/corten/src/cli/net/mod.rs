@@ -1,7 +1,9 @@
-//! `corten net`: what networks do: which rule stops a packet, what hosts have programmed, what ports have carried.
+//! `corten net`: what networks do: which rule stops a packet, what hosts have programmed, what ports have
+//! carried and what flowed through them.
 
 mod ask;
 mod check;
+mod flows;
 mod objects;
 mod top;
 mod trace;
@@ -24,6 +26,7 @@ enum Command {
     Trace(trace::Args),
     Check(check::Args),
     Top(top::Args),
+    Flows(flows::Args),
 }
 
 /// How an answer is printed.
@@ -38,6 +41,7 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<u8, Failure> {
     match args.command {
         Command::Trace(args) => trace::run(cloud, args).await,
         Command::Check(args) => check::run(cloud, args).await,
+        Command::Flows(args) => flows::run(cloud, args).await.map(|()| 0),
         Command::Top(_) => top::run(cloud).await.map(|()| 0),
     }
 }

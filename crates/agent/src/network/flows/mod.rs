@@ -1,0 +1,148 @@
+//! Flow logs: what flowed through ports that ask for it, a line per flow and minute, kept on this host.
+
+mod book;
+mod file;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use driver::{FlowWatch, NetworkDriver, PortPlan, VpcPlan};
+use model::network::{Port, Vpc};
+use model::{Timestamp, Uid};
+use parking_lot::Mutex;
+
+use super::ask::AskError;
+use super::plan::addresses;
+use super::{NetworkError, Networks};
+use crate::blocking::blocking;
+use book::{Book, Names};
+use file::Kept;
+
+/// A connection that ended is known to the kernel for ten seconds at least.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Seconds that a line speaks of, at the most.
+const WINDOW_SECONDS: u64 = 60;
+
+/// What is recorded on this host.
+#[derive(Debug)]
+pub(super) struct Flows {
+    folder: PathBuf,
+    /// VPCs with a port that asks for it.
+    wanted: Mutex<BTreeMap<Uid, Names>>,
+    logs: tokio::sync::Mutex<HashMap<Uid, Log>>,
+}
+
+/// What is recorded of one VPC.
+#[derive(Debug)]
+struct Log {
+    watch: Box<dyn FlowWatch>,
+    book: Book,
+}
+
+impl Flows {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder, wanted: Mutex::default(), logs: tokio::sync::Mutex::default() }
+    }
+
+    /// Takes note of which ports are to be recorded from now on.
+    pub(super) fn follow(&self, vpc: &Vpc, plan: &VpcPlan, ports: &BTreeMap<&Uid, &Arc<Port>>) {
+        let logged = plan.ports.iter().filter(|port| port.logs_flows).filter_map(|port| ports.get(&port.uid));
+        let interfaces: BTreeMap<IpAddr, String> = logged
+            .flat_map(|port| addresses(port).into_iter().map(|a| (a, port.metadata.name.clone())))
+            .collect();
+        if interfaces.is_empty() {
+            self.wanted.lock().remove(&plan.uid);
+            return;
+        }
+        let own: BTreeSet<IpAddr> =
+            plan.ports.iter().flat_map(|port: &PortPlan| port.gateways.clone()).collect();
+        let names = Names { project: vpc.metadata.namespace.clone(), interfaces, own };
+        self.wanted.lock().insert(plan.uid.clone(), names);
+    }
+
+    /// Nothing of the VPC is recorded any more; what is written stays.
+    pub(super) fn stop(&self, vpc: &Uid) {
+        self.wanted.lock().remove(vpc);
+    }
+
+    /// Looks at all that is recorded, for ever. Costs nothing where nothing is.
+    pub(super) async fn run(&self, driver: &dyn NetworkDriver, now: &(dyn Fn() -> Timestamp + Send + Sync)) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let wanted = self.wanted.lock().clone();
+            self.logs.lock().await.retain(|vpc, _| wanted.contains_key(vpc));
+            for (vpc, names) in wanted {
+                if let Err(e) = self.look(driver, &vpc, &names, seconds(now()), false).await {
+                    tracing::warn!(%vpc, error = %e, "flows are not recorded");
+                    self.logs.lock().await.remove(&vpc);
+                }
+            }
+        }
+    }
+
+    /// Looks at the flows of one VPC, and writes when a window is over or somebody asks.
+    async fn look(
+        &self,
+        driver: &dyn NetworkDriver,
+        vpc: &Uid,
+        names: &Names,
+        now: u64,
+        write: bool,
+    ) -> Result<(), AskError> {
+        let mut logs = self.logs.lock().await;
+        let mut log = match logs.remove(vpc) {
+            Some(log) => log,
+            None => Log {
+                watch: driver.watch_flows(vpc).await.map_err(NetworkError::from)?,
+                book: Book::new(now),
+            },
+        };
+        let failed = |e: &dyn std::fmt::Display| AskError::Failed(e.to_string());
+        let (mut log, found) = blocking(move || {
+            let found = log.watch.look();
+            (log, found)
+        })
+        .await
+        .map_err(|e| failed(&e))?;
+        log.book.note(found.map_err(NetworkError::from)?);
+        if write || log.book.age(now) >= WINDOW_SECONDS {
+            let lines = log.book.close(names, now);
+            let file = Kept::new(&self.folder, vpc);
+            blocking(move || file.append(&lines)).await.map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
+        }
+        logs.insert(vpc.clone(), log);
+        Ok(())
+    }
+
+    /// Forgets what was written of a VPC that is gone.
+    pub(super) fn forget(&self, vpc: &Uid) {
+        self.stop(vpc);
+        Kept::new(&self.folder, vpc).remove();
+    }
+}
+
+impl Networks {
+    /// Records flows for ever.
+    pub(crate) async fn record_flows(self, now: Arc<dyn Fn() -> Timestamp + Send + Sync>) {
+        self.inner.flows.run(&*self.inner.driver, &*now).await;
+    }
+
+    /// What was recorded of a VPC here, of one port or of all, the oldest first, up to this moment.
+    pub(crate) async fn flows(&self, vpc: &Uid, port: &str, now: Timestamp) -> Result<String, AskError> {
+        let flows = &self.inner.flows;
+        let names = flows.wanted.lock().get(vpc).cloned();
+        if let Some(names) = names {
+            flows.look(&*self.inner.driver, vpc, &names, seconds(now), true).await?;
+        }
+        let (file, port) = (Kept::new(&flows.folder, vpc), port.to_owned());
+        let read = blocking(move || file.read(&port)).await.map_err(|e| AskError::Failed(e.to_string()))?;
+        read.map_err(|e| AskError::Failed(format!("the flow log cannot be read: {e}")))
+    }
+}
+
+fn seconds(now: Timestamp) -> u64 {
+    u64::try_from(now.0 / 1000).unwrap_or_default()
+}
