@@ -35,7 +35,8 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
     let administrator = authority.client_identity("admin", &[ADMIN_GROUP])?;
     let credential = Credential::Certificate { chain: administrator.certificate, key: administrator.key };
     let https = Https::new(&endpoint, &authority.servers.certificate, &credential)?;
-    let extensions = Extensions { hosts: Arc::new(Nothing), blobs: Arc::new(Nothing), authority };
+    let extensions =
+        Extensions { hosts: Arc::new(Nothing), blobs: Arc::new(Nothing), authority, foreign: Vec::new() };
     let serving = tokio::spawn(listener.serve(Face::new(plane.server.clone(), extensions)));
     let measured = lists(&https).await;
     serving.abort();

@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
 use crate::tidy::Breach;
 
 /// Every crate, lowest first. A crate imports only what stands above its own line here.
-const LAYERS: [&str; 23] = [
+const LAYERS: [&str; 24] = [
     "sys",
     "nft",
     "model",
@@ -27,6 +27,7 @@ const LAYERS: [&str; 23] = [
     "server",
     "controllers",
     "agent",
+    "facade-aws",
     "sim",
     "corten",
     "xtask",

@@ -4,6 +4,8 @@
 //! A request becomes a [`Principal`] (by [`Authenticator`] or from a client certificate) and [`Attributes`];
 //! [`Policy::decide`] answers. Deny wins over allow, and nothing is allowed that no rule allows.
 
+pub mod aws;
+
 mod attributes;
 mod authenticator;
 mod builtin;
@@ -11,12 +13,15 @@ mod escalation;
 mod policy;
 mod principal;
 mod rule;
+mod sealed;
+mod signers;
 mod token;
 
 pub use attributes::{Attributes, Verb};
-pub use authenticator::{Authenticator, Refused};
+pub use authenticator::{Authenticator, Refused, Signer};
 pub use builtin::{ADMINS, HOSTS, builtin_roles};
 pub use escalation::Escalation;
 pub use policy::{Decision, Ground, Policy, VisibleProjects};
 pub use principal::{Authentication, Principal};
+pub use sealed::{MasterKey, Secret};
 pub use token::{Token, TokenDigest};

@@ -21,6 +21,8 @@ pub struct Principal {
 pub enum Authentication {
     /// A bearer token; `key` is the `AccessKey`'s name.
     Token { key: String },
+    /// A signed request; `key` is the `AccessKey`'s name.
+    Signature { key: String },
     /// A client certificate of this serial number.
     Certificate { serial: String },
     /// A part of the control plane in the same process.
@@ -75,6 +77,7 @@ impl fmt::Display for Authentication {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token { key } => write!(f, "token {key}"),
+            Self::Signature { key } => write!(f, "signature {key}"),
             Self::Certificate { serial } => write!(f, "certificate {serial}"),
             Self::Component => f.write_str("component"),
         }

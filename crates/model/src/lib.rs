@@ -14,6 +14,7 @@ mod quantity;
 mod registry;
 mod resource;
 mod selector;
+mod short_id;
 mod status;
 mod timestamp;
 
@@ -34,5 +35,6 @@ pub use quantity::{Bytes, CpuMillis, QuantityError, Resources};
 pub use registry::{AnyObject, DecodeError, KindEntry, kind_by_resource, kind_of, kinds};
 pub use resource::{Column, ColumnType, KindInfo, Resource, Scope};
 pub use selector::{FieldSelector, LabelSelector, Selector, SelectorError};
+pub use short_id::{REGION, is_short_id, short_id, zone_in_region};
 pub use status::{ApiError, Cause, Reason};
 pub use timestamp::Timestamp;

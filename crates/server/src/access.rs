@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use identity::{Attributes, Authenticator, Decision, Policy, Principal, Token};
+use identity::aws::{Message, SignatureError};
+use identity::{Attributes, Authenticator, Decision, Policy, Principal, Signer, Token};
 use model::identity::{AccessKey, Role, RoleBinding, User};
 use model::{ApiError, KindInfo, Reason, Resource};
 use parking_lot::RwLock;
@@ -16,7 +17,6 @@ use crate::server::store_error;
 /// The store prefix of everything that decides about access.
 const PREFIXES: [KindInfo; 4] = [User::KIND, AccessKey::KIND, Role::KIND, RoleBinding::KIND];
 
-#[derive(Default)]
 struct Tables {
     authenticator: Authenticator,
     policy: Policy,
@@ -36,7 +36,8 @@ impl Access {
         store: Arc<dyn Store>,
         environment: Arc<dyn Environment>,
     ) -> Result<Self, ApiError> {
-        let tables = Arc::new(RwLock::new(Tables::default()));
+        let authenticator = Authenticator::new(environment.master_key());
+        let tables = Arc::new(RwLock::new(Tables { authenticator, policy: Policy::default() }));
         let mut seen = Vec::new();
         for info in PREFIXES {
             let from = load(&*store, &info, &tables).await?;
@@ -61,6 +62,15 @@ impl Access {
             .authenticator
             .authenticate(&Token::presented(token), self.environment.now())
             .map_err(|e| ApiError::new(Reason::Unauthorized, e.to_string()))
+    }
+
+    /// Who signed a request as AWS's clients do.
+    pub(crate) fn verify(
+        &self,
+        message: &Message<'_>,
+        regions: impl Fn(&str, &str) -> bool,
+    ) -> Result<Signer, SignatureError> {
+        self.tables.read().authenticator.verify(message, regions, self.environment.now())
     }
 
     /// Runs a check against the current policy.
@@ -153,7 +163,7 @@ impl Tables {
     /// Denies everyone what this kind granted, until it is loaded again.
     fn forget(&mut self, info: &KindInfo) {
         match info.plural {
-            "users" | "accesskeys" => self.authenticator = Authenticator::default(),
+            "users" | "accesskeys" => self.authenticator = self.authenticator.emptied(),
             _ => self.policy = Policy::default(),
         }
     }

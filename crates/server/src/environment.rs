@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use identity::MasterKey;
 use model::network::Cidr;
 use model::{Timestamp, Uid};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -14,6 +15,11 @@ pub trait Environment: Send + Sync + 'static {
 
     /// How networks are used without being asked for; `None` where hosts cannot make them.
     fn network_plane(&self) -> Option<NetworkPlane> {
+        None
+    }
+
+    /// What secrets are sealed with that the server needs in clear; without it none are kept.
+    fn master_key(&self) -> Option<MasterKey> {
         None
     }
 
@@ -36,17 +42,24 @@ pub struct NetworkPlane {
 pub struct SystemEnvironment {
     random: SystemRandom,
     network_plane: Option<NetworkPlane>,
+    master_key: Option<MasterKey>,
 }
 
 impl SystemEnvironment {
     pub fn new() -> Self {
-        Self { random: SystemRandom::new(), network_plane: None }
+        Self { random: SystemRandom::new(), network_plane: None, master_key: None }
     }
 
     /// The same where hosts can make networks.
     #[must_use]
     pub fn with_network_plane(self, network_plane: Option<NetworkPlane>) -> Self {
         Self { network_plane, ..self }
+    }
+
+    /// The same with a key of the cloud's own.
+    #[must_use]
+    pub fn with_master_key(self, master_key: MasterKey) -> Self {
+        Self { master_key: Some(master_key), ..self }
     }
 }
 
@@ -59,6 +72,10 @@ impl Default for SystemEnvironment {
 impl Environment for SystemEnvironment {
     fn network_plane(&self) -> Option<NetworkPlane> {
         self.network_plane
+    }
+
+    fn master_key(&self) -> Option<MasterKey> {
+        self.master_key.clone()
     }
 
     fn now(&self) -> Timestamp {

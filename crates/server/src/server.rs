@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use client::{Client, Reply, Request, Transport, Verb, WatchStream};
-use identity::{Attributes, Principal};
+use identity::aws::{Message, SignatureError};
+use identity::{Attributes, Principal, Signer};
 use model::{ApiError, Reason};
 use store::{Store, StoreError};
 
@@ -63,6 +64,15 @@ impl Server {
     /// A client in the same process that acts as `principal`.
     pub fn client(&self, principal: Principal) -> Client {
         Client::new(Arc::new(Local { server: self.clone(), principal }))
+    }
+
+    /// Who signed a request as AWS's clients do. `regions` says which regions a service may be signed for.
+    pub fn verify(
+        &self,
+        message: &Message<'_>,
+        regions: impl Fn(&str, &str) -> bool,
+    ) -> Result<Signer, SignatureError> {
+        self.inner.access.verify(message, regions)
     }
 
     /// Checks that the caller may, does it, and leaves an audit line.

@@ -256,6 +256,9 @@ impl Instances {
             networks.forget(instance).await?;
         }
         self.restarts.lock().remove(uid.as_str());
+        // What tells, for a while, that it was there: the object itself goes with the next call.
+        let message = format!("nothing of it is left on {}", self.host);
+        self.recorder.record(instance, Severity::Normal, "Removed", &message).await;
         self.let_go(instance).await
     }
 

@@ -8,7 +8,7 @@ use client::Client;
 use driver::{PortLink, PortPlan, VpcPlan};
 use guest_services::{Directory, Instance as Told, Nic, NicFacts, Port as Served};
 use ipnet::IpNet;
-use model::ApiError;
+use model::{ApiError, REGION, short_id, zone_in_region};
 use model::compute::{Instance, KeyPair};
 use model::network::{Port, Vpc};
 
@@ -105,18 +105,17 @@ fn told(
     keys: &BTreeMap<String, String>,
 ) -> Told {
     let meta = &instance.metadata;
-    let hex: String = meta.uid.as_str().chars().filter(char::is_ascii_hexdigit).take(17).collect();
     let key = &instance.spec.key_pair;
     let user_data = &instance.spec.user_data;
     Told {
         uid: meta.uid.clone(),
-        id: format!("i-{hex}"),
+        id: short_id("i", meta),
         name: meta.name.clone(),
         image_id: instance.spec.payload.images().join(","),
         instance_type: instance.spec.instance_type.clone(),
         architecture: std::env::consts::ARCH.to_owned(),
-        region: "default".into(),
-        zone: "default".into(),
+        region: REGION.into(),
+        zone: zone_in_region(&instance.spec.placement.zone),
         launched_at: meta.creation_timestamp.map(|t| t.to_string()).unwrap_or_default(),
         services_domain: "internal".into(),
         public_keys: keys.get(key).map(|public| (key.clone(), public.clone())).into_iter().collect(),
@@ -125,8 +124,8 @@ fn told(
         nics: vec![NicFacts {
             nic: Arc::clone(nic),
             device_number: port.spec.interface,
-            id: format!("eni-{}", port.metadata.uid),
-            vpc_id: format!("vpc-{}", vpc.metadata.uid),
+            id: short_id("eni", &port.metadata),
+            vpc_id: short_id("vpc", &vpc.metadata),
             security_groups: port.spec.security_groups.clone(),
             ..NicFacts::default()
         }],

@@ -25,6 +25,13 @@ enum Program {
     Kubectl,
 }
 
+impl Args {
+    /// AWS's clients need a key of the cloud, so the cloud is asked for one.
+    pub(crate) fn is_for_aws(&self) -> bool {
+        matches!(self.client, Program::Aws)
+    }
+}
+
 pub(crate) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
     let place = Place::find(global)?;
     match args.client {
@@ -33,8 +40,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<(), Failure> {
             let file = absolute(&kubeconfig::write(global, &place)?);
             output::print(&export("KUBECONFIG", &file.to_string_lossy()))
         }
-        Program::Aws => Err(Failure::failed("this cloud does not answer the AWS protocol yet")
-            .hint("`corten env` and `corten env kubectl` work")),
+        Program::Aws => Err(Failure::failed("AWS's exports need the cloud")),
     }
 }
 
@@ -57,7 +63,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn export(name: &str, value: &str) -> String {
+pub(crate) fn export(name: &str, value: &str) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(out, "export {name}={}", quoted(value));

@@ -23,14 +23,28 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
 
 /// Writes the file beside the cloud's data, or into the caller's home, and says where it is.
 pub(crate) fn write(global: &Global, place: &Place) -> Result<PathBuf, Failure> {
-    let text = text(global, place)?;
+    keep(global, "kubeconfig", &text(global, place)?)
+}
+
+/// Where the caller's own files are kept: beside the cloud's data, or in his home.
+fn places(global: &Global) -> impl Iterator<Item = PathBuf> {
     let set = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let home = set("CORTEN_HOME").or_else(|| set("HOME").map(|home| home.join(".corten")));
     let beside = Some(global.data.clone()).filter(|data| data.is_dir());
-    let mut failure = Failure::failed("there is no place for the kubeconfig: set CORTEN_HOME or HOME");
-    for dir in [beside, home].into_iter().flatten() {
-        let path = dir.join("kubeconfig");
-        match fs::create_dir_all(&dir).and_then(|()| replace(&path, &text)) {
+    [beside, home].into_iter().flatten()
+}
+
+/// A file that was kept before.
+pub(crate) fn read_kept(global: &Global, name: &str) -> Option<String> {
+    places(global).find_map(|dir| fs::read_to_string(dir.join(name)).ok())
+}
+
+/// Keeps a file for the caller alone, and says where it is.
+pub(crate) fn keep(global: &Global, name: &str, text: &str) -> Result<PathBuf, Failure> {
+    let mut failure = Failure::failed(format!("there is no place for {name}: set CORTEN_HOME or HOME"));
+    for dir in places(global) {
+        let path = dir.join(name);
+        match fs::create_dir_all(&dir).and_then(|()| replace(&path, text)) {
             Ok(()) => return Ok(path),
             Err(e) => failure = Failure::io(format!("cannot write {}", path.display()))(e),
         }

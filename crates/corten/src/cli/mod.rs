@@ -16,6 +16,7 @@ mod wait;
 
 // The commands.
 mod apply;
+mod aws;
 mod completions;
 mod console;
 mod doctor;
@@ -137,6 +138,7 @@ impl Cli {
             Command::Up(args) => up::run(&global, &args).map(|()| 0),
             Command::Down(args) => down::run(&global, &args).map(|()| 0),
             Command::Status(_) => connected(&global, status::run),
+            Command::Env(args) if args.is_for_aws() => connected(&global, aws::print),
             Command::Env(args) => env::run(&global, &args).map(|()| 0),
             Command::Run(args) => connected(&global, |cloud| run::run(cloud, args)),
             Command::Get(args) => connected(&global, |cloud| get::run(cloud, args)),

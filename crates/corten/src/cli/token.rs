@@ -75,6 +75,7 @@ pub(crate) async fn make(
         token_sha256: token.digest().to_hex(),
         expires,
         description: description.into(),
+        ..AccessKeySpec::default()
     };
     let meta = ObjectMeta { generate_name: format!("{user}-"), ..ObjectMeta::default() };
     cloud.client.all::<AccessKey>().create(&AccessKey::new(meta, spec)).await?;

@@ -1,13 +1,13 @@
 //! The cloud's authority and the administrator's credentials: made at the first start, kept in the data directory.
 
 use client::Client;
-use identity::Token;
+use identity::{MasterKey, Token};
 use model::identity::{
     AccessKey, AccessKeySpec, RoleBinding, RoleBindingSpec, Subject, SubjectKind, User, UserSpec,
 };
 use model::{Object, ObjectMeta, Reason, Resource};
 use server::pki::Authority;
-use server::{ADMIN_GROUP, Environment};
+use server::{ADMIN_GROUP, Environment, SystemEnvironment};
 
 use super::layout::{Layout, write_file};
 use crate::failure::Failure;
@@ -24,6 +24,25 @@ pub(crate) fn authority(layout: &Layout) -> Result<Authority, Failure> {
             let json = serde_json::to_vec(&authority).map_err(|e| unusable(&e))?;
             write_file(&path, &json, 0o600).map_err(|e| unusable(&e))?;
             Ok(authority)
+        }
+        Err(e) => Err(unusable(&e)),
+    }
+}
+
+/// What secrets in the store are sealed with: made at the first start. It lies beside the store and not in it, so that a
+/// copy of the store alone gives no secret away.
+pub(crate) fn master_key(layout: &Layout) -> Result<MasterKey, Failure> {
+    let path = layout.master_key();
+    let unusable = |e: &dyn std::fmt::Display| Failure::failed(format!("{}: {e}", path.display()));
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let key = bytes.try_into().map_err(|_| unusable(&"it is not a key of 32 bytes"))?;
+            Ok(MasterKey::new(key))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let key = SystemEnvironment::new().random();
+            write_file(&path, &key, 0o600).map_err(|e| unusable(&e))?;
+            Ok(MasterKey::new(key))
         }
         Err(e) => Err(unusable(&e)),
     }
@@ -62,6 +81,7 @@ pub(crate) async fn administrator(
         token_sha256: token.digest().to_hex(),
         expires: None,
         description: "made at the first start".into(),
+        ..AccessKeySpec::default()
     };
     let meta = ObjectMeta { generate_name: "admin-".into(), ..ObjectMeta::default() };
     client.all::<AccessKey>().create(&Object::new(meta, spec)).await?;

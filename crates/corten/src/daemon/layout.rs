@@ -57,6 +57,10 @@ impl Layout {
     pub(crate) fn authority(&self) -> PathBuf {
         self.root.join("authority.json")
     }
+    /// What secrets in the store are sealed with.
+    pub(crate) fn master_key(&self) -> PathBuf {
+        self.root.join("master.key")
+    }
     pub(crate) fn audit(&self) -> PathBuf {
         self.root.join("audit.log")
     }

@@ -1,6 +1,7 @@
 //! The daemon: one process that is server, controllers and agent of a one-host cloud, or only the agent of a
 //! host that joined one. The only place that names a concrete store or driver.
 
+mod aws;
 mod blobs;
 mod credentials;
 mod detach;

@@ -16,6 +16,7 @@ use server::{Environment, NetworkPlane, Server, SystemEnvironment};
 use store::{OpenError, Options, SqliteStore};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::aws::Protocol;
 use super::blobs::ImageFiles;
 use super::gateway::Gateway;
 use super::layout::{claim, write_file};
@@ -34,8 +35,10 @@ pub(crate) async fn serve(
     own_underlay: Option<IpAddr>,
 ) -> Result<(), Failure> {
     let failed = |e: &dyn std::fmt::Display| Failure::failed(e.to_string());
-    let environment: Arc<dyn Environment> =
-        Arc::new(SystemEnvironment::new().with_network_plane(network_plane()));
+    let environment = SystemEnvironment::new()
+        .with_network_plane(network_plane())
+        .with_master_key(credentials::master_key(&layout)?);
+    let environment: Arc<dyn Environment> = Arc::new(environment);
     let now: Arc<dyn Fn() -> Timestamp + Send + Sync> = {
         let environment = Arc::clone(&environment);
         Arc::new(move || environment.now())
@@ -62,10 +65,13 @@ pub(crate) async fn serve(
     let cache = Arc::new(image::Cache::open(layout.images()).map_err(|e| failed(&e))?);
     let importer = Importer::new(context.clone(), Arc::clone(&cache), egress()?);
     let gateway = Arc::new(Gateway::new(RemoteHosts::new(&authority, context.client.clone())?));
+    let scratch = layout.run_dir().join("keys");
+    let aws = Protocol::new(server.clone(), gateway.clone(), Arc::clone(&environment), scratch);
     let extensions = Extensions {
         hosts: gateway.clone(),
         blobs: Arc::new(ImageFiles { importer: importer.clone(), cache: Arc::clone(&cache) }),
         authority: Arc::clone(&authority),
+        foreign: vec![Arc::new(aws)],
     };
     let endpoint = format!("https://{}", reachable(listener.address()));
     let mut tasks = tokio::task::JoinSet::new();

@@ -4,4 +4,6 @@ mod authenticator;
 mod escalation;
 mod laws;
 mod policy;
+mod signatures;
+mod signer;
 mod world;

@@ -13,6 +13,8 @@ pub type Gateway = Object<GatewaySpec>;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GatewaySpec {
+    /// The Vpc that it belongs to. An `internet` gateway may be in none, and come into one later.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub vpc: String,
     #[serde(rename = "type")]
     pub gateway_type: GatewayType,
@@ -59,7 +61,11 @@ impl Spec for GatewaySpec {
     };
 
     fn validate(&self, errors: &mut FieldErrors) {
-        require_name("spec.vpc", &self.vpc, "the Vpc that it belongs to", errors);
+        if self.gateway_type == GatewayType::Internet {
+            check_name("spec.vpc", &self.vpc, errors);
+        } else {
+            require_name("spec.vpc", &self.vpc, "the Vpc that it belongs to", errors);
+        }
         let is_nat = self.gateway_type == GatewayType::Nat;
         for (field, name) in [("spec.subnet", &self.subnet), ("spec.floatingIp", &self.floating_ip)] {
             errors.require(is_nat || name.is_empty(), field, "is only for spec.type nat; leave it out");
@@ -69,7 +75,9 @@ impl Spec for GatewaySpec {
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
         let fixed = "cannot be changed; make a new gateway";
-        errors.require(self.vpc == old.vpc, "spec.vpc", fixed);
+        // An internet gateway moves by way of no Vpc, so that nobody takes one from where it is used unawares.
+        let moves = self.gateway_type == GatewayType::Internet && (self.vpc.is_empty() || old.vpc.is_empty());
+        errors.require(self.vpc == old.vpc || moves, "spec.vpc", fixed);
         errors.require(self.gateway_type == old.gateway_type, "spec.type", fixed);
         errors.require(self.subnet == old.subnet, "spec.subnet", fixed);
     }
@@ -90,7 +98,7 @@ impl Spec for GatewaySpec {
     fn claims(g: &Gateway) -> Vec<Claim> {
         let (project, spec) = (&g.metadata.namespace, &g.spec);
         let mut claims = Vec::new();
-        if spec.gateway_type == GatewayType::Internet {
+        if spec.gateway_type == GatewayType::Internet && !spec.vpc.is_empty() {
             let what = format!("the place of the internet gateway of vpc {:?}", spec.vpc);
             claims.push(Claim::new(format!("internet-gateway/{project}/{}", spec.vpc), "spec.vpc", what));
         }

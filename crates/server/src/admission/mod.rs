@@ -1,5 +1,6 @@
 //! Admission: rules that need more than the object itself. The only place in the server that names kinds.
 
+mod access_key;
 mod identity;
 mod instance;
 mod network;
@@ -7,7 +8,7 @@ mod secret;
 
 use ::identity::Principal;
 use model::compute::{Instance, InstanceSet};
-use model::identity::Project;
+use model::identity::{AccessKey, Project};
 use model::secret::Secret;
 use model::{AnyObject, ApiError, FieldErrors, Reason, Resource};
 use serde::de::DeserializeOwned;
@@ -53,6 +54,10 @@ impl Server {
         } else if let Some(secret) = object.as_any_mut().downcast_mut::<Secret>() {
             secret::check_secret(secret, &mut errors);
         } else {
+            if let Some(key) = object.as_any_mut().downcast_mut::<AccessKey>() {
+                let old = old.and_then(|old| old.as_any().downcast_ref::<AccessKey>());
+                self.seal(key, old, &mut errors)?;
+            }
             self.check_escalation(caller, object, old).await?;
             self.complete_network(object, old, draft, &mut errors).await?;
         }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod body;
+mod foreign;
 mod listener;
 mod network;
 mod query;
@@ -11,6 +12,7 @@ mod streams;
 mod table;
 mod watch;
 
+pub use foreign::{Foreign, logs};
 pub use listener::{Listener, ListenerError};
 pub use service::{Extensions, Face};
 pub use streams::{Blobs, Duplex, HostGateway, StreamRequest, Upload};

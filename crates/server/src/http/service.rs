@@ -16,6 +16,7 @@ use model::{ApiError, Reason};
 use tokio::io::AsyncReadExt;
 
 use super::body::Body;
+use super::foreign::Foreign;
 use super::query::Query;
 use super::route::{Route, Target, route};
 use super::streams::{Blobs, Duplex, HostGateway, StreamRequest};
@@ -33,6 +34,8 @@ pub struct Extensions {
     pub hosts: Arc<dyn HostGateway>,
     pub blobs: Arc<dyn Blobs>,
     pub authority: Arc<pki::Authority>,
+    /// Other protocols; the first that speaks a request's answers it.
+    pub foreign: Vec<Arc<dyn Foreign>>,
 }
 
 impl std::fmt::Debug for Extensions {
@@ -67,6 +70,12 @@ impl Face {
         peer: Option<Principal>,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, ApiError> {
+        let (head, incoming) = request.into_parts();
+        if let Some(foreign) = self.extensions.foreign.iter().find(|foreign| foreign.speaks(&head)) {
+            let bytes = body::read(incoming).await?;
+            return Ok(foreign.answer(head, bytes).await.map(body::full));
+        }
+        let request = Request::from_parts(head, incoming);
         let route = route(request.uri().path())?;
         match route {
             Route::Health => return Ok(answer::text("ok")),

@@ -56,7 +56,12 @@ impl Site {
         let listener = Listener::bind(address, &authority).await.expect("listen");
         let endpoint = format!("https://{}", listener.address());
         let ca = authority.servers.certificate.clone();
-        let extensions = Extensions { hosts: Arc::new(NoStreams), blobs: Arc::new(NoStreams), authority };
+        let extensions = Extensions {
+            hosts: Arc::new(NoStreams),
+            blobs: Arc::new(NoStreams),
+            authority,
+            foreign: Vec::new(),
+        };
         let face = Face::new(cloud.server.clone(), extensions);
         let serving = JoinSet::from_iter([listener.serve(face)]);
         Self { cloud, endpoint, ca, _serving: serving }

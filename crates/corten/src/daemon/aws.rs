@@ -1,0 +1,112 @@
+//! The AWS protocol on the cloud's listener: the facade, and what it needs of this process.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use client::Client;
+use facade_aws::{Aws, Cloud, KeyType, NewKey};
+use http::Response;
+use http::request::Parts;
+use identity::aws::{Message, SignatureError};
+use identity::{Principal, Signer};
+use model::{ApiError, Timestamp};
+use server::http::{Foreign, HostGateway, logs};
+use server::{Environment, Server};
+
+/// How long making a key may take; one of RSA takes some tries.
+const KEY_WITHIN: Duration = Duration::from_secs(60);
+const RSA_BITS: &str = "2048";
+
+pub(crate) struct Protocol {
+    aws: Aws,
+}
+
+impl Protocol {
+    /// `scratch` is where keys are made: in memory, never on a disk.
+    pub(crate) fn new(
+        server: Server,
+        hosts: Arc<dyn HostGateway>,
+        environment: Arc<dyn Environment>,
+        scratch: PathBuf,
+    ) -> Self {
+        Self { aws: Aws::new(Arc::new(Own { server, hosts, environment, scratch })) }
+    }
+}
+
+#[async_trait]
+impl Foreign for Protocol {
+    fn speaks(&self, head: &Parts) -> bool {
+        Aws::speaks(head)
+    }
+
+    async fn answer(&self, head: Parts, body: Bytes) -> Response<Bytes> {
+        self.aws.answer(head, body).await
+    }
+}
+
+struct Own {
+    server: Server,
+    hosts: Arc<dyn HostGateway>,
+    environment: Arc<dyn Environment>,
+    scratch: PathBuf,
+}
+
+#[async_trait]
+impl Cloud for Own {
+    fn verify(&self, message: &Message<'_>) -> Result<Signer, SignatureError> {
+        self.server.verify(message, Aws::is_here)
+    }
+
+    fn client(&self, caller: &Principal) -> Client {
+        self.server.client(caller.clone())
+    }
+
+    async fn console(
+        &self,
+        caller: &Principal,
+        project: &str,
+        name: &str,
+        max: usize,
+    ) -> Result<Vec<u8>, ApiError> {
+        logs(&self.server, &*self.hosts, caller, project, name, max).await
+    }
+
+    async fn make_key(&self, key_type: KeyType) -> Result<NewKey, ApiError> {
+        let name = self.environment.uid();
+        let dir = self.scratch.join(format!("key-{name}"));
+        let made = make_key(&dir, key_type).await;
+        // Also when it failed half-way.
+        let removed = std::fs::remove_dir_all(&dir);
+        let key = made.map_err(|e| ApiError::internal(format!("no key could be made: {e}")))?;
+        removed.map_err(|e| ApiError::internal(format!("a key could not be taken away: {e}")))?;
+        Ok(key)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.environment.now()
+    }
+
+    fn random(&self) -> [u8; 32] {
+        self.environment.random()
+    }
+}
+
+async fn make_key(dir: &Path, key_type: KeyType) -> Result<NewKey, Box<dyn std::error::Error + Send + Sync>> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let path = dir.join("id");
+    let form: &[&str] = match key_type {
+        KeyType::Ed25519 => &["-t", "ed25519"],
+        KeyType::Rsa => &["-t", "rsa", "-b", RSA_BITS, "-m", "PEM"],
+    };
+    let file = path.to_string_lossy();
+    let args = ["-q", "-N", "", "-C", "", "-f", &*file].into_iter().chain(form.iter().copied());
+    sys::command::run("ssh-keygen", args, KEY_WITHIN).await?;
+    Ok(NewKey {
+        private: std::fs::read_to_string(&path)?,
+        public: std::fs::read_to_string(path.with_extension("pub"))?.trim().to_owned(),
+    })
+}

@@ -1,0 +1,156 @@
+//! All that is answered, in one table; the page of documentation is made from it.
+
+use std::fmt::Write;
+
+use futures::future::BoxFuture;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::xml::Xml;
+use crate::{ec2, sts};
+
+pub(crate) type Answer = Result<Xml, Failure>;
+type Run = for<'a> fn(&'a Context) -> BoxFuture<'a, Answer>;
+
+/// An action of a service.
+pub(crate) struct Action {
+    pub(crate) service: &'static str,
+    pub(crate) name: &'static str,
+    /// Parameters that mean something here, by their first part. Any other is refused: to leave out what was asked for
+    /// would be to pretend.
+    pub(crate) takes: &'static [&'static str],
+    pub(crate) run: Run,
+    /// What differs from AWS, in a sentence.
+    pub(crate) note: &'static str,
+}
+
+impl Action {
+    pub(crate) const fn ec2(name: &'static str, takes: &'static [&'static str], run: Run) -> Self {
+        Self { service: "ec2", name, takes, run, note: "" }
+    }
+
+    #[must_use]
+    pub(crate) const fn noting(self, note: &'static str) -> Self {
+        Self { note, ..self }
+    }
+
+    /// The XML namespace of the service's answers.
+    pub(crate) fn namespace(&self) -> &'static str {
+        match self.service {
+            "sts" => "https://sts.amazonaws.com/doc/2011-06-15/",
+            _ => "",
+        }
+    }
+}
+
+/// What every Describe call takes.
+macro_rules! describe {
+    ($($more:literal),*) => {
+        &["Filter", "MaxResults", "NextToken" $(, $more)*]
+    };
+}
+pub(crate) use describe;
+
+/// Every family, in the order of the documentation.
+const FAMILIES: &[(&str, &[Action])] = &[
+    ("Who calls (STS)", sts::ACTIONS),
+    ("Regions and sizes", ec2::places::ACTIONS),
+    ("Instances", ec2::run::ACTIONS),
+    ("", ec2::instances::ACTIONS),
+    ("", ec2::power::ACTIONS),
+    ("", ec2::attributes::ACTIONS),
+    ("", ec2::console::ACTIONS),
+    ("Key pairs", ec2::key_pairs::ACTIONS),
+    ("Tags", ec2::tagging::ACTIONS),
+    ("Images", ec2::images::ACTIONS),
+    ("VPCs and subnets", ec2::vpcs::ACTIONS),
+    ("", ec2::subnets::ACTIONS),
+    ("Gateways", ec2::gateways::ACTIONS),
+    ("Route tables", ec2::routes::ACTIONS),
+    ("", ec2::associations::ACTIONS),
+    ("Security groups", ec2::groups::ACTIONS),
+    ("", ec2::rules::ACTIONS),
+    ("Elastic addresses", ec2::addresses::ACTIONS),
+    ("Network interfaces", ec2::interfaces::ACTIONS),
+];
+
+/// What everyday tools also ask for, and is not here: it is answered with InvalidAction.
+const REFUSED: &[(&str, &str)] = &[
+    ("Volumes and snapshots (CreateVolume, AttachVolume, CreateSnapshot ...)", "not yet"),
+    ("CreateImage, CopyImage", "images are imported; an instance's disk is not made one yet"),
+    ("Network ACLs", "there are none: security groups decide"),
+    ("DHCP options", "a VPC's domain and name servers are set in its own object"),
+    ("Launch templates, placement groups, instance profiles", "not yet"),
+    ("RequestSpotInstances, Fleets, Reserved Instances, Dedicated Hosts", "there is no market here"),
+    ("IAM beyond signatures, STS sessions", "users, roles and keys are made with `corten`"),
+];
+
+pub(crate) fn all() -> impl Iterator<Item = &'static Action> {
+    FAMILIES.iter().flat_map(|(_, actions)| actions.iter())
+}
+
+pub(crate) fn find(service: &str, name: &str) -> Option<&'static Action> {
+    all().find(|action| action.name == name && action.service == service)
+}
+
+/// The page that lists every action, in Markdown.
+pub fn documentation() -> String {
+    let mut out = String::from(HEAD);
+    for (title, actions) in FAMILIES {
+        if !title.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\n## {title}\n\n| action | parameters | differs |\n|---|---|---|\n");
+        }
+        for action in *actions {
+            let _ = writeln!(out, "| {} | {} | {} |", action.name, action.takes.join(", "), action.note);
+        }
+    }
+    out.push_str("\n## Not here\n\nThese answer `InvalidAction`, as AWS does for an action that it does not know.\n\n");
+    out.push_str("| what | why |\n|---|---|\n");
+    for (what, why) in REFUSED {
+        let _ = writeln!(out, "| {what} | {why} |");
+    }
+    out
+}
+
+const HEAD: &str = "\
+# The AWS protocol
+
+A cloud answers AWS's own clients at its one address. `eval \"$(corten env aws)\"` sets what they read: endpoint,
+certificate authority, key and region. The page is made from the table in `crates/facade-aws/src/actions.rs`; a test
+compares the two.
+
+- A key works in one project, and may there what its user may. The project is the account: its number follows from
+  its name.
+- An object made here is named by its id, so `aws`, `corten` and `kubectl` call it alike. Objects made otherwise have
+  the first 17 digits of their uid as id.
+- Tags that can be labels are labels; the rest is kept beside them, exactly.
+- A parameter that is not in the table is refused (`UnknownParameter`), never left out in silence.
+- A deleted instance is shown as terminated for up to two hours, by the event that its host leaves, with its id and
+  state alone; one that never had a host is gone at once.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_is_there_once() {
+        let mut names: Vec<_> = all().map(|action| (action.service, action.name)).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn the_page_of_documentation_is_of_this_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/aws.md");
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        if std::env::var_os("UPDATE_CONTRACTS").is_some() {
+            std::fs::write(path, documentation()).expect("docs/aws.md can be written");
+        } else {
+            assert_eq!(written, documentation(), "run the test with UPDATE_CONTRACTS=1 to write docs/aws.md anew");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! EC2: a file per family of actions. What several of them need of the project's objects is in `world`.
+
+pub(crate) mod addresses;
+pub(crate) mod associations;
+pub(crate) mod attributes;
+pub(crate) mod console;
+pub(crate) mod gateways;
+pub(crate) mod groups;
+pub(crate) mod images;
+pub(crate) mod instances;
+pub(crate) mod interfaces;
+pub(crate) mod key_pairs;
+pub(crate) mod places;
+pub(crate) mod power;
+pub(crate) mod routes;
+pub(crate) mod rules;
+pub(crate) mod run;
+pub(crate) mod subnets;
+pub(crate) mod tagging;
+pub(crate) mod vpcs;
+
+mod shown;
+mod world;
+
+use model::ObjectMeta;
+
+use crate::xml::Xml;
+
+/// What a change without an answer of its own answers.
+fn done() -> Xml {
+    let mut x = Xml::new();
+    x.text("return", true);
+    x
+}
+
+/// When an object came to be, as text; empty when that is not known.
+fn created_at(meta: &ObjectMeta) -> String {
+    meta.creation_timestamp.map(|at| at.to_string()).unwrap_or_default()
+}
+
+/// A flag as EC2 writes it in lists of facts.
+fn word(flag: bool) -> String {
+    flag.to_string()
+}

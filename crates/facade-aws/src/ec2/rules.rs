@@ -1,0 +1,485 @@
+//! Rules of security groups, in both of EC2's forms: permissions, which bundle peers, and single rules with ids.
+
+use model::network::{
+    Direction, PortRange, Protocol, RulePeer, SecurityGroup, SecurityGroupSpec, SecurityRule,
+};
+
+use super::groups::named;
+use super::world::group_name;
+use crate::actions::{Action, Answer, describe};
+use crate::context::Context;
+use crate::describe::{Ids, Item, answer, select};
+use crate::failure::Failure;
+use crate::ids;
+use crate::params::Params;
+use crate::xml::Xml;
+
+const PERMISSIONS: &[&str] = &[
+    "GroupId",
+    "GroupName",
+    "IpPermissions",
+    "IpProtocol",
+    "FromPort",
+    "ToPort",
+    "CidrIp",
+    "SourceSecurityGroupName",
+];
+const REVOKED: &[&str] = &[
+    "GroupId",
+    "GroupName",
+    "IpPermissions",
+    "IpProtocol",
+    "FromPort",
+    "ToPort",
+    "CidrIp",
+    "SourceSecurityGroupName",
+    "SecurityGroupRuleId",
+];
+
+pub(crate) const ACTIONS: &[Action] = &[
+    Action::ec2("AuthorizeSecurityGroupIngress", PERMISSIONS, |c| {
+        Box::pin(authorize(c, Direction::Ingress))
+    })
+    .noting("icmpv6 is icmp: one rule is for both families."),
+    Action::ec2("AuthorizeSecurityGroupEgress", PERMISSIONS, |c| Box::pin(authorize(c, Direction::Egress))),
+    Action::ec2("RevokeSecurityGroupIngress", REVOKED, |c| Box::pin(revoke(c, Direction::Ingress))),
+    Action::ec2("RevokeSecurityGroupEgress", REVOKED, |c| Box::pin(revoke(c, Direction::Egress))),
+    Action::ec2("DescribeSecurityGroupRules", describe!["SecurityGroupRuleId"], |c| Box::pin(describe(c)))
+        .noting("Rules have no tags. A rule's id follows from what it says."),
+    Action::ec2("ModifySecurityGroupRules", &["GroupId", "SecurityGroupRule"], |c| Box::pin(modify(c))),
+];
+
+/// The word of a protocol. One rule here stands for ICMP of both families.
+fn protocol_word(rule: &SecurityRule) -> String {
+    match rule.protocol {
+        Protocol::Any => "-1".into(),
+        Protocol::Icmp if rule.peer.cidr.is_some_and(|cidr| !cidr.is_v4()) => "icmpv6".into(),
+        other => other.to_string(),
+    }
+}
+
+/// From and to: ports, or type and code; -1 for all.
+fn span(rule: &SecurityRule) -> (i64, i64) {
+    match rule.protocol {
+        Protocol::Tcp | Protocol::Udp => {
+            rule.ports.map_or((0, 65_535), |p| (i64::from(p.from), i64::from(p.to)))
+        }
+        Protocol::Icmp => (rule.icmp_type.map_or(-1, i64::from), rule.icmp_code.map_or(-1, i64::from)),
+        _ => (-1, -1),
+    }
+}
+
+/// Rules of one direction that differ only in their peers.
+pub(crate) struct Permission {
+    protocol: String,
+    span: (i64, i64),
+    peers: Vec<Peer>,
+}
+
+struct Peer {
+    cidr: Option<String>,
+    group: Option<String>,
+    prefix_list: Option<String>,
+    description: String,
+}
+
+impl Peer {
+    fn of(groups: &[SecurityGroup], rule: &SecurityRule) -> Self {
+        let group = Some(&rule.peer.group).filter(|group| !group.is_empty());
+        Self {
+            cidr: rule.peer.cidr.map(|cidr| cidr.to_string()),
+            group: group.map(|group| ids::id_of(groups, group)),
+            prefix_list: Some(rule.peer.prefix_list.clone()).filter(|list| !list.is_empty()),
+            description: rule.description.clone(),
+        }
+    }
+
+    fn is_v6(&self) -> bool {
+        self.cidr.as_ref().is_some_and(|cidr| cidr.contains(':'))
+    }
+}
+
+pub(crate) fn permissions(
+    groups: &[SecurityGroup],
+    group: &SecurityGroup,
+    direction: Direction,
+) -> Vec<Permission> {
+    let mut permissions: Vec<Permission> = Vec::new();
+    for rule in group.spec.rules.iter().filter(|rule| rule.direction == direction) {
+        let (protocol, span, peer) = (protocol_word(rule), span(rule), Peer::of(groups, rule));
+        match permissions.iter_mut().find(|p| p.protocol == protocol && p.span == span) {
+            Some(permission) => permission.peers.push(peer),
+            None => permissions.push(Permission { protocol, span, peers: vec![peer] }),
+        }
+    }
+    permissions
+}
+
+impl Permission {
+    pub(crate) fn facts(&self, filter: &str) -> Vec<String> {
+        match filter {
+            "ip-permission.cidr" => self.peers.iter().filter_map(|peer| peer.cidr.clone()).collect(),
+            "ip-permission.protocol" => vec![self.protocol.clone()],
+            "ip-permission.from-port" => vec![self.span.0.to_string()],
+            "ip-permission.to-port" => vec![self.span.1.to_string()],
+            _ => self.peers.iter().filter_map(|peer| peer.group.clone()).collect(),
+        }
+    }
+
+    pub(crate) fn write(&self, x: &mut Xml, owner: &str) {
+        x.text("ipProtocol", &self.protocol);
+        if self.protocol != "-1" {
+            x.text("fromPort", self.span.0).text("toPort", self.span.1);
+        }
+        let of = |choose: fn(&Peer) -> bool| self.peers.iter().filter(move |peer| choose(peer));
+        x.list("groups", of(|p| p.group.is_some()), |x, peer| {
+            x.text("userId", owner)
+                .given("groupId", peer.group.as_deref().unwrap_or(""))
+                .given("description", &peer.description);
+        })
+        .list("ipRanges", of(|p| p.cidr.is_some() && !p.is_v6()), |x, peer| {
+            x.given("cidrIp", peer.cidr.as_deref().unwrap_or("")).given("description", &peer.description);
+        })
+        .list("ipv6Ranges", of(Peer::is_v6), |x, peer| {
+            x.given("cidrIpv6", peer.cidr.as_deref().unwrap_or("")).given("description", &peer.description);
+        })
+        .list("prefixListIds", of(|p| p.prefix_list.is_some()), |x, peer| {
+            x.given("prefixListId", peer.prefix_list.as_deref().unwrap_or(""))
+                .given("description", &peer.description);
+        });
+    }
+}
+
+/// A rule with an id of its own.
+struct Single {
+    id: String,
+    group_id: String,
+    owner: String,
+    egress: bool,
+    protocol: String,
+    span: (i64, i64),
+    peer: Peer,
+}
+
+impl Single {
+    fn of(owner: &str, groups: &[SecurityGroup], group: &SecurityGroup, rule: &SecurityRule) -> Self {
+        Self {
+            id: rule_id(group, rule),
+            group_id: ids::id(group),
+            owner: owner.to_owned(),
+            egress: rule.direction == Direction::Egress,
+            protocol: protocol_word(rule),
+            span: span(rule),
+            peer: Peer::of(groups, rule),
+        }
+    }
+}
+
+/// It follows from the group and from what the rule says; not from its description, which may change.
+fn rule_id(group: &SecurityGroup, rule: &SecurityRule) -> String {
+    let bare = SecurityRule { description: String::new(), ..rule.clone() };
+    let text = serde_json::to_string(&bare).unwrap_or_default();
+    ids::hashed("sgr", &format!("{}/{text}", group.metadata.uid))
+}
+
+fn same(a: &SecurityRule, b: &SecurityRule) -> bool {
+    SecurityRule { description: String::new(), ..a.clone() }
+        == SecurityRule { description: String::new(), ..b.clone() }
+}
+
+impl Item for Single {
+    const FILTERS: &'static [&'static str] = &["group-id", "security-group-rule-id"];
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+    fn facts(&self, filter: &str) -> Vec<String> {
+        vec![if filter == "group-id" { self.group_id.clone() } else { self.id.clone() }]
+    }
+    fn write(&self, x: &mut Xml) {
+        x.text("securityGroupRuleId", &self.id)
+            .text("groupId", &self.group_id)
+            .text("groupOwnerId", &self.owner)
+            .text("isEgress", self.egress)
+            .text("ipProtocol", &self.protocol)
+            .text("fromPort", self.span.0)
+            .text("toPort", self.span.1);
+        if let Some(cidr) = &self.peer.cidr {
+            x.text(if self.peer.is_v6() { "cidrIpv6" } else { "cidrIpv4" }, cidr);
+        }
+        if let Some(group) = &self.peer.group {
+            x.node("referencedGroupInfo", |x| {
+                x.given("groupId", group).text("userId", &self.owner);
+            });
+        }
+        x.given("prefixListId", self.peer.prefix_list.as_deref().unwrap_or(""))
+            .given("description", &self.peer.description)
+            .list("tagSet", std::iter::empty::<()>(), |_, ()| {});
+    }
+}
+
+async fn describe(c: &Context) -> Answer {
+    let groups = c.list::<SecurityGroupSpec>().await?;
+    let owner = c.account();
+    let of = |group: &SecurityGroup| -> Vec<Single> {
+        group.spec.rules.iter().map(|rule| Single::of(&owner, &groups, group, rule)).collect()
+    };
+    let singles = groups.iter().flat_map(of).collect();
+    let ids = Ids { parameter: "SecurityGroupRuleId", none: no_rule };
+    Ok(answer("securityGroupRuleSet", &select(&c.params, &ids, singles)?))
+}
+
+fn no_rule(id: &str) -> Failure {
+    let id: String = id.chars().take(80).collect();
+    let message = format!("The security group rule ID '{id}' does not exist");
+    Failure::new("InvalidSecurityGroupRuleId.NotFound", message)
+}
+
+/// The rules that a request speaks of, in either form.
+fn parse(
+    params: &Params,
+    groups: &[SecurityGroup],
+    group: &SecurityGroup,
+    direction: Direction,
+) -> Result<Vec<SecurityRule>, Failure> {
+    let permissions = params.structs("IpPermissions");
+    let mut rules = Vec::new();
+    if permissions.is_empty() {
+        let peer = match (params.get("CidrIp"), params.get("SourceSecurityGroupName")) {
+            (Some(_), None) => RulePeer { cidr: params.parsed("CidrIp")?, ..RulePeer::default() },
+            (None, Some(name)) => peer_by_name(groups, group, name)?,
+            _ => return Err(Failure::missing("IpPermissions")),
+        };
+        // A group alone stands for everything.
+        let protocol = params.get("IpProtocol").or_else(|| (!peer.group.is_empty()).then_some("-1"));
+        let protocol = protocol.ok_or_else(|| Failure::missing("IpProtocol"))?;
+        rules.push(rule(params, protocol, direction, peer, "")?);
+        return Ok(rules);
+    }
+    for permission in &permissions {
+        let protocol = permission.require("IpProtocol")?;
+        let mut add = |peer, description: &str| {
+            rules.push(rule(permission, protocol, direction, peer, description)?);
+            Ok::<_, Failure>(())
+        };
+        for (list, name) in [("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")] {
+            for entry in permission.structs(list) {
+                entry.require(name)?;
+                let peer = RulePeer { cidr: entry.parsed(name)?, ..RulePeer::default() };
+                add(peer, entry.text("Description"))?;
+            }
+        }
+        for entry in permission.structs("Groups") {
+            let peer = match entry.get("GroupId") {
+                Some(id) => {
+                    let found = ids::by_id(groups, id)?;
+                    RulePeer { group: found.metadata.name.clone(), ..RulePeer::default() }
+                }
+                None => peer_by_name(groups, group, entry.require("GroupName")?)?,
+            };
+            add(peer, entry.text("Description"))?;
+        }
+        for entry in permission.structs("PrefixListIds") {
+            let name = entry.require("PrefixListId")?.to_owned();
+            add(RulePeer { prefix_list: name, ..RulePeer::default() }, entry.text("Description"))?;
+        }
+    }
+    if rules.is_empty() {
+        return Err(Failure::missing("IpPermissions.1.IpRanges"));
+    }
+    Ok(rules)
+}
+
+fn peer_by_name(groups: &[SecurityGroup], group: &SecurityGroup, name: &str) -> Result<RulePeer, Failure> {
+    let found = groups.iter().find(|g| g.spec.vpc == group.spec.vpc && group_name(g) == name);
+    let none = || Failure::new("InvalidGroup.NotFound", format!("The security group '{name}' does not exist"));
+    Ok(RulePeer { group: found.ok_or_else(none)?.metadata.name.clone(), ..RulePeer::default() })
+}
+
+fn rule(
+    params: &Params,
+    protocol: &str,
+    direction: Direction,
+    peer: RulePeer,
+    description: &str,
+) -> Result<SecurityRule, Failure> {
+    let named = match protocol {
+        "-1" | "all" => "any",
+        "icmpv6" => "icmp",
+        other => other,
+    };
+    let protocol: Protocol =
+        named.parse().map_err(|_| params.invalid("IpProtocol", protocol, "is no protocol"))?;
+    let (from, to) = (params.number("FromPort")?, params.number("ToPort")?);
+    let mut rule = SecurityRule { direction, protocol, peer, description: description.into(), ..SecurityRule::default() };
+    match protocol {
+        Protocol::Tcp | Protocol::Udp => {
+            let (from, to) = match (from, to) {
+                (Some(-1), Some(-1) | None) => (0, 65_535),
+                (Some(from), Some(to)) => (from, to),
+                _ => return Err(Failure::missing("FromPort")),
+            };
+            let port = |n: i64| u16::try_from(n).map_err(|_| params.invalid("FromPort", &n.to_string(), "is no port"));
+            rule.ports = Some(PortRange { from: port(from)?, to: port(to)? });
+        }
+        Protocol::Icmp => {
+            let byte = |n: Option<i64>| match n {
+                None | Some(-1) => Ok(None),
+                Some(n) => u8::try_from(n)
+                    .map(Some)
+                    .map_err(|_| params.invalid("FromPort", &n.to_string(), "is no type or code of ICMP")),
+            };
+            rule.icmp_type = byte(from)?;
+            rule.icmp_code = rule.icmp_type.map_or(Ok(None), |_| byte(to))?;
+        }
+        _ => {}
+    }
+    Ok(rule)
+}
+
+async fn authorize(c: &Context, direction: Direction) -> Answer {
+    let group = named(c).await?;
+    let groups = c.list::<SecurityGroupSpec>().await?;
+    let rules = parse(&c.params, &groups, &group, direction)?;
+    c.change::<SecurityGroupSpec>(&group.metadata.name, |group| {
+        for rule in &rules {
+            if group.spec.rules.iter().any(|known| same(known, rule)) {
+                let message = format!("the specified rule \"{}\" already exists", sentence(rule));
+                return Err(Failure::new("InvalidPermission.Duplicate", message));
+            }
+            group.spec.rules.push(rule.clone());
+        }
+        Ok(())
+    })
+    .await?;
+    let owner = c.account();
+    let mut x = super::done();
+    x.list("securityGroupRuleSet", &rules, |x, rule| Single::of(&owner, &groups, &group, rule).write(x));
+    Ok(x)
+}
+
+fn sentence(rule: &SecurityRule) -> String {
+    let (from, to) = span(rule);
+    let peer = rule.peer.cidr.map_or_else(|| rule.peer.group.clone(), |cidr| cidr.to_string());
+    format!("peer: {peer}, {}, from port: {from}, to port: {to}, ALLOW", protocol_word(rule))
+}
+
+async fn revoke(c: &Context, direction: Direction) -> Answer {
+    let group = named(c).await?;
+    let groups = c.list::<SecurityGroupSpec>().await?;
+    let by_id = c.params.list("SecurityGroupRuleId");
+    let rules = if by_id.is_empty() { parse(&c.params, &groups, &group, direction)? } else { Vec::new() };
+    let mut gone = Vec::new();
+    c.change::<SecurityGroupSpec>(&group.metadata.name, |group| {
+        gone.clear();
+        let mut take = |is: &dyn Fn(&SecurityRule) -> bool| {
+            let at = group.spec.rules.iter().position(|rule| rule.direction == direction && is(rule))?;
+            gone.push(group.spec.rules.remove(at));
+            Some(())
+        };
+        let whole = groups.iter().find(|g| g.metadata.name == group.metadata.name).cloned();
+        for id in &by_id {
+            let is = |rule: &SecurityRule| whole.as_ref().is_some_and(|group| rule_id(group, rule) == *id);
+            take(&is).ok_or_else(|| no_rule(id))?;
+        }
+        for wanted in &rules {
+            take(&|rule| same(rule, wanted)).ok_or_else(|| {
+                let message = format!("The specified rule does not exist: {}", sentence(wanted));
+                Failure::new("InvalidPermission.NotFound", message)
+            })?;
+        }
+        Ok(())
+    })
+    .await?;
+    let mut x = super::done();
+    x.list("revokedSecurityGroupRuleSet", &gone, |x, rule| {
+        x.text("securityGroupRuleId", rule_id(&group, rule))
+            .text("groupId", ids::id(&group))
+            .text("isEgress", rule.direction == Direction::Egress)
+            .text("ipProtocol", protocol_word(rule))
+            .text("fromPort", span(rule).0)
+            .text("toPort", span(rule).1);
+    });
+    Ok(x)
+}
+
+async fn modify(c: &Context) -> Answer {
+    let group = named(c).await?;
+    let groups = c.list::<SecurityGroupSpec>().await?;
+    let updates = c.params.structs("SecurityGroupRule");
+    if updates.is_empty() {
+        return Err(Failure::missing("SecurityGroupRule"));
+    }
+    c.change::<SecurityGroupSpec>(&group.metadata.name, |changed| {
+        for update in &updates {
+            let id = update.require("SecurityGroupRuleId")?;
+            let known = changed.spec.rules.iter_mut().find(|rule| rule_id(&group, rule) == id);
+            let known = known.ok_or_else(|| no_rule(id))?;
+            let wanted = update.below("SecurityGroupRule");
+            let peer = if let Some(other) = wanted.get("ReferencedGroupId") {
+                let found = ids::by_id(&groups, other)?;
+                RulePeer { group: found.metadata.name.clone(), ..RulePeer::default() }
+            } else if wanted.get("CidrIpv6").is_some() {
+                RulePeer { cidr: wanted.parsed("CidrIpv6")?, ..RulePeer::default() }
+            } else if wanted.get("CidrIpv4").is_some() {
+                RulePeer { cidr: wanted.parsed("CidrIpv4")?, ..RulePeer::default() }
+            } else {
+                known.peer.clone()
+            };
+            let old = protocol_word(known);
+            let protocol = wanted.get("IpProtocol").unwrap_or(&old);
+            *known = rule(&wanted, protocol, known.direction, peer, wanted.text("Description"))?;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(super::done())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::ObjectMeta;
+
+    fn parsed(query: &str) -> Result<Vec<SecurityRule>, Failure> {
+        let params = Params::parse(query.as_bytes(), &[]).expect("a form");
+        let group = SecurityGroup::new(ObjectMeta::named("sg-00000000000000001"), SecurityGroupSpec::default());
+        parse(&params, std::slice::from_ref(&group), &group, Direction::Ingress)
+    }
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let flat = parsed("IpProtocol=tcp&FromPort=22&ToPort=22&CidrIp=10.0.0.0/8").expect("rules");
+        let nested = parsed(
+            "IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=22&IpPermissions.1.ToPort=22&\
+             IpPermissions.1.IpRanges.1.CidrIp=10.0.0.0/8",
+        );
+        assert_eq!(Ok(flat.clone()), nested);
+        assert_eq!((protocol_word(&flat[0]).as_str(), span(&flat[0])), ("tcp", (22, 22)));
+    }
+
+    #[test]
+    fn peers_and_protocols() {
+        let check = |query: &str, expected: &str| {
+            let rules = parsed(&format!("IpPermissions.1.IpProtocol={query}")).expect(query);
+            let words: Vec<String> = rules.iter().map(|rule| format!("{} {:?}", protocol_word(rule), span(rule))).collect();
+            assert_eq!(words.join(", "), expected, "{query}");
+        };
+        let all = "&IpPermissions.1.IpRanges.1.CidrIp=0.0.0.0/0&IpPermissions.1.Ipv6Ranges.1.CidrIpv6=::/0";
+        check(&format!("-1{all}"), "-1 (-1, -1), -1 (-1, -1)");
+        check(&format!("icmp&IpPermissions.1.FromPort=8&IpPermissions.1.ToPort=-1{all}"), "icmp (8, -1), icmpv6 (8, -1)");
+        check(&format!("6&IpPermissions.1.FromPort=1&IpPermissions.1.ToPort=2{all}"), "tcp (1, 2), tcp (1, 2)");
+        check(&format!("50{all}"), "50 (-1, -1), 50 (-1, -1)");
+        check("-1&IpPermissions.1.Groups.1.GroupId=sg-00000000000000001", "-1 (-1, -1)");
+        for (query, code) in [
+            ("IpProtocol=tcp", "MissingParameter"),
+            ("IpProtocol=tcp&CidrIp=0.0.0.0/0", "MissingParameter"),
+            ("IpProtocol=tcp&FromPort=1&ToPort=70000&CidrIp=0.0.0.0/0", "InvalidParameterValue"),
+            ("IpProtocol=x&CidrIp=0.0.0.0/0", "InvalidParameterValue"),
+            ("IpProtocol=-1&CidrIp=10.0.0.1/8", "InvalidParameterValue"),
+            ("IpPermissions.1.IpProtocol=-1&IpPermissions.1.Groups.1.GroupId=sg-1", "InvalidGroupId.Malformed"),
+        ] {
+            assert_eq!(parsed(query).unwrap_err().code, code, "{query}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! RunInstances: from images to instances, all of them or none.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use client::DeleteOptions;
+use model::compute::{
+    Container, ContainersPayload, DiskPayload, Image, Instance, InstanceNetwork, InstanceSpec, Isolation,
+    KernelPayload, Payload, PayloadKind, PlacementSpec, port_names,
+};
+use model::network::{FloatingIpSpec, Subnet};
+use model::{Object, ObjectMeta, OwnerReference, Resource};
+
+use super::addresses::MADE_FOR;
+use super::shown::{LAUNCH_INDEX, RESERVATION, Shown, is_group};
+use super::world::{World, zone_of};
+use super::{instances, key_pairs};
+use crate::actions::{Action, Answer};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::params::Params;
+use crate::tags::{self, Tags};
+use crate::xml::Xml;
+use crate::ids;
+
+/// Most instances of one request.
+const COUNT_MAX: i64 = 100;
+
+pub(crate) const ACTIONS: &[Action] = &[Action::ec2(
+    "RunInstances",
+    &[
+        "ImageId",
+        "InstanceType",
+        "MinCount",
+        "MaxCount",
+        "KeyName",
+        "UserData",
+        "SecurityGroupId",
+        "SecurityGroup",
+        "SubnetId",
+        "PrivateIpAddress",
+        "NetworkInterface",
+        "Placement",
+        "ClientToken",
+        "TagSpecification",
+        "DisableApiTermination",
+        "InstanceInitiatedShutdownBehavior",
+        "EbsOptimized",
+        "Monitoring",
+        "MetadataOptions",
+    ],
+    |c| Box::pin(run(c)),
+)
+.noting("An OCI image becomes a container. Instances of one request are made one after the other, and all are taken back when fewer than MinCount can be made.")];
+
+/// What all instances of the request have in common.
+struct Wish {
+    spec: InstanceSpec,
+    tags: Tags,
+    reservation: String,
+    /// Which network cards get an address of the outside.
+    public: Vec<bool>,
+}
+
+async fn run(c: &Context) -> Answer {
+    let (min, max) = counts(&c.params)?;
+    let world = World::load(c).await?;
+    let wish = wish(c, &world).await?;
+    let mut made: Vec<Instance> = Vec::new();
+    for index in 0..max {
+        match launch(c, &wish, index).await {
+            Ok(instance) => made.push(instance),
+            Err(_) if made.len() >= min => break,
+            Err(failure) => {
+                take_back(c, &made).await;
+                return Err(failure);
+            }
+        }
+    }
+    let world = World::load(c).await?;
+    let shown: Vec<Shown> = made.iter().map(|instance| Shown::of(&world, instance)).collect();
+    let mut x = Xml::new();
+    instances::reservation(&mut x, &c.account(), &wish.reservation, &shown.iter().collect::<Vec<_>>());
+    Ok(x)
+}
+
+fn counts(params: &Params) -> Result<(usize, usize), Failure> {
+    let count = |name: &str| {
+        let given = params.number(name)?.ok_or_else(|| Failure::missing(name))?;
+        let fits = usize::try_from(given).ok().filter(|_| (1..=COUNT_MAX).contains(&given));
+        fits.ok_or_else(|| params.invalid(name, &given.to_string(), &format!("must be 1 to {COUNT_MAX}")))
+    };
+    let (min, max) = (count("MinCount")?, count("MaxCount")?);
+    if min > max {
+        return Err(params.invalid("MinCount", &min.to_string(), "must not be more than MaxCount"));
+    }
+    Ok((min, max))
+}
+
+async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
+    let params = &c.params;
+    plain_options(params)?;
+    let image = ids::by_id(&world.images, params.require("ImageId")?)?;
+    let (payload, isolation) = payload(image)?;
+    let (networks, public) = networks(params, world)?;
+    let zone = match params.get("Placement.AvailabilityZone") {
+        Some(name) => zone_of(name)?.to_owned(),
+        None => String::new(),
+    };
+    let key_pair = match params.get("KeyName") {
+        Some(name) => key_pairs::by_name(c, name).await?.metadata.name,
+        None => String::new(),
+    };
+    let spec = InstanceSpec {
+        isolation,
+        payload,
+        instance_type: params.text("InstanceType").to_owned(),
+        key_pair,
+        user_data: user_data(params.text("UserData"))?,
+        placement: PlacementSpec { zone, ..PlacementSpec::default() },
+        networks,
+        protected: params.flag("DisableApiTermination")?.unwrap_or(false),
+        ..InstanceSpec::default()
+    };
+    let reservation = c.new_id("r", 0);
+    Ok(Wish { spec, tags: tags::for_new(params, "instance")?, reservation, public })
+}
+
+/// Options that have one value here: another is refused.
+fn plain_options(params: &Params) -> Result<(), Failure> {
+    let only = [
+        ("InstanceInitiatedShutdownBehavior", "stop"),
+        ("EbsOptimized", "false"),
+        ("Monitoring.Enabled", "false"),
+        ("Placement.Tenancy", "default"),
+    ];
+    for (name, value) in only {
+        if params.get(name).is_some_and(|given| !given.eq_ignore_ascii_case(value)) {
+            return Err(Failure::unsupported(format!("{name} can only be {value} in this cloud")));
+        }
+    }
+    if let Some(other) = params.below("Placement").unknown(&["AvailabilityZone", "Tenancy"]).next() {
+        return Err(Failure::unsupported(format!("Placement.{other} is not supported in this cloud")));
+    }
+    super::attributes::check_metadata_options(&params.below("MetadataOptions"))
+}
+
+/// What an image of its format becomes, as with `corten run`.
+fn payload(image: &Image) -> Result<(Payload, Isolation), Failure> {
+    let name = image.metadata.name.clone();
+    Ok(match image.spec.format.payload() {
+        PayloadKind::Disk => (Payload::Disk(DiskPayload { image: name }), Isolation::Vm),
+        PayloadKind::Kernel => {
+            (Payload::Kernel(KernelPayload { image: name, cmdline: String::new() }), Isolation::Vm)
+        }
+        PayloadKind::Containers => {
+            let container = Container { name: "main".into(), image: name, ..Container::default() };
+            (Payload::Containers(ContainersPayload { containers: vec![container] }), Isolation::Namespace)
+        }
+        other => return Err(Failure::unsupported(format!("an image of {other} cannot be run this way"))),
+    })
+}
+
+fn user_data(encoded: &str) -> Result<String, Failure> {
+    let compact: String = encoded.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let bytes = STANDARD.decode(compact).map_err(|_| {
+        Failure::new("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data")
+    })?;
+    String::from_utf8(bytes).map_err(|_| Failure::unsupported("User data has to be text in this cloud"))
+}
+
+/// The network cards, and which of them get an address of the outside.
+fn networks(params: &Params, world: &World) -> Result<(Vec<InstanceNetwork>, Vec<bool>), Failure> {
+    let mut cards = params.structs("NetworkInterface");
+    let for_the_only = ["SubnetId", "PrivateIpAddress", "SecurityGroupId", "SecurityGroup"];
+    if cards.is_empty() {
+        // Nothing was said: the cloud's default network, if there is one.
+        if !for_the_only.iter().any(|name| params.has(name)) {
+            let subnet = default_subnet(world);
+            let public = subnet.is_some_and(|subnet| subnet.spec.assign_public_address);
+            return Ok((Vec::new(), vec![public]));
+        }
+        let (network, public) = card(params, world)?;
+        return Ok((vec![network], vec![public]));
+    }
+    if let Some(name) = for_the_only.iter().find(|name| params.has(name)) {
+        let message = format!("Network interfaces and an instance-level {name} may not be given together");
+        return Err(Failure::new("InvalidParameterCombination", message));
+    }
+    let index = |card: &Params| card.number("DeviceIndex").ok().flatten().unwrap_or(i64::MAX);
+    cards.sort_by_key(index);
+    if let Some((at, _)) = cards.iter().enumerate().find(|(i, card)| i64::try_from(*i).ok() != Some(index(card))) {
+        return Err(Failure::value(format!("There has to be a network interface with DeviceIndex {at}, and one only")));
+    }
+    let known = [
+        "DeviceIndex",
+        "SubnetId",
+        "NetworkInterfaceId",
+        "SecurityGroupId",
+        "PrivateIpAddress",
+        "AssociatePublicIpAddress",
+        "DeleteOnTermination",
+        "NetworkCardIndex",
+    ];
+    let mut found = (Vec::new(), Vec::new());
+    for given in &cards {
+        if let Some(other) = given.unknown(&known).next() {
+            return Err(Failure::unsupported(format!("NetworkInterface.N.{other} is not supported in this cloud")));
+        }
+        if given.flag("DeleteOnTermination")? == Some(false) && !given.has("NetworkInterfaceId") {
+            let message = "Interfaces made for an instance go with it: make one with CreateNetworkInterface to keep it";
+            return Err(Failure::unsupported(message));
+        }
+        let (network, public) = card(given, world)?;
+        found.0.push(network);
+        found.1.push(public);
+    }
+    Ok(found)
+}
+
+fn card(given: &Params, world: &World) -> Result<(InstanceNetwork, bool), Failure> {
+    if let Some(id) = given.get("NetworkInterfaceId") {
+        let port = ids::by_id(&world.ports, id)?;
+        let network = InstanceNetwork { port: port.metadata.name.clone(), ..InstanceNetwork::default() };
+        return Ok((network, false));
+    }
+    let subnet = match given.get("SubnetId") {
+        Some(id) => ids::by_id(&world.subnets, id)?,
+        None => default_subnet(world).ok_or_else(|| {
+            Failure::new("VPCIdNotSpecified", "No default VPC for this user: a SubnetId has to be given")
+        })?,
+    };
+    let mut groups = Vec::new();
+    for id in given.list("SecurityGroupId") {
+        groups.push(ids::by_id(&world.groups, &id)?.metadata.name.clone());
+    }
+    for name in given.list("SecurityGroup") {
+        let group = world.groups.iter().find(|group| is_group(group, &subnet.spec.vpc, &name));
+        let none = || Failure::new("InvalidGroup.NotFound", format!("The security group '{name}' does not exist"));
+        groups.push(group.ok_or_else(none)?.metadata.name.clone());
+    }
+    let public = given.flag("AssociatePublicIpAddress")?.unwrap_or(subnet.spec.assign_public_address);
+    let network = InstanceNetwork {
+        subnet: subnet.metadata.name.clone(),
+        address: given.parsed("PrivateIpAddress")?,
+        security_groups: groups,
+        ..InstanceNetwork::default()
+    };
+    Ok((network, public))
+}
+
+fn default_subnet(world: &World) -> Option<&Subnet> {
+    let vpc = world.vpcs.iter().find(|vpc| vpc.spec.is_default)?;
+    world.subnets.iter().find(|subnet| subnet.spec.is_default && subnet.spec.vpc == vpc.metadata.name)
+}
+
+async fn launch(c: &Context, wish: &Wish, index: usize) -> Result<Instance, Failure> {
+    let mut meta = ObjectMeta::in_project(c.project(), c.new_id("i", index));
+    tags::give(&mut meta, wish.tags.clone());
+    meta.annotations.insert(RESERVATION.into(), wish.reservation.clone());
+    meta.annotations.insert(LAUNCH_INDEX.into(), index.to_string());
+    let instance = c.create(Object::new(meta, wish.spec.clone())).await?;
+    for (card, port) in port_names(&instance).into_iter().enumerate() {
+        if !wish.public.get(card).copied().unwrap_or(false) {
+            continue;
+        }
+        if let Err(failure) = public_address(c, &instance, index, card, port).await {
+            take_back(c, std::slice::from_ref(&instance)).await;
+            return Err(failure);
+        }
+    }
+    Ok(instance)
+}
+
+/// An address of the outside that goes with the instance.
+async fn public_address(
+    c: &Context,
+    instance: &Instance,
+    index: usize,
+    card: usize,
+    port: String,
+) -> Result<(), Failure> {
+    let number = index * model::compute::NETWORKS_MAX + card;
+    let mut meta = ObjectMeta::in_project(c.project(), c.new_id("eipalloc", number));
+    meta.annotations.insert(MADE_FOR.into(), ids::id(instance));
+    meta.owner_references.push(OwnerReference {
+        api_version: Instance::KIND.api_version(),
+        kind: Instance::KIND.kind.into(),
+        name: instance.metadata.name.clone(),
+        uid: instance.metadata.uid.clone(),
+        controller: None,
+        block_owner_deletion: None,
+    });
+    let spec = FloatingIpSpec { port, ..FloatingIpSpec::default() };
+    c.create(Object::new(meta, spec)).await.map(drop).map_err(|e| match e.code.as_ref() {
+        "InvalidParameterValue" => Failure::new("InsufficientAddressCapacity", e.message),
+        _ => e,
+    })
+}
+
+/// What was made of a request that fails goes again. What cannot go now is found by its reservation.
+async fn take_back(c: &Context, made: &[Instance]) {
+    for instance in made {
+        let api = c.api::<InstanceSpec>();
+        let options =
+            DeleteOptions { uid: Some(instance.metadata.uid.clone()), ..DeleteOptions::default() };
+        if let Err(e) = api.delete(&instance.metadata.name, &options).await {
+            tracing::warn!(instance = instance.metadata.name, error = %e, "an instance was not taken back");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_data_is_text_in_base64() {
+        assert_eq!(user_data("aGVs\nbG8="), Ok("hello".into()));
+        assert_eq!(user_data(""), Ok(String::new()));
+        assert_eq!(user_data("%").unwrap_err().code, "InvalidUserData.Malformed");
+        assert_eq!(user_data("H4sIAA==").unwrap_err().code, "UnsupportedOperation");
+    }
+}

@@ -1,0 +1,24 @@
+//! AWS's protocol in, Corten's kinds out, errors mapped back: EC2 and STS as their own clients speak them. Translation
+//! only: no store, no driver, no state. What a caller does, he does as himself, through `client`.
+//!
+//! `http` takes a request apart and has it verified, `actions` is the table of all that is answered, `ec2` has a file
+//! per family of actions. Nothing below `http` sees a request whose signature was not verified.
+
+mod actions;
+mod cloud;
+mod context;
+mod describe;
+mod ec2;
+mod failure;
+mod http;
+mod ids;
+mod params;
+mod sts;
+mod tags;
+mod xml;
+
+pub use actions::documentation;
+pub use cloud::{Cloud, KeyType, NewKey};
+pub use http::Aws;
+pub use model::REGION;
+

@@ -1,0 +1,71 @@
+//! Keys that sign requests, opened once and found by their public half.
+
+use std::collections::HashMap;
+
+use model::Timestamp;
+use model::identity::AccessKey;
+
+use crate::aws::{Presented, SignatureError};
+use crate::sealed::{MasterKey, Secret};
+
+/// What an unknown key is compared with, so that it takes the time of a known one. Nobody has it: nothing is signed
+/// with it, and what compares equal to it is refused all the same.
+const DECOY: &str = "an unknown key takes as long as a known1";
+
+#[derive(Debug, Default)]
+pub(crate) struct Signers {
+    master: Option<MasterKey>,
+    keys: HashMap<String, SigningKey>,
+    /// The public half of each key, by the object's name.
+    ids: HashMap<String, String>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SigningKey {
+    pub(crate) name: String,
+    pub(crate) user: String,
+    pub(crate) project: String,
+    pub(crate) expires: Option<Timestamp>,
+    secret: Secret,
+}
+
+impl Signers {
+    pub(crate) fn new(master: Option<MasterKey>) -> Self {
+        Self { master, ..Self::default() }
+    }
+
+    pub(crate) fn master(&self) -> Option<&MasterKey> {
+        self.master.as_ref()
+    }
+
+    /// A key whose secret does not open signs nothing.
+    pub(crate) fn upsert(&mut self, key: &AccessKey) {
+        let (name, spec) = (&key.metadata.name, &key.spec);
+        self.remove(name);
+        let open = |master: &MasterKey| master.open(&spec.seal_owner(), &spec.sealed_secret);
+        let Some(secret) = self.master.as_ref().and_then(open) else { return };
+        let signing = SigningKey {
+            name: name.clone(),
+            user: spec.user.clone(),
+            project: spec.project().to_owned(),
+            expires: spec.expires,
+            secret,
+        };
+        self.keys.insert(spec.access_key_id.clone(), signing);
+        self.ids.insert(name.clone(), spec.access_key_id.clone());
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        if let Some(id) = self.ids.remove(name) {
+            self.keys.remove(&id);
+        }
+    }
+
+    /// The key that signed. Unknown keys and wrong signatures are one answer, in what it says and how long it takes.
+    pub(crate) fn verify(&self, presented: &Presented) -> Result<&SigningKey, SignatureError> {
+        let known = self.keys.get(&presented.access_key_id);
+        let decoy = Secret::new(DECOY);
+        let is_signed = presented.is_signed_with(known.map_or(&decoy, |key| &key.secret));
+        known.filter(|_| is_signed).ok_or(SignatureError::Refused)
+    }
+}
