@@ -105,7 +105,9 @@ pub fn documentation() -> String {
             let _ = writeln!(out, "| {} | {} | {} |", action.name, action.takes.join(", "), action.note);
         }
     }
-    out.push_str("\n## Not here\n\nThese answer `InvalidAction`, as AWS does for an action that it does not know.\n\n");
+    out.push_str(
+        "\n## Not here\n\nThese answer `InvalidAction`, as AWS does for an action that it does not know.\n\n",
+    );
     out.push_str("| what | why |\n|---|---|\n");
     for (what, why) in REFUSED {
         let _ = writeln!(out, "| {what} | {why} |");
@@ -150,7 +152,11 @@ mod tests {
         if std::env::var_os("UPDATE_CONTRACTS").is_some() {
             std::fs::write(path, documentation()).expect("docs/aws.md can be written");
         } else {
-            assert_eq!(written, documentation(), "run the test with UPDATE_CONTRACTS=1 to write docs/aws.md anew");
+            assert_eq!(
+                written,
+                documentation(),
+                "run the test with UPDATE_CONTRACTS=1 to write docs/aws.md anew"
+            );
         }
     }
 }

@@ -80,9 +80,10 @@ impl Context {
     /// A new id; the same one for the same ClientToken, so that a request that comes again finds what it made.
     pub(crate) fn new_id(&self, prefix: &str, number: usize) -> String {
         match self.params.get("ClientToken") {
-            Some(token) => {
-                ids::hashed(prefix, &format!("{}\n{}\n{token}\n{number}", self.project(), self.action))
-            }
+            Some(token) => ids::hashed(
+                prefix,
+                &format!("{prefix}\n{}\n{}\n{token}\n{number}", self.project(), self.action),
+            ),
             None => ids::fresh(prefix, &self.cloud.random()),
         }
     }

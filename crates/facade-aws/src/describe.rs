@@ -70,7 +70,8 @@ fn page<T: Item>(params: &Params, mut items: Vec<T>, has_ids: bool) -> Result<Pa
         return Err(Failure::new("InvalidParameterCombination", message));
     }
     if let Some(max) = max.filter(|max| !(PAGE_MIN..=PAGE_MAX).contains(max)) {
-        let message = format!("Value ({max}) for parameter maxResults is invalid: it must be 1 to {PAGE_MAX}");
+        let message =
+            format!("Value ({max}) for parameter maxResults is invalid: it must be 1 to {PAGE_MAX}");
         return Err(Failure::value(message));
     }
     // A page goes on after an id, not after a number: what comes or goes meanwhile shifts nothing.

@@ -49,13 +49,14 @@ impl Failure {
             SignatureError::Missing => ("MissingAuthenticationToken", 403),
             SignatureError::Incomplete(_) => ("IncompleteSignature", 400),
             SignatureError::Expired(_) => ("RequestExpired", 400),
-            SignatureError::Scope(_) if ec2 => ("AuthFailure", 401),
+            _ if ec2 => ("AuthFailure", 401),
             SignatureError::Scope(_) => ("SignatureDoesNotMatch", 403),
-            SignatureError::Refused | SignatureError::NotUsable(_) if ec2 => ("AuthFailure", 401),
             SignatureError::Refused | SignatureError::NotUsable(_) => ("InvalidClientTokenId", 403),
         };
         let message = match e {
-            SignatureError::Refused if ec2 => "AWS was not able to validate the provided access credentials".into(),
+            SignatureError::Refused if ec2 => {
+                "AWS was not able to validate the provided access credentials".into()
+            }
             SignatureError::Refused => "The security token included in the request is invalid".into(),
             other => other.to_string(),
         };

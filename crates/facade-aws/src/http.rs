@@ -9,6 +9,7 @@ use http::{Method, Response, StatusCode};
 use identity::Signer;
 use identity::aws::{Message, Presented, SignatureError};
 
+use crate::REGION;
 use crate::actions::{self, Action};
 use crate::cloud::Cloud;
 use crate::context::Context;
@@ -16,7 +17,6 @@ use crate::failure::Failure;
 use crate::ids::hex;
 use crate::params::Params;
 use crate::xml::Xml;
-use crate::REGION;
 
 const EC2_NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 /// Services whose clients sign for this region wherever they are, because AWS has them once for all regions.
@@ -103,7 +103,8 @@ impl Aws {
         let mut known = vec!["Action", "Version", "DryRun"];
         known.extend_from_slice(action.takes);
         if let Some(unknown) = params.unknown(&known).next() {
-            let message = format!("The parameter {unknown} is not supported by {} of this cloud", action.name);
+            let message =
+                format!("The parameter {unknown} is not supported by {} of this cloud", action.name);
             return Err(Failure::new("UnknownParameter", message));
         }
         let dry_run = params.flag("DryRun")?.unwrap_or(false);

@@ -21,4 +21,3 @@ pub use actions::documentation;
 pub use cloud::{Cloud, KeyType, NewKey};
 pub use http::Aws;
 pub use model::REGION;
-

@@ -1,6 +1,7 @@
 //! The parameters of a request in the query protocol: `Filter.1.Value.2=x` is the second value of the first filter.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use crate::failure::Failure;
 
@@ -46,7 +47,9 @@ impl Params {
     /// The parameters whose first part no one of these names.
     pub(crate) fn unknown<'a>(&'a self, known: &'a [&str]) -> impl Iterator<Item = &'a str> {
         let is_known = |name: &str| {
-            known.iter().any(|k| name.strip_prefix(k).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+            known
+                .iter()
+                .any(|k| name.strip_prefix(k).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
         };
         self.values.keys().map(String::as_str).filter(move |name| !is_known(name))
     }
@@ -116,10 +119,9 @@ impl Params {
         for (key, value) in &below.values {
             let (first, rest) = key.split_once('.').unwrap_or((key, ""));
             let Some(i) = index(first).filter(|_| !rest.is_empty()) else { continue };
-            let entry = entries.entry(i).or_insert_with(|| Params {
-                at: format!("{}{i}.", below.at),
-                values: BTreeMap::new(),
-            });
+            let entry = entries
+                .entry(i)
+                .or_insert_with(|| Params { at: format!("{}{i}.", below.at), values: BTreeMap::new() });
             entry.values.insert(rest.to_owned(), value.clone());
         }
         entries.into_values().collect()
@@ -140,7 +142,12 @@ impl Params {
     /// All of it, as one text that is the same for the same parameters.
     pub(crate) fn fingerprint(&self, without: &[&str]) -> String {
         let own = self.values.iter().filter(|(key, _)| !without.contains(&key.as_str()));
-        own.map(|(key, value)| format!("{}:{key}={}:{value}\n", key.len(), value.len())).collect()
+        let mut out = String::new();
+        for (key, value) in own {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{}:{key}={}:{value}", key.len(), value.len());
+        }
+        out
     }
 }
 
@@ -183,10 +190,15 @@ mod tests {
     fn lists_and_structures_are_in_order() {
         let p = params("Id.10=j&Id.2=b&Id.1=a&Id=x&Id.=y&Id.x=z&Id.1.More=n");
         assert_eq!(p.list("Id"), ["a", "b", "j"]);
-        let p = params("Filter.2.Name=b&Filter.1.Name=a&Filter.1.Value.1=x&Filter.1.Value.2=y+z&Filters.1.Name=c");
+        let p = params(
+            "Filter.2.Name=b&Filter.1.Name=a&Filter.1.Value.1=x&Filter.1.Value.2=y+z&Filters.1.Name=c",
+        );
         let filters = p.structs("Filter");
         assert_eq!(filters.len(), 2);
-        assert_eq!((filters[0].text("Name"), filters[0].list("Value")), ("a", vec!["x".into(), "y z".into()]));
+        assert_eq!(
+            (filters[0].text("Name"), filters[0].list("Value")),
+            ("a", vec!["x".into(), "y z".into()])
+        );
         assert_eq!(filters[1].require("Value").unwrap_err(), Failure::missing("Filter.2.Value"));
     }
 
@@ -200,7 +212,11 @@ mod tests {
         }
         assert_eq!(p.require("E").unwrap_err().code, "MissingParameter");
         for wrong in ["a=%", "a=%g0", "a=%ff", "a=1&a=2"] {
-            assert_eq!(Params::parse(wrong.as_bytes(), &[]).unwrap_err().code, "MalformedQueryString", "{wrong}");
+            assert_eq!(
+                Params::parse(wrong.as_bytes(), &[]).unwrap_err().code,
+                "MalformedQueryString",
+                "{wrong}"
+            );
         }
     }
 
@@ -220,7 +236,7 @@ mod tests {
 
         #[test]
         fn what_was_written_is_read(pairs in proptest::collection::btree_map("[A-Za-z.0-9]{1,8}", any::<String>(), 0..8)) {
-            let encode = |text: &str| -> String { text.bytes().map(|b| format!("%{b:02x}")).collect() };
+            let encode = |text: &str| text.bytes().map(|b| format!("%{b:02x}")).collect::<Vec<_>>().concat();
             let body: Vec<String> = pairs.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
             let read = Params::parse(body.join("&").as_bytes(), &[]).expect("a form");
             prop_assert_eq!(read.values, pairs);

@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn what_can_be_a_label_is_one() {
         let mut meta = ObjectMeta::named("x");
-        let tags = [("Name", "web"), ("a key", "v"), ("note", "two words"), ("kubernetes.io/cluster/c", "owned")];
+        let tags =
+            [("Name", "web"), ("a key", "v"), ("note", "two words"), ("kubernetes.io/cluster/c", "owned")];
         give(&mut meta, tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
         assert_eq!(meta.labels.keys().collect::<Vec<_>>(), ["Name"]);
         assert_eq!(of(&meta).len(), 4);

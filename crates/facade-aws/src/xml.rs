@@ -120,10 +120,7 @@ mod tests {
         x.text("a", 1).given("b", "").list("set", ["<", "&"], |x, item| {
             x.text("v", item);
         });
-        assert_eq!(
-            x.into_string(),
-            "<a>1</a><set><item><v>&lt;</v></item><item><v>&amp;</v></item></set>"
-        );
+        assert_eq!(x.into_string(), "<a>1</a><set><item><v>&lt;</v></item><item><v>&amp;</v></item></set>");
         let document = Xml::document("R", "urn:x", |x| {
             x.text("a", "]]>\0\r");
         });

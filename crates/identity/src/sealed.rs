@@ -90,13 +90,18 @@ mod tests {
         assert_eq!(key.open("ann", &sealed), Some(Secret::new("a secret")));
         assert_eq!(key.open("bob", &sealed), None);
         assert_eq!(MasterKey::new([8; 32]).open("ann", &sealed), None);
-        for wrong in ["", "v1.", "v1.AAAA", "v2.AAAA", &sealed[..sealed.len() - 2], &sealed.replace("v1.", "v1.A")] {
+        for wrong in
+            ["", "v1.", "v1.AAAA", "v2.AAAA", &sealed[..sealed.len() - 2], &sealed.replace("v1.", "v1.A")]
+        {
             assert_eq!(key.open("ann", wrong), None, "{wrong}");
         }
     }
 
     #[test]
     fn nothing_secret_shows_itself() {
-        assert_eq!(format!("{:?} {:?}", MasterKey::new([7; 32]), Secret::new("x")), "MasterKey(hidden) Secret(hidden)");
+        assert_eq!(
+            format!("{:?} {:?}", MasterKey::new([7; 32]), Secret::new("x")),
+            "MasterKey(hidden) Secret(hidden)"
+        );
     }
 }

@@ -8,9 +8,9 @@ use client::Client;
 use driver::{PortLink, PortPlan, VpcPlan};
 use guest_services::{Directory, Instance as Told, Nic, NicFacts, Port as Served};
 use ipnet::IpNet;
-use model::{ApiError, REGION, short_id, zone_in_region};
 use model::compute::{Instance, KeyPair};
 use model::network::{Port, Vpc};
+use model::{ApiError, REGION, short_id, zone_in_region};
 
 use super::plan::{GUEST_MTU, View, addresses, names};
 use super::zones;

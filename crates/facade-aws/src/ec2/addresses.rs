@@ -31,7 +31,14 @@ pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DescribeAddresses", &["Filter", "AllocationId", "PublicIp"], |c| Box::pin(describe(c))),
     Action::ec2(
         "AssociateAddress",
-        &["AllocationId", "PublicIp", "InstanceId", "NetworkInterfaceId", "PrivateIpAddress", "AllowReassociation"],
+        &[
+            "AllocationId",
+            "PublicIp",
+            "InstanceId",
+            "NetworkInterfaceId",
+            "PrivateIpAddress",
+            "AllowReassociation",
+        ],
         |c| Box::pin(associate(c)),
     ),
     Action::ec2("DisassociateAddress", &["AssociationId", "PublicIp"], |c| Box::pin(disassociate(c))),
@@ -61,9 +68,10 @@ impl Elastic {
     fn of(c: &Context, world: &World, floating: &FloatingIp) -> Self {
         let port = ids::find(&world.ports, &floating.spec.port);
         let instance = port.and_then(|port| world.holder_of(port)).map(|(instance, _)| ids::id(instance));
-        let private = floating.spec.port_address.or_else(|| {
-            port.and_then(|port| port.spec.addresses.iter().copied().find(|a| a.0.is_ipv4()))
-        });
+        let private = floating
+            .spec
+            .port_address
+            .or_else(|| port.and_then(|port| port.spec.addresses.iter().copied().find(|a| a.0.is_ipv4())));
         Self {
             id: ids::id(floating),
             address: floating.spec.address.map(|a| a.to_string()).unwrap_or_default(),
@@ -186,7 +194,9 @@ async fn named(c: &Context) -> Result<FloatingIp, Failure> {
 async fn release(c: &Context) -> Answer {
     let floating = named(c).await?;
     let in_use = "InvalidIPAddress.InUse";
-    if !floating.spec.port.is_empty() {
+    // An address may still name a port that went with its instance.
+    let port = &floating.spec.port;
+    if !port.is_empty() && c.api::<PortSpec>().find(port).await?.is_some() {
         let id = ids::id(&floating);
         return Err(Failure::new(in_use, format!("Address with allocation id [{id}] is in use.")));
     }
@@ -202,7 +212,8 @@ async fn associate(c: &Context) -> Answer {
         (None, Some(id)) => {
             let instance = c.find::<InstanceSpec>(id).await?;
             let ports = world.ports_of(&instance);
-            let none = || Failure::new("InvalidInstanceID", format!("The instance {id} has no network interface"));
+            let none =
+                || Failure::new("InvalidInstanceID", format!("The instance {id} has no network interface"));
             (*ports.first().ok_or_else(none)?.1).clone()
         }
         (None, None) => return Err(Failure::missing("InstanceId")),

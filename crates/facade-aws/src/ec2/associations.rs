@@ -12,9 +12,7 @@ use crate::xml::Xml;
 pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("AssociateRouteTable", &["RouteTableId", "SubnetId"], |c| Box::pin(associate(c))),
     Action::ec2("DisassociateRouteTable", &["AssociationId"], |c| Box::pin(disassociate(c))),
-    Action::ec2("ReplaceRouteTableAssociation", &["AssociationId", "RouteTableId"], |c| {
-        Box::pin(replace(c))
-    }),
+    Action::ec2("ReplaceRouteTableAssociation", &["AssociationId", "RouteTableId"], |c| Box::pin(replace(c))),
 ];
 
 const PREFIX: &str = "rtbassoc";

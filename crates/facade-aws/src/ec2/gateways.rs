@@ -177,7 +177,8 @@ async fn detach(c: &Context) -> Answer {
 async fn delete_internet(c: &Context) -> Answer {
     let gateway = internet(c).await?;
     if !gateway.spec.vpc.is_empty() {
-        let message = format!("The internetGateway '{}' has dependencies and cannot be deleted.", id(&gateway));
+        let message =
+            format!("The internetGateway '{}' has dependencies and cannot be deleted.", id(&gateway));
         return Err(Failure::new("DependencyViolation", message));
     }
     c.delete::<GatewaySpec>(&gateway.metadata.name, "DependencyViolation").await?;

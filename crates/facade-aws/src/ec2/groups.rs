@@ -19,9 +19,11 @@ use crate::xml::Xml;
 const NAME_MAX: usize = 255;
 
 pub(crate) const ACTIONS: &[Action] = &[
-    Action::ec2("CreateSecurityGroup", &["GroupName", "GroupDescription", "VpcId", "TagSpecification"], |c| {
-        Box::pin(create(c))
-    }),
+    Action::ec2(
+        "CreateSecurityGroup",
+        &["GroupName", "GroupDescription", "VpcId", "TagSpecification"],
+        |c| Box::pin(create(c)),
+    ),
     Action::ec2("DeleteSecurityGroup", &["GroupId", "GroupName"], |c| Box::pin(delete(c))),
     Action::ec2("DescribeSecurityGroups", describe!["GroupId", "GroupName"], |c| Box::pin(describe(c))),
 ];
@@ -140,20 +142,21 @@ async fn create(c: &Context) -> Answer {
     let name = c.params.require("GroupName")?;
     let description = c.params.require("GroupDescription")?;
     if name.chars().count() > NAME_MAX || name.starts_with("sg-") {
-        return Err(c.params.invalid("GroupName", name, "must not begin with sg-, and have at most 255 characters"));
+        return Err(c.params.invalid(
+            "GroupName",
+            name,
+            "must not begin with sg-, and have at most 255 characters",
+        ));
     }
-    let vpc = match c.params.get("VpcId") {
-        Some(id) => c.find::<VpcSpec>(id).await?,
-        None => {
-            let default = c.list::<VpcSpec>().await?.into_iter().find(|vpc| vpc.spec.is_default);
-            let none = || Failure::new("VPCIdNotSpecified", "No default VPC for this user");
-            default.ok_or_else(none)?
-        }
+    let vpc = if let Some(id) = c.params.get("VpcId") {
+        c.find::<VpcSpec>(id).await?
+    } else {
+        let default = c.list::<VpcSpec>().await?.into_iter().find(|vpc| vpc.spec.is_default);
+        default.ok_or_else(|| Failure::new("VPCIdNotSpecified", "No default VPC for this user"))?
     };
     let groups = c.list::<SecurityGroupSpec>().await?;
     if name == "default" || groups.iter().any(|group| is_group(group, &vpc.metadata.name, name)) {
-        let message =
-            format!("The security group '{name}' already exists for VPC '{}'", ids::id(&vpc));
+        let message = format!("The security group '{name}' already exists for VPC '{}'", ids::id(&vpc));
         return Err(Failure::new("InvalidGroup.Duplicate", message));
     }
     let mut meta = ObjectMeta::in_project(c.project(), c.new_id("sg", 0));
@@ -182,7 +185,10 @@ async fn create(c: &Context) -> Answer {
 async fn delete(c: &Context) -> Answer {
     let group = named(c).await?;
     if group.spec.is_default {
-        let message = format!("the specified group: \"{}\" name: \"default\" cannot be deleted by a user", ids::id(&group));
+        let message = format!(
+            "the specified group: \"{}\" name: \"default\" cannot be deleted by a user",
+            ids::id(&group)
+        );
         return Err(Failure::new("CannotDelete", message));
     }
     c.delete::<SecurityGroupSpec>(&group.metadata.name, "DependencyViolation").await?;

@@ -202,7 +202,9 @@ async fn register(c: &Context) -> Answer {
     ];
     let format = formats.iter().find(|(end, _)| location.ends_with(end)).map(|(_, format)| *format);
     let format = format.ok_or_else(|| {
-        Failure::value("ImageLocation must end in .qcow2, .vmdk, .vhdx, .iso, .raw or .img: a format is never guessed")
+        Failure::value(
+            "ImageLocation must end in .qcow2, .vmdk, .vhdx, .iso, .raw or .img: a format is never guessed",
+        )
     })?;
     if images(c).await?.iter().any(|image| image.metadata.namespace == c.project() && name(image) == wanted) {
         let message = format!("AMI name {wanted} is already in use");
@@ -269,9 +271,9 @@ async fn attribute(c: &Context) -> Answer {
 async fn modify(c: &Context) -> Answer {
     let image = own(c).await?;
     let params = &c.params;
-    let description = params.get("Description.Value").or_else(|| {
-        (params.text("Attribute") == "description").then(|| params.text("Value"))
-    });
+    let description = params
+        .get("Description.Value")
+        .or_else(|| (params.text("Attribute") == "description").then(|| params.text("Value")));
     let patch = if let Some(text) = description {
         json!({ "spec": { "description": text } })
     } else {
@@ -287,7 +289,8 @@ async fn modify(c: &Context) -> Answer {
             ([all], []) if all == "all" => "public",
             ([], [all]) if all == "all" => "private",
             _ => {
-                let message = "Launch permission is given to the group all, or taken from it; not to single accounts";
+                let message =
+                    "Launch permission is given to the group all, or taken from it; not to single accounts";
                 return Err(Failure::unsupported(message));
             }
         };

@@ -84,7 +84,9 @@ impl Item for Shown {
             "vpc-id" => primary(|i| &i.vpc_id),
             "subnet-id" => primary(|i| &i.subnet_id),
             "availability-zone" => one(&self.zone),
-            "private-ip-address" => self.primary().iter().filter_map(|i| i.addresses.first().cloned()).collect(),
+            "private-ip-address" => {
+                self.primary().iter().filter_map(|i| i.addresses.first().cloned()).collect()
+            }
             "private-dns-name" => one(&self.dns_name),
             "ip-address" => one(self.public_ip()),
             "architecture" => one(architecture()),
@@ -327,11 +329,12 @@ impl Item for Health {
         }
     }
     fn write(&self, x: &mut Xml) {
-        x.text("instanceId", &self.shown.id)
-            .text("availabilityZone", &self.shown.zone)
-            .node("instanceState", |x| {
+        x.text("instanceId", &self.shown.id).text("availabilityZone", &self.shown.zone).node(
+            "instanceState",
+            |x| {
                 x.text("code", self.shown.state.1).text("name", self.shown.state.0);
-            });
+            },
+        );
         for name in ["systemStatus", "instanceStatus"] {
             x.node(name, |x| {
                 x.text("status", self.word());

@@ -298,9 +298,13 @@ async fn assign(c: &Context) -> Answer {
     })
     .await?;
     let mut x = super::done();
-    x.text("networkInterfaceId", ids::id(&port)).list("assignedPrivateIpAddressesSet", &more, |x, address| {
-        x.text("privateIpAddress", address);
-    });
+    x.text("networkInterfaceId", ids::id(&port)).list(
+        "assignedPrivateIpAddressesSet",
+        &more,
+        |x, address| {
+            x.text("privateIpAddress", address);
+        },
+    );
     Ok(x)
 }
 

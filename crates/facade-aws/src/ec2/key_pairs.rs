@@ -57,7 +57,7 @@ fn none(name: &str) -> Failure {
 }
 
 struct Key {
-    id: String,
+    pair_id: String,
     name: String,
     public: String,
     created_at: String,
@@ -68,7 +68,7 @@ struct Key {
 impl Key {
     fn of(pair: &KeyPair, shows_public: bool) -> Self {
         Self {
-            id: ids::id(pair),
+            pair_id: ids::id(pair),
             name: name(pair).to_owned(),
             public: pair.spec.public_key.clone(),
             created_at: super::created_at(&pair.metadata),
@@ -108,13 +108,13 @@ impl Item for Key {
     }
     fn facts(&self, filter: &str) -> Vec<String> {
         vec![match filter {
-            "key-pair-id" => self.id.clone(),
+            "key-pair-id" => self.pair_id.clone(),
             "fingerprint" => self.fingerprint(),
             _ => self.name.clone(),
         }]
     }
     fn write(&self, x: &mut Xml) {
-        x.text("keyPairId", &self.id);
+        x.text("keyPairId", &self.pair_id);
         self.head(x);
         x.text("keyType", self.key_type());
         tags::write(x, &self.tags);
@@ -156,7 +156,7 @@ async fn create(c: &Context) -> Answer {
     let shown = Key::of(&made, false);
     let mut x = Xml::new();
     shown.head(&mut x);
-    x.text("keyMaterial", key.private).text("keyPairId", &shown.id);
+    x.text("keyMaterial", key.private).text("keyPairId", &shown.pair_id);
     tags::write(&mut x, &shown.tags);
     Ok(x)
 }
@@ -174,7 +174,7 @@ async fn import(c: &Context) -> Answer {
     let shown = Key::of(&made, false);
     let mut x = Xml::new();
     shown.head(&mut x);
-    x.text("keyPairId", &shown.id);
+    x.text("keyPairId", &shown.pair_id);
     tags::write(&mut x, &shown.tags);
     Ok(x)
 }

@@ -19,6 +19,7 @@ pub(crate) mod subnets;
 pub(crate) mod tagging;
 pub(crate) mod vpcs;
 
+mod asked_rules;
 mod shown;
 mod world;
 

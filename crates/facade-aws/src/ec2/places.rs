@@ -1,5 +1,6 @@
 //! Regions, zones, sizes, and what an account may have.
 
+use futures::future::ready;
 use model::compute::{InstanceType, InstanceTypeSpec};
 use model::topology::ZoneSpec;
 
@@ -13,7 +14,7 @@ use crate::ids;
 use crate::xml::Xml;
 
 pub(crate) const ACTIONS: &[Action] = &[
-    Action::ec2("DescribeRegions", &["RegionName", "AllRegions", "Filter"], |c| Box::pin(regions(c)))
+    Action::ec2("DescribeRegions", &["RegionName", "AllRegions", "Filter"], |c| Box::pin(ready(regions(c))))
         .noting("There is one."),
     Action::ec2(
         "DescribeAvailabilityZones",
@@ -51,7 +52,7 @@ impl Item for Region {
     }
 }
 
-async fn regions(c: &Context) -> Answer {
+fn regions(c: &Context) -> Answer {
     let none = |id: &str| Failure::value(format!("Invalid region: {id}"));
     let region = Region { endpoint: c.host.clone() };
     Ok(answer("regionInfo", &select(&c.params, &Ids { parameter: "RegionName", none }, vec![region])?))
@@ -228,7 +229,10 @@ pub(crate) fn architecture() -> &'static str {
 async fn types(c: &Context) -> Answer {
     let sizes = c.list::<InstanceTypeSpec>().await?.into_iter().map(Size).collect();
     let none = |id: &str| {
-        Failure::new("InvalidInstanceType", format!("The following supplied instance types do not exist: [{id}]"))
+        Failure::new(
+            "InvalidInstanceType",
+            format!("The following supplied instance types do not exist: [{id}]"),
+        )
     };
     Ok(answer("instanceTypeSet", &select(&c.params, &Ids { parameter: "InstanceType", none }, sizes)?))
 }

@@ -81,7 +81,10 @@ async fn start(c: &Context) -> Answer {
 
 async fn stop(c: &Context) -> Answer {
     if c.params.flag("Hibernate")? == Some(true) {
-        return Err(Failure::new("UnsupportedHibernationConfiguration", "Instances cannot hibernate in this cloud"));
+        return Err(Failure::new(
+            "UnsupportedHibernationConfiguration",
+            "Instances cannot hibernate in this cloud",
+        ));
     }
     let instances = named(c).await?;
     if let Some(leaving) = instances.iter().find(|i| state(i) == SHUTTING_DOWN) {

@@ -33,11 +33,9 @@ pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DescribeRouteTables", describe!["RouteTableId"], |c| Box::pin(describe(c))),
     Action::ec2("CreateRoute", ROUTE, |c| Box::pin(create_route(c))),
     Action::ec2("ReplaceRoute", ROUTE, |c| Box::pin(replace_route(c))),
-    Action::ec2(
-        "DeleteRoute",
-        &["RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock"],
-        |c| Box::pin(delete_route(c)),
-    ),
+    Action::ec2("DeleteRoute", &["RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock"], |c| {
+        Box::pin(delete_route(c))
+    }),
 ];
 
 struct Way {
@@ -107,8 +105,7 @@ fn way(world: &World, gateways: &[Gateway], route: &Route) -> Way {
         ("vpcPeeringConnectionId", String::new())
     };
     // A gateway that was detached leads nowhere.
-    let detached =
-        ids::find(gateways, &target.gateway).is_some_and(|gateway| gateway.spec.vpc.is_empty());
+    let detached = ids::find(gateways, &target.gateway).is_some_and(|gateway| gateway.spec.vpc.is_empty());
     let destination = route.destination.map_or_else(|| route.prefix_list.clone(), |cidr| cidr.to_string());
     Way { destination, is_there: !id.is_empty() && !detached, target: (name, id), origin: "CreateRoute" }
 }
@@ -138,8 +135,9 @@ impl Item for Table {
         Some(&self.tags)
     }
     fn facts(&self, filter: &str) -> Vec<String> {
-        let leading =
-            |name: &str| self.ways.iter().filter(|w| w.target.0 == name).map(|w| w.target.1.clone()).collect();
+        let leading = |name: &str| {
+            self.ways.iter().filter(|w| w.target.0 == name).map(|w| w.target.1.clone()).collect()
+        };
         match filter {
             "vpc-id" => vec![self.vpc_id.clone()],
             "owner-id" => vec![self.owner.clone()],
@@ -222,7 +220,8 @@ async fn create(c: &Context) -> Answer {
 async fn delete(c: &Context) -> Answer {
     let table = c.named::<RouteTableSpec>("RouteTableId").await?;
     if table.spec.is_main {
-        let message = format!("The routeTable '{}' is the main one of its VPC and stays with it.", ids::id(&table));
+        let message =
+            format!("The routeTable '{}' is the main one of its VPC and stays with it.", ids::id(&table));
         return Err(Failure::new("DependencyViolation", message));
     }
     c.delete::<RouteTableSpec>(&table.metadata.name, "DependencyViolation").await?;

@@ -1,17 +1,14 @@
 //! Rules of security groups, in both of EC2's forms: permissions, which bundle peers, and single rules with ids.
 
-use model::network::{
-    Direction, PortRange, Protocol, RulePeer, SecurityGroup, SecurityGroupSpec, SecurityRule,
-};
+use model::network::{Direction, Protocol, RulePeer, SecurityGroup, SecurityGroupSpec, SecurityRule};
 
+use super::asked_rules::{parse, rule};
 use super::groups::named;
-use super::world::group_name;
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
 use crate::describe::{Ids, Item, answer, select};
 use crate::failure::Failure;
 use crate::ids;
-use crate::params::Params;
 use crate::xml::Xml;
 
 const PERMISSIONS: &[&str] = &[
@@ -37,10 +34,8 @@ const REVOKED: &[&str] = &[
 ];
 
 pub(crate) const ACTIONS: &[Action] = &[
-    Action::ec2("AuthorizeSecurityGroupIngress", PERMISSIONS, |c| {
-        Box::pin(authorize(c, Direction::Ingress))
-    })
-    .noting("icmpv6 is icmp: one rule is for both families."),
+    Action::ec2("AuthorizeSecurityGroupIngress", PERMISSIONS, |c| Box::pin(authorize(c, Direction::Ingress)))
+        .noting("icmpv6 is icmp: one rule is for both families."),
     Action::ec2("AuthorizeSecurityGroupEgress", PERMISSIONS, |c| Box::pin(authorize(c, Direction::Egress))),
     Action::ec2("RevokeSecurityGroupIngress", REVOKED, |c| Box::pin(revoke(c, Direction::Ingress))),
     Action::ec2("RevokeSecurityGroupEgress", REVOKED, |c| Box::pin(revoke(c, Direction::Egress))),
@@ -50,7 +45,7 @@ pub(crate) const ACTIONS: &[Action] = &[
 ];
 
 /// The word of a protocol. One rule here stands for ICMP of both families.
-fn protocol_word(rule: &SecurityRule) -> String {
+pub(super) fn protocol_word(rule: &SecurityRule) -> String {
     match rule.protocol {
         Protocol::Any => "-1".into(),
         Protocol::Icmp if rule.peer.cidr.is_some_and(|cidr| !cidr.is_v4()) => "icmpv6".into(),
@@ -59,7 +54,7 @@ fn protocol_word(rule: &SecurityRule) -> String {
 }
 
 /// From and to: ports, or type and code; -1 for all.
-fn span(rule: &SecurityRule) -> (i64, i64) {
+pub(super) fn span(rule: &SecurityRule) -> (i64, i64) {
     match rule.protocol {
         Protocol::Tcp | Protocol::Udp => {
             rule.ports.map_or((0, 65_535), |p| (i64::from(p.from), i64::from(p.to)))
@@ -235,108 +230,6 @@ fn no_rule(id: &str) -> Failure {
     Failure::new("InvalidSecurityGroupRuleId.NotFound", message)
 }
 
-/// The rules that a request speaks of, in either form.
-fn parse(
-    params: &Params,
-    groups: &[SecurityGroup],
-    group: &SecurityGroup,
-    direction: Direction,
-) -> Result<Vec<SecurityRule>, Failure> {
-    let permissions = params.structs("IpPermissions");
-    let mut rules = Vec::new();
-    if permissions.is_empty() {
-        let peer = match (params.get("CidrIp"), params.get("SourceSecurityGroupName")) {
-            (Some(_), None) => RulePeer { cidr: params.parsed("CidrIp")?, ..RulePeer::default() },
-            (None, Some(name)) => peer_by_name(groups, group, name)?,
-            _ => return Err(Failure::missing("IpPermissions")),
-        };
-        // A group alone stands for everything.
-        let protocol = params.get("IpProtocol").or_else(|| (!peer.group.is_empty()).then_some("-1"));
-        let protocol = protocol.ok_or_else(|| Failure::missing("IpProtocol"))?;
-        rules.push(rule(params, protocol, direction, peer, "")?);
-        return Ok(rules);
-    }
-    for permission in &permissions {
-        let protocol = permission.require("IpProtocol")?;
-        let mut add = |peer, description: &str| {
-            rules.push(rule(permission, protocol, direction, peer, description)?);
-            Ok::<_, Failure>(())
-        };
-        for (list, name) in [("IpRanges", "CidrIp"), ("Ipv6Ranges", "CidrIpv6")] {
-            for entry in permission.structs(list) {
-                entry.require(name)?;
-                let peer = RulePeer { cidr: entry.parsed(name)?, ..RulePeer::default() };
-                add(peer, entry.text("Description"))?;
-            }
-        }
-        for entry in permission.structs("Groups") {
-            let peer = match entry.get("GroupId") {
-                Some(id) => {
-                    let found = ids::by_id(groups, id)?;
-                    RulePeer { group: found.metadata.name.clone(), ..RulePeer::default() }
-                }
-                None => peer_by_name(groups, group, entry.require("GroupName")?)?,
-            };
-            add(peer, entry.text("Description"))?;
-        }
-        for entry in permission.structs("PrefixListIds") {
-            let name = entry.require("PrefixListId")?.to_owned();
-            add(RulePeer { prefix_list: name, ..RulePeer::default() }, entry.text("Description"))?;
-        }
-    }
-    if rules.is_empty() {
-        return Err(Failure::missing("IpPermissions.1.IpRanges"));
-    }
-    Ok(rules)
-}
-
-fn peer_by_name(groups: &[SecurityGroup], group: &SecurityGroup, name: &str) -> Result<RulePeer, Failure> {
-    let found = groups.iter().find(|g| g.spec.vpc == group.spec.vpc && group_name(g) == name);
-    let none = || Failure::new("InvalidGroup.NotFound", format!("The security group '{name}' does not exist"));
-    Ok(RulePeer { group: found.ok_or_else(none)?.metadata.name.clone(), ..RulePeer::default() })
-}
-
-fn rule(
-    params: &Params,
-    protocol: &str,
-    direction: Direction,
-    peer: RulePeer,
-    description: &str,
-) -> Result<SecurityRule, Failure> {
-    let named = match protocol {
-        "-1" | "all" => "any",
-        "icmpv6" => "icmp",
-        other => other,
-    };
-    let protocol: Protocol =
-        named.parse().map_err(|_| params.invalid("IpProtocol", protocol, "is no protocol"))?;
-    let (from, to) = (params.number("FromPort")?, params.number("ToPort")?);
-    let mut rule = SecurityRule { direction, protocol, peer, description: description.into(), ..SecurityRule::default() };
-    match protocol {
-        Protocol::Tcp | Protocol::Udp => {
-            let (from, to) = match (from, to) {
-                (Some(-1), Some(-1) | None) => (0, 65_535),
-                (Some(from), Some(to)) => (from, to),
-                _ => return Err(Failure::missing("FromPort")),
-            };
-            let port = |n: i64| u16::try_from(n).map_err(|_| params.invalid("FromPort", &n.to_string(), "is no port"));
-            rule.ports = Some(PortRange { from: port(from)?, to: port(to)? });
-        }
-        Protocol::Icmp => {
-            let byte = |n: Option<i64>| match n {
-                None | Some(-1) => Ok(None),
-                Some(n) => u8::try_from(n)
-                    .map(Some)
-                    .map_err(|_| params.invalid("FromPort", &n.to_string(), "is no type or code of ICMP")),
-            };
-            rule.icmp_type = byte(from)?;
-            rule.icmp_code = rule.icmp_type.map_or(Ok(None), |_| byte(to))?;
-        }
-        _ => {}
-    }
-    Ok(rule)
-}
-
 async fn authorize(c: &Context, direction: Direction) -> Answer {
     let group = named(c).await?;
     let groups = c.list::<SecurityGroupSpec>().await?;
@@ -434,52 +327,4 @@ async fn modify(c: &Context) -> Answer {
     })
     .await?;
     Ok(super::done())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use model::ObjectMeta;
-
-    fn parsed(query: &str) -> Result<Vec<SecurityRule>, Failure> {
-        let params = Params::parse(query.as_bytes(), &[]).expect("a form");
-        let group = SecurityGroup::new(ObjectMeta::named("sg-00000000000000001"), SecurityGroupSpec::default());
-        parse(&params, std::slice::from_ref(&group), &group, Direction::Ingress)
-    }
-
-    #[test]
-    fn both_forms_say_the_same() {
-        let flat = parsed("IpProtocol=tcp&FromPort=22&ToPort=22&CidrIp=10.0.0.0/8").expect("rules");
-        let nested = parsed(
-            "IpPermissions.1.IpProtocol=tcp&IpPermissions.1.FromPort=22&IpPermissions.1.ToPort=22&\
-             IpPermissions.1.IpRanges.1.CidrIp=10.0.0.0/8",
-        );
-        assert_eq!(Ok(flat.clone()), nested);
-        assert_eq!((protocol_word(&flat[0]).as_str(), span(&flat[0])), ("tcp", (22, 22)));
-    }
-
-    #[test]
-    fn peers_and_protocols() {
-        let check = |query: &str, expected: &str| {
-            let rules = parsed(&format!("IpPermissions.1.IpProtocol={query}")).expect(query);
-            let words: Vec<String> = rules.iter().map(|rule| format!("{} {:?}", protocol_word(rule), span(rule))).collect();
-            assert_eq!(words.join(", "), expected, "{query}");
-        };
-        let all = "&IpPermissions.1.IpRanges.1.CidrIp=0.0.0.0/0&IpPermissions.1.Ipv6Ranges.1.CidrIpv6=::/0";
-        check(&format!("-1{all}"), "-1 (-1, -1), -1 (-1, -1)");
-        check(&format!("icmp&IpPermissions.1.FromPort=8&IpPermissions.1.ToPort=-1{all}"), "icmp (8, -1), icmpv6 (8, -1)");
-        check(&format!("6&IpPermissions.1.FromPort=1&IpPermissions.1.ToPort=2{all}"), "tcp (1, 2), tcp (1, 2)");
-        check(&format!("50{all}"), "50 (-1, -1), 50 (-1, -1)");
-        check("-1&IpPermissions.1.Groups.1.GroupId=sg-00000000000000001", "-1 (-1, -1)");
-        for (query, code) in [
-            ("IpProtocol=tcp", "MissingParameter"),
-            ("IpProtocol=tcp&CidrIp=0.0.0.0/0", "MissingParameter"),
-            ("IpProtocol=tcp&FromPort=1&ToPort=70000&CidrIp=0.0.0.0/0", "InvalidParameterValue"),
-            ("IpProtocol=x&CidrIp=0.0.0.0/0", "InvalidParameterValue"),
-            ("IpProtocol=-1&CidrIp=10.0.0.1/8", "InvalidParameterValue"),
-            ("IpPermissions.1.IpProtocol=-1&IpPermissions.1.Groups.1.GroupId=sg-1", "InvalidGroupId.Malformed"),
-        ] {
-            assert_eq!(parsed(query).unwrap_err().code, code, "{query}");
-        }
-    }
 }

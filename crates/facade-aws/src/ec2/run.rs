@@ -17,10 +17,10 @@ use super::{instances, key_pairs};
 use crate::actions::{Action, Answer};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::ids;
 use crate::params::Params;
 use crate::tags::{self, Tags};
 use crate::xml::Xml;
-use crate::ids;
 
 /// Most instances of one request.
 const COUNT_MAX: i64 = 100;
@@ -162,9 +162,9 @@ fn payload(image: &Image) -> Result<(Payload, Isolation), Failure> {
 
 fn user_data(encoded: &str) -> Result<String, Failure> {
     let compact: String = encoded.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let bytes = STANDARD.decode(compact).map_err(|_| {
-        Failure::new("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data")
-    })?;
+    let bytes = STANDARD
+        .decode(compact)
+        .map_err(|_| Failure::new("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data"))?;
     String::from_utf8(bytes).map_err(|_| Failure::unsupported("User data has to be text in this cloud"))
 }
 
@@ -188,8 +188,12 @@ fn networks(params: &Params, world: &World) -> Result<(Vec<InstanceNetwork>, Vec
     }
     let index = |card: &Params| card.number("DeviceIndex").ok().flatten().unwrap_or(i64::MAX);
     cards.sort_by_key(index);
-    if let Some((at, _)) = cards.iter().enumerate().find(|(i, card)| i64::try_from(*i).ok() != Some(index(card))) {
-        return Err(Failure::value(format!("There has to be a network interface with DeviceIndex {at}, and one only")));
+    if let Some((at, _)) =
+        cards.iter().enumerate().find(|(i, card)| i64::try_from(*i).ok() != Some(index(card)))
+    {
+        return Err(Failure::value(format!(
+            "There has to be a network interface with DeviceIndex {at}, and one only"
+        )));
     }
     let known = [
         "DeviceIndex",
@@ -204,10 +208,13 @@ fn networks(params: &Params, world: &World) -> Result<(Vec<InstanceNetwork>, Vec
     let mut found = (Vec::new(), Vec::new());
     for given in &cards {
         if let Some(other) = given.unknown(&known).next() {
-            return Err(Failure::unsupported(format!("NetworkInterface.N.{other} is not supported in this cloud")));
+            return Err(Failure::unsupported(format!(
+                "NetworkInterface.N.{other} is not supported in this cloud"
+            )));
         }
         if given.flag("DeleteOnTermination")? == Some(false) && !given.has("NetworkInterfaceId") {
-            let message = "Interfaces made for an instance go with it: make one with CreateNetworkInterface to keep it";
+            let message =
+                "Interfaces made for an instance go with it: make one with CreateNetworkInterface to keep it";
             return Err(Failure::unsupported(message));
         }
         let (network, public) = card(given, world)?;
@@ -235,7 +242,8 @@ fn card(given: &Params, world: &World) -> Result<(InstanceNetwork, bool), Failur
     }
     for name in given.list("SecurityGroup") {
         let group = world.groups.iter().find(|group| is_group(group, &subnet.spec.vpc, &name));
-        let none = || Failure::new("InvalidGroup.NotFound", format!("The security group '{name}' does not exist"));
+        let none =
+            || Failure::new("InvalidGroup.NotFound", format!("The security group '{name}' does not exist"));
         groups.push(group.ok_or_else(none)?.metadata.name.clone());
     }
     let public = given.flag("AssociatePublicIpAddress")?.unwrap_or(subnet.spec.assign_public_address);
@@ -301,8 +309,7 @@ async fn public_address(
 async fn take_back(c: &Context, made: &[Instance]) {
     for instance in made {
         let api = c.api::<InstanceSpec>();
-        let options =
-            DeleteOptions { uid: Some(instance.metadata.uid.clone()), ..DeleteOptions::default() };
+        let options = DeleteOptions { uid: Some(instance.metadata.uid.clone()), ..DeleteOptions::default() };
         if let Err(e) = api.delete(&instance.metadata.name, &options).await {
             tracing::warn!(instance = instance.metadata.name, error = %e, "an instance was not taken back");
         }

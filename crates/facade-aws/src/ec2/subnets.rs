@@ -191,10 +191,9 @@ async fn delete(c: &Context) -> Answer {
 
 async fn modify(c: &Context) -> Answer {
     let subnet = c.named::<SubnetSpec>("SubnetId").await?;
-    for (name, value) in [
-        ("AssignIpv6AddressOnCreation", subnet.spec.ipv6_cidr.is_some()),
-        ("EnableDns64", false),
-    ] {
+    for (name, value) in
+        [("AssignIpv6AddressOnCreation", subnet.spec.ipv6_cidr.is_some()), ("EnableDns64", false)]
+    {
         if c.params.flag(&format!("{name}.Value"))?.is_some_and(|given| given != value) {
             return Err(Failure::unsupported(format!("{name} can only be {value} for this subnet")));
         }

@@ -20,9 +20,11 @@ const DEFAULT_RANGE: &str = "10.0.0.0/16";
 const DEFAULT_SUBNET: &str = "10.0.0.0/18";
 
 pub(crate) const ACTIONS: &[Action] = &[
-    Action::ec2("CreateVpc", &["CidrBlock", "InstanceTenancy", "AmazonProvidedIpv6CidrBlock", "TagSpecification"], |c| {
-        Box::pin(create(c))
-    }),
+    Action::ec2(
+        "CreateVpc",
+        &["CidrBlock", "InstanceTenancy", "AmazonProvidedIpv6CidrBlock", "TagSpecification"],
+        |c| Box::pin(create(c)),
+    ),
     Action::ec2("CreateDefaultVpc", &[], |c| Box::pin(create_default(c)))
         .noting("With a NAT gateway, through which everything goes out; it has no internet gateway."),
     Action::ec2("DeleteVpc", &["VpcId"], |c| Box::pin(delete(c))),
@@ -145,9 +147,9 @@ fn made(c: &Context, vpc: &Vpc) -> Xml {
 /// A network of a parameter, as EC2 reads it: host bits are cut off.
 pub(crate) fn range(c: &Context, parameter: &str) -> Result<Cidr, Failure> {
     let text = c.params.require(parameter)?;
-    let net = text.split_once('/').and_then(|(address, length)| {
-        Cidr::around(address.parse().ok()?, length.parse().ok()?)
-    });
+    let net = text
+        .split_once('/')
+        .and_then(|(address, length)| Cidr::around(address.parse().ok()?, length.parse().ok()?));
     net.ok_or_else(|| c.params.invalid(parameter, text, "is not a valid CIDR block"))
 }
 
@@ -159,8 +161,7 @@ async fn make(c: &Context, spec: VpcSpec, tags: Tags, routes: Vec<Route>) -> Res
     let name = &vpc.metadata.name;
     let group = default_group(c, name, &c.new_id("sg", 0));
     let table = ObjectMeta::in_project(c.project(), c.new_id("rtb", 0));
-    let table: RouteTable =
-        Object::new(table, RouteTableSpec { vpc: name.clone(), routes, is_main: true });
+    let table: RouteTable = Object::new(table, RouteTableSpec { vpc: name.clone(), routes, is_main: true });
     let rest = async {
         c.create(group).await?;
         c.create(table).await

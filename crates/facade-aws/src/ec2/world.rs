@@ -1,7 +1,9 @@
 //! The project's objects that are shown beside each other: names become ids here.
 
 use futures::try_join;
-use model::compute::{Image, ImageSpec, Instance, InstanceSpec, KeyPair, KeyPairSpec, Visibility, port_names};
+use model::compute::{
+    Image, ImageSpec, Instance, InstanceSpec, KeyPair, KeyPairSpec, Visibility, port_names,
+};
 use model::network::{
     Address, FloatingIp, FloatingIpSpec, Port, PortSpec, SecurityGroup, SecurityGroupSpec, Subnet,
     SubnetSpec, Vpc, VpcSpec,
@@ -99,8 +101,7 @@ impl World {
         }
         let own = &vpc.spec.dns.domain;
         let domain = if own.is_empty() { format!("{project}.internal") } else { own.clone() };
-        let host =
-            if port.spec.instance.is_empty() { &port.metadata.name } else { &port.spec.instance };
+        let host = if port.spec.instance.is_empty() { &port.metadata.name } else { &port.spec.instance };
         format!("{host}.{domain}")
     }
 }

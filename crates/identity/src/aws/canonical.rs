@@ -48,7 +48,10 @@ pub(super) fn path(raw: &str) -> String {
     }
     let mut out = String::from("/");
     out.push_str(&encode(kept.join("/").as_bytes(), true));
-    if raw.len() > 1 && !kept.is_empty() && (raw.ends_with('/') || raw.ends_with("/.") || raw.ends_with("/..")) {
+    if raw.len() > 1
+        && !kept.is_empty()
+        && (raw.ends_with('/') || raw.ends_with("/.") || raw.ends_with("/.."))
+    {
         out.push('/');
     }
     out
@@ -91,7 +94,8 @@ fn decode(text: &str) -> Result<String, SignatureError> {
             out.push(byte);
             continue;
         }
-        let mut nibble = || bytes.next().and_then(|b| char::from(b).to_digit(16)).and_then(|n| u8::try_from(n).ok());
+        let mut nibble =
+            || bytes.next().and_then(|b| char::from(b).to_digit(16)).and_then(|n| u8::try_from(n).ok());
         let (high, low) = (nibble().ok_or_else(bad)?, nibble().ok_or_else(bad)?);
         out.push(high << 4 | low);
     }

@@ -94,7 +94,9 @@ impl Presented {
         let in_query = pairs.iter().any(|(key, _)| key.starts_with("X-Amz-"));
         let words = match (header, in_query) {
             (Some(_), true) => {
-                return Err(incomplete("the request is signed in its header and in its query: keep one of them"));
+                return Err(incomplete(
+                    "the request is signed in its header and in its query: keep one of them",
+                ));
             }
             (Some(header), false) => {
                 let date = one("x-amz-date").map(text).transpose()?;
@@ -176,13 +178,16 @@ fn from_header<'a>(header: &'a str, date: &'a str) -> Result<Words<'a>, Signatur
         .ok_or_else(|| incomplete(format!("only {ALGORITHM} is understood in the Authorization header")))?;
     let mut found: BTreeMap<&str, &str> = BTreeMap::new();
     for part in rest.split(',') {
-        let (key, value) =
-            part.trim().split_once('=').ok_or_else(|| incomplete("the Authorization header cannot be read"))?;
+        let (key, value) = part
+            .trim()
+            .split_once('=')
+            .ok_or_else(|| incomplete("the Authorization header cannot be read"))?;
         if found.insert(key, value).is_some() {
             return Err(incomplete(format!("the Authorization header has {key} twice")));
         }
     }
-    let mut take = |key: &str| found.remove(key).ok_or_else(|| incomplete(format!("Authorization needs {key}")));
+    let mut take =
+        |key: &str| found.remove(key).ok_or_else(|| incomplete(format!("Authorization needs {key}")));
     let words = Words {
         credential: take("Credential")?,
         signed_headers: take("SignedHeaders")?,
@@ -228,16 +233,20 @@ fn check_time(words: &Words<'_>, day: &str, now: Timestamp) -> Result<(), Signat
     }
     let now = now.0.div_euclid(1000);
     if at > now + SKEW_MAX_SECONDS {
-        return Err(SignatureError::Expired(format!("the request is dated {}, which is not yet", words.date)));
+        return Err(SignatureError::Expired(format!(
+            "the request is dated {}, which is not yet",
+            words.date
+        )));
     }
-    let lasts = match words.expires {
-        None => SKEW_MAX_SECONDS,
-        Some(seconds) => seconds
-            .parse()
-            .ok()
-            .filter(|seconds| (1..=EXPIRES_MAX_SECONDS).contains(seconds))
-            .ok_or_else(|| incomplete(format!("X-Amz-Expires must be 1 to {EXPIRES_MAX_SECONDS}")))?,
-    };
+    let lasts =
+        match words.expires {
+            None => SKEW_MAX_SECONDS,
+            Some(seconds) => seconds
+                .parse()
+                .ok()
+                .filter(|seconds| (1..=EXPIRES_MAX_SECONDS).contains(seconds))
+                .ok_or_else(|| incomplete(format!("X-Amz-Expires must be 1 to {EXPIRES_MAX_SECONDS}")))?,
+        };
     if now > at + lasts {
         return Err(SignatureError::Expired(format!("the request is dated {} and has expired", words.date)));
     }

@@ -40,7 +40,10 @@ fn the_vectors_of_aws_are_understood() {
         let message = Message { method: &method, path: &path, query: &query, headers, body: body.as_bytes() };
         let presented = Presented::read(&message, NOW);
         if message.headers.iter().any(|(name, _)| *name == "x-amz-security-token") {
-            assert!(matches!(presented, Err(SignatureError::Refused)), "{name}: this cloud gives no sessions");
+            assert!(
+                matches!(presented, Err(SignatureError::Refused)),
+                "{name}: this cloud gives no sessions"
+            );
             continue;
         }
         let presented = presented.unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -140,7 +143,9 @@ fn headers_of_aws_are_signed_or_not_there() {
 
 #[test]
 fn the_hash_that_was_sent_chooses_nothing() {
-    for hash in ["UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", ""] {
+    for hash in
+        ["UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", ""]
+    {
         let mut draft = Draft::new();
         draft.headers.push(("x-amz-content-sha256".into(), hash.into()));
         incomplete(&draft.signed());

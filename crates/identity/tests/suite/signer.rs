@@ -31,7 +31,10 @@ impl Draft {
             method: "POST".into(),
             path: "/".into(),
             query: String::new(),
-            headers: vec![header("host", "cloud:7443"), header("content-type", "application/x-www-form-urlencoded")],
+            headers: vec![
+                header("host", "cloud:7443"),
+                header("content-type", "application/x-www-form-urlencoded"),
+            ],
             body: b"Action=DescribeRegions".to_vec(),
             id: ID.into(),
             secret: SECRET.into(),
@@ -66,7 +69,12 @@ impl Draft {
     }
 
     fn scope(&self) -> String {
-        format!("{}/{}/{}/aws4_request", &self.date.chars().take(8).collect::<String>(), self.region, self.service)
+        format!(
+            "{}/{}/{}/aws4_request",
+            &self.date.chars().take(8).collect::<String>(),
+            self.region,
+            self.service
+        )
     }
 
     pub(crate) fn signed(mut self) -> Self {
@@ -113,7 +121,8 @@ impl Draft {
     }
 
     fn signature(&self, names: &str) -> String {
-        let mut pairs: Vec<String> = self.query.split('&').filter(|p| !p.is_empty()).map(str::to_owned).collect();
+        let mut pairs: Vec<String> =
+            self.query.split('&').filter(|p| !p.is_empty()).map(str::to_owned).collect();
         // Literal pluses are pluses.
         for pair in &mut pairs {
             *pair = pair.replace('+', "%2B");

@@ -82,7 +82,11 @@ impl Spec for AccessKeySpec {
                 "spec.accessKeyId",
                 "must be 16 to 128 letters, digits and '_'; left out, the server gives one",
             );
-            errors.require(!self.sealed_secret.is_empty(), "spec.secret", "must be given when the key is made");
+            errors.require(
+                !self.sealed_secret.is_empty(),
+                "spec.secret",
+                "must be given when the key is made",
+            );
             errors.require(
                 self.token_sha256.is_empty(),
                 "spec.tokenSha256",
@@ -118,7 +122,8 @@ impl Spec for AccessKeySpec {
 
     fn claims(key: &AccessKey) -> Vec<Claim> {
         let id = &key.spec.access_key_id;
-        let claim = || Claim::new(format!("access-key/{id}"), "spec.accessKeyId", format!("access key id {id}"));
+        let claim =
+            || Claim::new(format!("access-key/{id}"), "spec.accessKeyId", format!("access key id {id}"));
         (!id.is_empty()).then(claim).into_iter().collect()
     }
 }
