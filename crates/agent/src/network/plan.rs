@@ -53,7 +53,9 @@ impl View {
         let ports = self.ports_of(vpc);
         let local: Vec<&Arc<Port>> = ports.iter().copied().filter(|port| self.is_here(port)).collect();
         let mut here: Vec<PortPlan> = local.iter().filter_map(|port| self.port(port, &subnets)).collect();
-        here.iter_mut().for_each(|port| port.logs_flows |= vpc.spec.flow_logs);
+        for port in &mut here {
+            port.logs_flows |= vpc.spec.flow_logs;
+        }
         let peers = self.peers_of(vpc);
         VpcPlan {
             uid: vpc.metadata.uid.clone(),

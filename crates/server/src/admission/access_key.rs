@@ -52,7 +52,8 @@ impl Server {
             key.spec.access_key_id = format!("{PREFIX}{rest}");
         }
         let sealed = master.seal(&key.spec.seal_owner(), &secret, &environment.random());
-        key.spec.sealed_secret = sealed.ok_or_else(|| ApiError::internal("the secret could not be sealed"))?;
+        key.spec.sealed_secret =
+            sealed.ok_or_else(|| ApiError::internal("the secret could not be sealed"))?;
         Ok(())
     }
 }

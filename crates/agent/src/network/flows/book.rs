@@ -55,7 +55,9 @@ impl Book {
         self.lost |= look.lost;
         let is_first = self.known.is_none();
         let known = self.known.get_or_insert_default();
-        known.values_mut().for_each(|seen| seen.is_there = false);
+        for seen in known.values_mut() {
+            seen.is_there = false;
+        }
         for flow in look.flows {
             let key = (flow.id, flow.key);
             if let Some(seen) = known.get_mut(&key) {
