@@ -160,6 +160,7 @@ mod tests {
             source_check: true,
             groups: vec![uid(group)],
             rate_bits: None,
+            logs_flows: false,
         }
     }
 

@@ -88,7 +88,8 @@ impl Site {
         let endpoint = format!("https://{}", listener.address());
         let hosts = Arc::new(Recorded::default());
         let (gateway, blobs) = (Arc::clone(&hosts), Arc::clone(&hosts));
-        let extensions = Extensions { hosts: gateway, blobs, authority: Arc::clone(&authority) };
+        let authority_of = Arc::clone(&authority);
+        let extensions = Extensions { hosts: gateway, blobs, authority: authority_of, foreign: Vec::new() };
         let serving = JoinSet::from_iter([listener.serve(Face::new(cloud.server.clone(), extensions))]);
         let admin = cloud.admin();
         let spec =
