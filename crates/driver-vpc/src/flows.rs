@@ -2,13 +2,14 @@
 //! (nfnetlink_log). Both sockets belong to the VPC's namespace.
 
 use std::io;
-use std::net::IpAddr;
 
-use driver::{Count, DriverError, Flow, FlowKey, FlowLook, FlowWatch, Refused};
+use driver::{DriverError, Flow, FlowKey, FlowLook, FlowWatch, Refused};
 use nix::errno::Errno;
-use sys::netlink::{Attributes, Message, NetlinkError, Protocol, Socket, attribute, attributes};
+use sys::netlink::{Attributes, Message, NetlinkError, Protocol, Socket, attribute};
 
+use crate::connections::{Connection, Tracker};
 use crate::error::VpcError;
+use crate::rtnl::address;
 
 /// The group that a VPC's filter writes what it refused to; namespaces have groups of their own.
 pub(crate) const LOG_GROUP: u16 = 1;
@@ -16,21 +17,22 @@ pub(crate) const LOG_GROUP: u16 = 1;
 pub(crate) const LEAVING: &str = "out";
 pub(crate) const ENTERING: &str = "in";
 
-/// linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h, nfnetlink_log.h.
-const CONNTRACK_GET: u16 = 1 << 8 | 1;
+/// linux/netfilter/nfnetlink.h, nfnetlink_log.h.
 const LOG_PACKET: u16 = 4 << 8;
 const LOG_CONFIG: u16 = 4 << 8 | 1;
 /// Of the family-independent head of every netfilter message.
 const HEAD: usize = 4;
 /// The longest heads that are read: IPv6 and ports.
 const COPY_BYTES: u32 = 64;
+/// How long the kernel gathers packets before it hands them on, in hundredths of a second.
+const HAND_ON_AFTER: u32 = 10;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 #[derive(Debug)]
 pub(crate) struct Watch {
-    tracked: Socket,
+    tracked: Tracker,
     log: Socket,
     label: String,
 }
@@ -43,11 +45,12 @@ impl Watch {
         // Bind, and copy the beginning of each packet.
         let bind = Attributes::new().put(1, [1]);
         let mode = Attributes::new().put(2, [&COPY_BYTES.to_be_bytes()[..], &[2, 0]].concat());
-        for attributes in [bind, mode] {
+        let patience = Attributes::new().put(4, HAND_ON_AFTER.to_be_bytes());
+        for attributes in [bind, mode, patience] {
             let message = Message::new(LOG_CONFIG, 0, &[0, 0, high, low], &attributes);
             log.request(&message).map_err(VpcError::network("listen to what the filter refuses"))?;
         }
-        Ok(Self { tracked: Socket::open(Protocol::Netfilter)?, log, label: label.to_owned() })
+        Ok(Self { tracked: Tracker::open()?, log, label: label.to_owned() })
     }
 
     fn read(&mut self) -> Result<FlowLook, VpcError> {
@@ -64,10 +67,8 @@ impl Watch {
                 Err(e) => return Err(VpcError::network("read what the filter refused")(e)),
             }
         }
-        let all = Message::new(CONNTRACK_GET, 0, &[0; HEAD], &Attributes::new());
-        let answers = self.tracked.dump(&all).map_err(VpcError::network("list connections"))?;
-        let flows = answers.iter().filter_map(|answer| tracked(answer.body.get(HEAD..)?));
-        Ok(FlowLook { flows: flows.collect(), refused, lost })
+        let tracked = self.tracked.connections().map_err(VpcError::network("list connections"))?;
+        Ok(FlowLook { flows: tracked.iter().map(flow).collect(), refused, lost })
     }
 }
 
@@ -81,36 +82,19 @@ fn is_overrun(e: &io::Error) -> bool {
     e.raw_os_error() == Some(Errno::ENOBUFS as i32)
 }
 
-/// A connection. Its destination is who answers: a floating address is its port's own here.
-fn tracked(body: &[u8]) -> Option<Flow> {
-    let (there, back) = (tuple(attribute(body, 1)?)?, tuple(attribute(body, 2)?)?);
-    let id = attribute(body, 12).and_then(be32)?;
-    let key = FlowKey { destination: back.source, destination_port: back.source_port, ..there };
-    let count = |kind| attribute(body, kind).map(count).unwrap_or_default();
-    Some(Flow { id, key: without_icmp(key), sent: count(9), answered: count(10) })
-}
-
-/// A direction of a connection.
-fn tuple(body: &[u8]) -> Option<FlowKey> {
-    let (ip, proto) = (attribute(body, 1)?, attribute(body, 2)?);
-    let address =
-        |v4, v6| attributes(ip).find(|(kind, _)| [v4, v6].contains(kind)).and_then(|(_, a)| octets(a));
-    let port = |kind| attribute(proto, kind).and_then(be16).unwrap_or_default();
-    Some(FlowKey {
-        protocol: *attribute(proto, 1)?.first()?,
-        source: address(1, 3)?,
-        destination: address(2, 4)?,
-        source_port: port(2),
-        destination_port: port(3),
-    })
-}
-
-fn count(body: &[u8]) -> Count {
-    let number = |kind| {
-        let bytes: Option<[u8; 8]> = attribute(body, kind).and_then(|value| value.try_into().ok());
-        bytes.map(u64::from_be_bytes).unwrap_or_default()
+/// Its destination is who answers: a floating address is its port's own here.
+fn flow(connection: &Connection) -> Flow {
+    let Connection { original, reply, id, counts: [sent, answered], .. } = connection;
+    let has_ports = has_ports(original.protocol);
+    let port = |port: u16| if has_ports { port } else { 0 };
+    let key = FlowKey {
+        protocol: original.protocol,
+        source: original.source,
+        source_port: port(original.source_port),
+        destination: reply.source,
+        destination_port: port(reply.source_port),
     };
-    Count { packets: number(1), bytes: number(2) }
+    Flow { id: *id, key, sent: *sent, answered: *answered }
 }
 
 /// A packet of the log: its head, and whose rules refused it.
@@ -120,45 +104,33 @@ fn logged(body: &[u8]) -> Option<Refused> {
     let (protocol, source, destination, length, rest) = match packet.first()? >> 4 {
         4 => {
             let rest = packet.get(usize::from(packet.first()? & 15) * 4..).unwrap_or_default();
-            let addresses = (octets(packet.get(12..16)?)?, octets(packet.get(16..20)?)?);
+            let addresses = (address(packet.get(12..16)?)?, address(packet.get(16..20)?)?);
             (*packet.get(9)?, addresses.0, addresses.1, be16(packet.get(2..4)?)?.into(), rest)
         }
         6 => {
             let length = u64::from(be16(packet.get(4..6)?)?) + 40;
-            let addresses = (octets(packet.get(8..24)?)?, octets(packet.get(24..40)?)?);
+            let addresses = (address(packet.get(8..24)?)?, address(packet.get(24..40)?)?);
             (*packet.get(6)?, addresses.0, addresses.1, length, packet.get(40..).unwrap_or_default())
         }
         _ => return None,
     };
-    let has_ports = matches!(protocol, TCP | UDP);
-    let port = |at: usize| rest.get(at..at + 2).and_then(be16).filter(|_| has_ports).unwrap_or_default();
+    let port = |at: usize| rest.get(at..at + 2).and_then(be16).filter(|_| has_ports(protocol)).unwrap_or(0);
     let key = FlowKey { protocol, source, source_port: port(0), destination, destination_port: port(2) };
     Some(Refused { key, bytes: length, leaving: prefix.starts_with(LEAVING.as_bytes()) })
 }
 
-/// Only what has ports has ports.
-fn without_icmp(key: FlowKey) -> FlowKey {
-    match key.protocol {
-        TCP | UDP => key,
-        _ => FlowKey { source_port: 0, destination_port: 0, ..key },
-    }
-}
-
-fn octets(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = || <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from);
-    v4().or_else(|| <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from))
+fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, TCP | UDP)
 }
 
 fn be16(bytes: &[u8]) -> Option<u16> {
     bytes.try_into().ok().map(u16::from_be_bytes)
 }
 
-fn be32(bytes: &[u8]) -> Option<u32> {
-    bytes.try_into().ok().map(u32::from_be_bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]
@@ -180,25 +152,5 @@ mod tests {
             let cut = logged(message(&packet[..length]).as_bytes());
             assert_eq!(cut.is_some(), length >= 20, "{length}");
         }
-    }
-
-    #[test]
-    fn a_translated_connection_leads_to_who_answers() {
-        let side = |source: [u8; 4], destination: [u8; 4], ports: [u16; 2]| {
-            let ip = Attributes::new().put(1, source).put(2, destination);
-            let proto =
-                Attributes::new().put(1, [UDP]).put(2, ports[0].to_be_bytes()).put(3, ports[1].to_be_bytes());
-            Attributes::new().nest(1, &ip).nest(2, &proto)
-        };
-        let counts = Attributes::new().put(1, 3_u64.to_be_bytes()).put(2, 300_u64.to_be_bytes());
-        let body = Attributes::new()
-            .nest(1, &side([10, 0, 0, 1], [192, 0, 2, 7], [1000, 53]))
-            .nest(2, &side([10, 0, 0, 2], [10, 0, 0, 1], [53, 1000]))
-            .nest(9, &counts)
-            .put(12, 7_u32.to_be_bytes());
-        let flow = tracked(body.as_bytes()).unwrap();
-        assert_eq!((flow.id, flow.key.destination), (7, IpAddr::from([10, 0, 0, 2])));
-        assert_eq!((flow.sent, flow.answered), (Count { packets: 3, bytes: 300 }, Count::default()));
-        assert_eq!(tracked(&[]), None);
     }
 }

@@ -82,20 +82,19 @@ impl Networks {
     /// Counters of every port on this host.
     pub(crate) async fn counters(&self) -> Result<Vec<PortCount>, AskError> {
         self.synced().await;
+        let objects = &self.inner.objects;
+        let ports = objects.ports.all();
+        let ports = names(&ports);
         let mut all = Vec::new();
-        for vpc in self.inner.driver.list().await.map_err(NetworkError::from)? {
-            let counted = self.inner.driver.counters(&vpc).await.map_err(NetworkError::from)?;
-            let Some(vpc) = self.inner.objects.vpcs.filter(|known| known.metadata.uid == vpc).pop() else {
-                continue;
-            };
-            let project = &vpc.metadata.namespace;
-            let ports = self.inner.objects.ports.filter(|port| port.metadata.namespace == *project);
-            let ports = names(&ports);
+        for network in self.inner.driver.list().await.map_err(NetworkError::from)? {
+            let counted = self.inner.driver.counters(&network).await.map_err(NetworkError::from)?;
             let count = |(uid, counts): (Uid, driver::PortCounters)| {
                 let port = ports.get(&uid)?;
+                let project = &port.metadata.namespace;
+                let subnet = objects.subnets.get(&format!("{project}/{}", port.spec.subnet))?;
                 Some(PortCount {
                     project: project.clone(),
-                    vpc: vpc.metadata.name.clone(),
+                    vpc: subnet.spec.vpc.clone(),
                     port: port.metadata.name.clone(),
                     instance: port.spec.instance.clone(),
                     uid,

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
+use driver::Count;
 use nix::errno::Errno;
 use sys::netlink::{Answer, Attributes, Message, NetlinkError, Protocol, Socket, attribute};
 
@@ -16,6 +17,10 @@ const HEAD: usize = 4;
 const ORIGINAL: u16 = 1;
 const REPLY: u16 = 2;
 const ID: u16 = 12;
+/// What was sent in either direction.
+const COUNTERS: [u16; 2] = [9, 10];
+const PACKETS: u16 = 1;
+const BYTES: u16 = 2;
 const NESTED: u16 = 0x8000;
 const TUPLE_IP: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
@@ -27,43 +32,46 @@ const ICMP: [(u16, u16); 2] = [(5, 6), (8, 9)];
 
 /// A connection as its first packet began it, with what became of that packet's addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Connection {
-    pub(super) original: Tuple,
-    pub(super) reply: Tuple,
+pub(crate) struct Connection {
+    pub(crate) original: Tuple,
+    pub(crate) reply: Tuple,
+    pub(crate) id: u32,
+    /// Of the original direction and of the reply; nothing where the kernel does not count.
+    pub(crate) counts: [Count; 2],
     family: u8,
     /// What tells the kernel which one is meant.
     raw: Attributes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tuple {
-    pub(super) source: IpAddr,
-    pub(super) destination: IpAddr,
-    pub(super) protocol: u8,
-    pub(super) source_port: u16,
-    pub(super) destination_port: u16,
-    pub(super) icmp: Option<(u8, u8)>,
+pub(crate) struct Tuple {
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) protocol: u8,
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    pub(crate) icmp: Option<(u8, u8)>,
 }
 
 impl Connection {
     #[cfg(test)]
     pub(super) fn of(original: Tuple, reply: Tuple) -> Self {
-        Self { original, reply, family: 0, raw: Attributes::new() }
+        Self { original, reply, id: 0, counts: [Count::default(); 2], family: 0, raw: Attributes::new() }
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Tracker {
+pub(crate) struct Tracker {
     socket: Socket,
 }
 
 impl Tracker {
     /// Of the network namespace of the calling thread.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         Ok(Self { socket: Socket::open(Protocol::Netfilter)? })
     }
 
-    pub(super) fn connections(&mut self) -> Result<Vec<Connection>, NetlinkError> {
+    pub(crate) fn connections(&mut self) -> Result<Vec<Connection>, NetlinkError> {
         let answers = self.socket.dump(&Message::new(GET, 0, &[0; HEAD], &Attributes::new()))?;
         Ok(answers.iter().filter_map(parse).collect())
     }
@@ -81,8 +89,21 @@ impl Tracker {
 fn parse(answer: &Answer) -> Option<Connection> {
     let (head, bytes) = answer.body.split_at_checked(HEAD)?;
     let (original, reply) = (attribute(bytes, ORIGINAL)?, attribute(bytes, REPLY)?);
-    let raw = Attributes::new().put(ORIGINAL | NESTED, original).put(ID, attribute(bytes, ID)?);
-    Some(Connection { original: parse_tuple(original)?, reply: parse_tuple(reply)?, family: head[0], raw })
+    let id = attribute(bytes, ID)?;
+    Some(Connection {
+        original: parse_tuple(original)?,
+        reply: parse_tuple(reply)?,
+        id: id.try_into().map(u32::from_be_bytes).ok()?,
+        counts: COUNTERS.map(|kind| attribute(bytes, kind).map(parse_count).unwrap_or_default()),
+        family: head[0],
+        raw: Attributes::new().put(ORIGINAL | NESTED, original).put(ID, id),
+    })
+}
+
+fn parse_count(bytes: &[u8]) -> Count {
+    let number = |kind| attribute(bytes, kind).and_then(|value| value.try_into().ok());
+    let number = |kind| number(kind).map_or(0, u64::from_be_bytes);
+    Count { packets: number(PACKETS), bytes: number(BYTES) }
 }
 
 fn parse_tuple(bytes: &[u8]) -> Option<Tuple> {

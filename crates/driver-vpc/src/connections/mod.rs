@@ -11,7 +11,7 @@ use driver::VpcPlan;
 
 use crate::error::VpcError;
 use judge::Judge;
-use kernel::Tracker;
+pub(crate) use kernel::{Connection, Tracker};
 
 /// Says what this host lacks.
 pub(crate) fn probe() -> Result<(), VpcError> {

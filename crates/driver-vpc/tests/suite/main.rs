@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
 
 mod connections;
+mod flows;
 mod groups;
 mod life;
 mod outside;

@@ -47,9 +47,15 @@ impl Flows {
         Self { folder, wanted: Mutex::default(), logs: tokio::sync::Mutex::default() }
     }
 
-    /// Takes note of which ports are to be recorded from now on.
+    /// Takes note of which ports are to be recorded from now on. What is bridged to a physical segment is not
+    /// followed by connections, and not recorded.
     pub(super) fn follow(&self, vpc: &Vpc, plan: &VpcPlan, ports: &BTreeMap<&Uid, &Arc<Port>>) {
-        let logged = plan.ports.iter().filter(|port| port.logs_flows).filter_map(|port| ports.get(&port.uid));
+        let is_routed = plan.segment.is_none();
+        let logged = plan
+            .ports
+            .iter()
+            .filter(|port| is_routed && port.logs_flows)
+            .filter_map(|port| ports.get(&port.uid));
         let interfaces: BTreeMap<IpAddr, String> = logged
             .flat_map(|port| addresses(port).into_iter().map(|a| (a, port.metadata.name.clone())))
             .collect();
