@@ -15,6 +15,7 @@ mod plane;
 mod report;
 mod restart;
 mod schedule;
+mod signature;
 mod store;
 mod writes;
 
@@ -30,8 +31,18 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every measurement, in the order of the table.
-const NAMES: [&str; 9] =
-    ["store", "api", "placement", "schedule", "list", "restart", "boot", "container", "footprint"];
+const NAMES: [&str; 10] = [
+    "store",
+    "api",
+    "placement",
+    "schedule",
+    "list",
+    "restart",
+    "signature",
+    "boot",
+    "container",
+    "footprint",
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -69,6 +80,7 @@ async fn measure(name: &str) -> Result<Vec<Row>> {
         "list" => list::measure().await,
         "restart" => restart::measure().await,
         "placement" => decide::measure().await,
+        "signature" => signature::measure().await,
         "boot" => boot::measure().await,
         "container" => container::measure().await,
         "footprint" => footprint::measure().await,

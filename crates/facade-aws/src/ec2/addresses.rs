@@ -2,7 +2,7 @@
 
 use model::compute::InstanceSpec;
 use model::network::{Address, FloatingIp, FloatingIpSpec, PortSpec};
-use model::{Object, ObjectMeta};
+use model::{Object, ObjectMeta, Spec};
 use serde_json::json;
 
 use super::world::World;
@@ -14,9 +14,6 @@ use crate::failure::Failure;
 use crate::ids;
 use crate::tags::{self, Tags};
 use crate::xml::Xml;
-
-/// On addresses that an instance got of itself: they go with it, and are no elastic addresses.
-pub(crate) const MADE_FOR: &str = "aws.corten.dev/made-for";
 
 pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2(
@@ -44,8 +41,9 @@ pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DisassociateAddress", &["AssociationId", "PublicIp"], |c| Box::pin(disassociate(c))),
 ];
 
+/// Whether an address is its project's, and not one that an instance got with its network card and that goes with it.
 pub(crate) fn is_elastic(floating: &FloatingIp) -> bool {
-    !floating.metadata.annotations.contains_key(MADE_FOR)
+    !floating.metadata.owner_references.iter().any(|owner| owner.kind == InstanceSpec::KIND.kind)
 }
 
 fn association_id(floating: &FloatingIp) -> String {

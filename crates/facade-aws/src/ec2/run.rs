@@ -5,12 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use client::DeleteOptions;
 use model::compute::{
     Container, ContainersPayload, DiskPayload, Image, Instance, InstanceNetwork, InstanceSpec, Isolation,
-    KernelPayload, Payload, PayloadKind, PlacementSpec, port_names,
+    KernelPayload, Payload, PayloadKind, PlacementSpec,
 };
-use model::network::{FloatingIpSpec, Subnet};
-use model::{Object, ObjectMeta, OwnerReference, Resource};
+use model::network::Subnet;
+use model::{Object, ObjectMeta};
 
-use super::addresses::MADE_FOR;
 use super::shown::{LAUNCH_INDEX, RESERVATION, Shown, is_group};
 use super::world::{World, zone_of};
 use super::{instances, key_pairs};
@@ -57,8 +56,6 @@ struct Wish {
     spec: InstanceSpec,
     tags: Tags,
     reservation: String,
-    /// Which network cards get an address of the outside.
-    public: Vec<bool>,
 }
 
 async fn run(c: &Context) -> Answer {
@@ -101,7 +98,7 @@ async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
     plain_options(params)?;
     let image = ids::by_id(&world.images, params.require("ImageId")?)?;
     let (payload, isolation) = payload(image)?;
-    let (networks, public) = networks(params, world)?;
+    let networks = networks(params, world)?;
     let zone = match params.get("Placement.AvailabilityZone") {
         Some(name) => zone_of(name)?.to_owned(),
         None => String::new(),
@@ -122,7 +119,7 @@ async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
         ..InstanceSpec::default()
     };
     let reservation = c.new_id("r", 0);
-    Ok(Wish { spec, tags: tags::for_new(params, "instance")?, reservation, public })
+    Ok(Wish { spec, tags: tags::for_new(params, "instance")?, reservation })
 }
 
 /// Options that have one value here: another is refused.
@@ -168,19 +165,15 @@ fn user_data(encoded: &str) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| Failure::unsupported("User data has to be text in this cloud"))
 }
 
-/// The network cards, and which of them get an address of the outside.
-fn networks(params: &Params, world: &World) -> Result<(Vec<InstanceNetwork>, Vec<bool>), Failure> {
+/// The network cards; none leaves them to the cloud.
+fn networks(params: &Params, world: &World) -> Result<Vec<InstanceNetwork>, Failure> {
     let mut cards = params.structs("NetworkInterface");
     let for_the_only = ["SubnetId", "PrivateIpAddress", "SecurityGroupId", "SecurityGroup"];
     if cards.is_empty() {
-        // Nothing was said: the cloud's default network, if there is one.
         if !for_the_only.iter().any(|name| params.has(name)) {
-            let subnet = default_subnet(world);
-            let public = subnet.is_some_and(|subnet| subnet.spec.assign_public_address);
-            return Ok((Vec::new(), vec![public]));
+            return Ok(Vec::new());
         }
-        let (network, public) = card(params, world)?;
-        return Ok((vec![network], vec![public]));
+        return Ok(vec![card(params, world)?]);
     }
     if let Some(name) = for_the_only.iter().find(|name| params.has(name)) {
         let message = format!("Network interfaces and an instance-level {name} may not be given together");
@@ -205,7 +198,7 @@ fn networks(params: &Params, world: &World) -> Result<(Vec<InstanceNetwork>, Vec
         "DeleteOnTermination",
         "NetworkCardIndex",
     ];
-    let mut found = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
     for given in &cards {
         if let Some(other) = given.unknown(&known).next() {
             return Err(Failure::unsupported(format!(
@@ -217,18 +210,15 @@ fn networks(params: &Params, world: &World) -> Result<(Vec<InstanceNetwork>, Vec
                 "Interfaces made for an instance go with it: make one with CreateNetworkInterface to keep it";
             return Err(Failure::unsupported(message));
         }
-        let (network, public) = card(given, world)?;
-        found.0.push(network);
-        found.1.push(public);
+        found.push(card(given, world)?);
     }
     Ok(found)
 }
 
-fn card(given: &Params, world: &World) -> Result<(InstanceNetwork, bool), Failure> {
+fn card(given: &Params, world: &World) -> Result<InstanceNetwork, Failure> {
     if let Some(id) = given.get("NetworkInterfaceId") {
         let port = ids::by_id(&world.ports, id)?;
-        let network = InstanceNetwork { port: port.metadata.name.clone(), ..InstanceNetwork::default() };
-        return Ok((network, false));
+        return Ok(InstanceNetwork { port: port.metadata.name.clone(), ..InstanceNetwork::default() });
     }
     let subnet = match given.get("SubnetId") {
         Some(id) => ids::by_id(&world.subnets, id)?,
@@ -246,14 +236,13 @@ fn card(given: &Params, world: &World) -> Result<(InstanceNetwork, bool), Failur
             || Failure::new("InvalidGroup.NotFound", format!("The security group '{name}' does not exist"));
         groups.push(group.ok_or_else(none)?.metadata.name.clone());
     }
-    let public = given.flag("AssociatePublicIpAddress")?.unwrap_or(subnet.spec.assign_public_address);
-    let network = InstanceNetwork {
+    Ok(InstanceNetwork {
         subnet: subnet.metadata.name.clone(),
         address: given.parsed("PrivateIpAddress")?,
         security_groups: groups,
+        public_address: given.flag("AssociatePublicIpAddress")?,
         ..InstanceNetwork::default()
-    };
-    Ok((network, public))
+    })
 }
 
 fn default_subnet(world: &World) -> Option<&Subnet> {
@@ -266,42 +255,12 @@ async fn launch(c: &Context, wish: &Wish, index: usize) -> Result<Instance, Fail
     tags::give(&mut meta, wish.tags.clone());
     meta.annotations.insert(RESERVATION.into(), wish.reservation.clone());
     meta.annotations.insert(LAUNCH_INDEX.into(), index.to_string());
-    let instance = c.create(Object::new(meta, wish.spec.clone())).await?;
-    for (card, port) in port_names(&instance).into_iter().enumerate() {
-        if !wish.public.get(card).copied().unwrap_or(false) {
-            continue;
+    c.create(Object::new(meta, wish.spec.clone())).await.map_err(|e| {
+        if e.message.contains("publicAddress") {
+            Failure::new("InsufficientAddressCapacity", e.message)
+        } else {
+            e
         }
-        if let Err(failure) = public_address(c, &instance, index, card, port).await {
-            take_back(c, std::slice::from_ref(&instance)).await;
-            return Err(failure);
-        }
-    }
-    Ok(instance)
-}
-
-/// An address of the outside that goes with the instance.
-async fn public_address(
-    c: &Context,
-    instance: &Instance,
-    index: usize,
-    card: usize,
-    port: String,
-) -> Result<(), Failure> {
-    let number = index * model::compute::NETWORKS_MAX + card;
-    let mut meta = ObjectMeta::in_project(c.project(), c.new_id("eipalloc", number));
-    meta.annotations.insert(MADE_FOR.into(), ids::id(instance));
-    meta.owner_references.push(OwnerReference {
-        api_version: Instance::KIND.api_version(),
-        kind: Instance::KIND.kind.into(),
-        name: instance.metadata.name.clone(),
-        uid: instance.metadata.uid.clone(),
-        controller: None,
-        block_owner_deletion: None,
-    });
-    let spec = FloatingIpSpec { port, ..FloatingIpSpec::default() };
-    c.create(Object::new(meta, spec)).await.map(drop).map_err(|e| match e.code.as_ref() {
-        "InvalidParameterValue" => Failure::new("InsufficientAddressCapacity", e.message),
-        _ => e,
     })
 }
 
