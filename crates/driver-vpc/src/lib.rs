@@ -8,19 +8,25 @@
 //! are joined by a veth pair between their namespaces. What leaves a VPC's own ranges follows the route table of its
 //! subnet, which is a table of the kernel's.
 //!
-//! Nothing is remembered. Each call reads what the kernel has, compares it with the plan, and writes the
-//! difference, in an order in which nothing passes that should not: filters before links come up, links away
-//! before their filters. The namespace is kept by a bind mount, so all of it goes on without this process.
+//! Each call compares what the kernel has with the plan and writes the difference, in an order in which nothing passes
+//! that should not: filters before links come up, links away before their filters. What the kernel has is read by the
+//! first call and followed from then on, also where others change it; `memory` says how that stays certain. The
+//! namespace is kept by a bind mount, so all of it goes on without this process.
 //!
 //! Owns no address plan, no guest, and none of the services that answer inside a namespace.
 
 mod announce;
 mod connections;
+mod ends;
 mod error;
+mod filter;
 mod flows;
 mod host_rules;
+mod inside;
 mod layout;
 mod links;
+mod memory;
+mod mirror;
 mod names;
 mod namespace;
 mod network;

@@ -1,7 +1,7 @@
 //! Devices in a VPC's namespace: found by what they say they are, made where missing, taken away where too much.
 //! Whatever is made here is down, so that nothing passes before the filter knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -34,10 +34,12 @@ pub(crate) struct Found {
 impl Found {
     /// A port is known by its device's alias. One whose making was cut short has none yet and is stale, as is one
     /// of another sort than planned, or a tunnel with another number.
-    pub(crate) fn sort(plan: &VpcPlan, links: Vec<Link>) -> Self {
+    pub(crate) fn sort(plan: &VpcPlan, links: impl IntoIterator<Item = Link>) -> Self {
         let mut found = Self::default();
+        let ports: HashMap<&str, &PortPlan> =
+            plan.ports.iter().map(|port| (port.uid.as_str(), port)).collect();
         for link in links.into_iter().filter(|link| link.index != LOOPBACK) {
-            let port = plan.ports.iter().find(|port| port.uid.as_str() == link.alias);
+            let port = ports.get(link.alias.as_str());
             let peer = peer_of(plan, &link);
             match port {
                 Some(port) if link.kind == kind(&port.link) && !found.ports.contains_key(&port.uid) => {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use driver::{Drift, Link, PortPlan};
 use sys::namespace;
 
+use crate::ends::{Identity, identity};
 use crate::error::VpcError;
 use crate::layout::{LOOPBACK, all, host_prefix};
 use crate::links::open_sandbox;
@@ -17,14 +18,16 @@ use crate::names::GATEWAY_MAC;
 use crate::rtnl::{Address, Neighbour, Route, Rtnl};
 use crate::sysctl;
 
-/// Sets up the other end of a port whose device is a veth. `on_link` are the networks that it reaches without a
-/// router; none where every packet goes through the host.
-pub(crate) fn configure(port: &PortPlan, mtu: u16, on_link: &[IpNet]) -> Result<(), VpcError> {
-    let Link::Veth { namespace: path, name } = &port.link else { return Ok(()) };
-    within(path, || {
+/// Sets up the other end of a port whose device is a veth, and tells in which namespace that was. `on_link` are the
+/// networks that it reaches without a router; none where every packet goes through the host.
+pub(crate) fn configure(port: &PortPlan, mtu: u16, on_link: &[IpNet]) -> Result<Option<Identity>, VpcError> {
+    let Link::Veth { namespace: path, name } = &port.link else { return Ok(None) };
+    let sandbox = open_sandbox(path)?;
+    namespace::within_network(Some(&sandbox), || {
         let mut rtnl = Rtnl::open()?;
         configure_here(&mut rtnl, port, name, mtu, on_link)
-    })
+    })?;
+    identity(&sandbox).map(Some)
 }
 
 /// Whether a port's other end is not where the plan says: its sandbox was made anew, or is another one now.

@@ -1,11 +1,13 @@
 //! Addresses, routes, lookups, neighbours and forwarding entries of one namespace as sets, and the way from one to another.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use driver::{Drift, Mac};
+use ipnet::IpNet;
 
 use crate::error::VpcError;
-use crate::rtnl::{Address, Forwarding, Lookup, Neighbour, Route, Rtnl};
+use crate::rtnl::{Address, Forwarding, Lookup, Neighbour, Route, Rtnl, Way};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tables {
@@ -19,22 +21,53 @@ pub(crate) struct Tables {
 impl Tables {
     /// All of the socket's namespace but the loopback's own addresses. `overlay` is the VXLAN device, if any.
     pub(crate) fn read(rtnl: &mut Rtnl, overlay: Option<u32>) -> Result<Self, VpcError> {
+        let mut tables = Self { forwardings: BTreeSet::new(), ..Self::read_most(rtnl)? };
+        if overlay.is_some() {
+            tables.forwardings = read_forwardings(rtnl)?;
+            tables.forwardings.retain(|entry| Some(entry.device) == overlay);
+        }
+        Ok(tables)
+    }
+
+    /// As [`Self::read`], with the forwarding entries of every VXLAN device.
+    pub(crate) fn read_all(rtnl: &mut Rtnl) -> Result<Self, VpcError> {
+        Ok(Self { forwardings: read_forwardings(rtnl)?, ..Self::read_most(rtnl)? })
+    }
+
+    fn read_most(rtnl: &mut Rtnl) -> Result<Self, VpcError> {
         let addresses = rtnl.addresses().map_err(VpcError::network("list addresses"))?;
-        let forwardings = match overlay {
-            Some(device) => rtnl.forwardings(device).map_err(VpcError::network("list forwarding entries"))?,
-            None => Vec::new(),
-        };
+        let neighbours = rtnl.neighbours().map_err(VpcError::network("list neighbours"))?;
         Ok(Self {
             addresses: addresses.into_iter().filter(|a| !a.address.is_loopback()).collect(),
             routes: rtnl.routes().map_err(VpcError::network("list routes"))?.into_iter().collect(),
             lookups: rtnl.lookups().map_err(VpcError::network("list lookups"))?.into_iter().collect(),
-            neighbours: rtnl
-                .neighbours()
-                .map_err(VpcError::network("list neighbours"))?
-                .into_iter()
-                .collect(),
-            forwardings: forwardings.into_iter().collect(),
+            neighbours: neighbours.into_iter().collect(),
+            forwardings: BTreeSet::new(),
         })
+    }
+
+    /// Away with all of a device that is gone.
+    pub(crate) fn forget(&mut self, device: u32) {
+        self.addresses.retain(|address| address.device != device);
+        self.routes.retain(|route| route.device() != Some(device));
+        self.neighbours.retain(|neighbour| neighbour.device != device);
+        self.forwardings.retain(|entry| entry.device != device);
+    }
+
+    /// Routes of this table to this destination; tells whether there was one.
+    pub(crate) fn remove_routes(&mut self, (table, destination): (u32, IpNet)) -> bool {
+        let route = |way| Route { table, destination, way };
+        // The first way and the last in their order.
+        let all = route(Way::Device { device: 0, via: None })..=route(Way::Blackhole);
+        let found: Vec<Route> = self.routes.range(all).cloned().collect();
+        found.iter().fold(false, |any, route| self.routes.remove(route) || any)
+    }
+
+    /// Not a proxy; tells whether there was one.
+    pub(crate) fn remove_neighbour(&mut self, device: u32, address: IpAddr) -> bool {
+        let neighbour = |mac| Neighbour { device, address, mac: Some(mac) };
+        let found = self.neighbours.range(neighbour([0; 6])..=neighbour([0xff; 6])).next().cloned();
+        found.is_some_and(|found| self.neighbours.remove(&found))
     }
 
     /// Keeps what concerns these devices.
@@ -124,6 +157,11 @@ impl Tables {
         });
         all
     }
+}
+
+fn read_forwardings(rtnl: &mut Rtnl) -> Result<BTreeSet<Forwarding>, VpcError> {
+    let all = rtnl.forwardings().map_err(VpcError::network("list forwarding entries"))?;
+    Ok(all.into_iter().collect())
 }
 
 fn both<T: Ord>(

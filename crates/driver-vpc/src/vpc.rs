@@ -1,10 +1,10 @@
 //! A VPC's life on this host. All of it blocks; `network` moves it off the runtime's threads. Every step may be
 //! repeated after a crash at any line, for each begins by looking.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::net::IpAddr;
 
-use driver::{Drift, PortCounters, PortLink, SegmentPlan, VpcPlan};
+use driver::{Drift, PortCounters, PortLink, PortPlan, SegmentPlan, VpcPlan};
 use model::Uid;
 use nft::{Actual, Chain, Connection, Difference, Family, Hook, Policy};
 use parking_lot::Mutex;
@@ -13,14 +13,18 @@ use sys::namespace::within_network;
 use crate::VpcOptions;
 use crate::error::VpcError;
 use crate::flows::Watch;
-use crate::layout::{self, Devices};
+use crate::layout;
 use crate::links::{self, Found};
+use crate::memory::Memory;
 use crate::names::UplinkAddresses;
 use crate::paths::RunDir;
 use crate::rtnl::Rtnl;
 use crate::tables::Tables;
 use crate::uplink::{self, HostSide};
-use crate::{connections, namespace, peers, rules, sandbox, segment, sysctl, tunnels};
+use crate::{connections, inside, namespace, peers, rules, sandbox, segment, sysctl, tunnels};
+
+/// Each VPC that is remembered holds two sockets, and a process may have 1,024 files by default.
+const MEMORIES_MAX: usize = 256;
 
 /// Everything the blocking half needs to know.
 #[derive(Debug)]
@@ -29,12 +33,14 @@ pub(crate) struct Host {
     pub(crate) run: RunDir,
     /// Who reads the host's namespace to write it, and who fills the pool, is alone.
     alone: Mutex<()>,
+    /// Of VPCs that nobody works on just now.
+    memories: Mutex<HashMap<Uid, Memory>>,
 }
 
 impl Host {
     pub(crate) fn new(options: VpcOptions) -> Self {
         let run = RunDir::new(options.run_dir.clone());
-        Self { options, run, alone: Mutex::new(()) }
+        Self { options, run, alone: Mutex::new(()), memories: Mutex::default() }
     }
 
     pub(crate) fn ensure(&self, plan: &VpcPlan) -> Result<Vec<PortLink>, VpcError> {
@@ -46,22 +52,61 @@ impl Host {
         if let Some(segment) = &plan.segment {
             return self.ensure_segment(plan, segment, &vpc);
         }
-        self.make_overlay(plan, &vpc)?;
+        // Out of the table: a failure on the way forgets it.
+        let mut memory = self.recall(&plan.uid, &vpc)?;
+        self.make_overlay(plan, &vpc, &mut memory)?;
         self.make_peer_links(plan, &vpc)?;
         let addresses = self.ensure_uplink(plan, &vpc)?;
         let mut failures = Vec::new();
-        let detached = detached(plan, &mut failures);
-        let ports =
-            within_network(Some(&vpc), || self.ensure_inside(plan, &detached, addresses, &mut failures))?;
-        for port in plan.ports.iter().filter(|port| ports.iter().any(|link| link.uid == port.uid)) {
-            failures.extend(sandbox::configure(port, plan.mtu, &[]).err());
+        let found = memory.found(plan);
+        let unsettled: Vec<&PortPlan> =
+            plan.ports.iter().filter(|port| !memory.ends.is_settled(port, plan.mtu, &found)).collect();
+        let detached = detached(unsettled.iter().copied(), &mut failures);
+        let found = within_network(Some(&vpc), || {
+            inside::ensure(plan, &detached, addresses, &mut memory, &mut failures)
+        })?;
+        for port in unsettled {
+            let Some(link) = found.ports.get(&port.uid) else { continue };
+            match sandbox::configure(port, plan.mtu, &[]) {
+                Ok(Some(sandbox)) => memory.ends.settle(port, plan.mtu, sandbox, link.other_namespace),
+                Ok(None) => {}
+                Err(e) => failures.push(e),
+            }
         }
+        memory.ends.keep(&plan.ports);
         if plan.uplink.is_some() {
             let _alone = self.alone.lock();
             self.on_host(|rtnl| uplink::ensure_ways(rtnl, &self.options, plan))?;
         }
         // One port that cannot be made does not keep the others from their network.
-        failures.into_iter().next().map_or(Ok(ports), Err)
+        if let Some(failure) = failures.into_iter().next() {
+            return Err(failure);
+        }
+        self.remember(&plan.uid, memory);
+        Ok(inside::port_links(plan, &found, &self.run.namespace(&plan.uid)))
+    }
+
+    /// What is known of a VPC, as of now; all of it is read where nothing is.
+    fn recall(&self, uid: &Uid, vpc: &File) -> Result<Memory, VpcError> {
+        let known = self.memories.lock().remove(uid);
+        within_network(Some(vpc), || {
+            let mut rtnl = Rtnl::open()?;
+            match known {
+                Some(mut memory) if memory.is_good_for(vpc)? => memory.look(&mut rtnl).map(|()| memory),
+                _ => Memory::begin(vpc, &mut rtnl),
+            }
+        })
+    }
+
+    fn remember(&self, uid: &Uid, memory: Memory) {
+        let mut memories = self.memories.lock();
+        // Each holds sockets. Who is out of it has his network read anew.
+        if memories.len() >= MEMORIES_MAX
+            && let Some(some) = memories.keys().next().cloned()
+        {
+            memories.remove(&some);
+        }
+        memories.insert(uid.clone(), memory);
     }
 
     pub(crate) fn check(&self, plan: &VpcPlan) -> Result<Vec<Drift>, VpcError> {
@@ -96,6 +141,8 @@ impl Host {
     /// Devices go one by one before the namespace does, for the kernel takes its time over a namespace: this way
     /// the tunnel's number and the ports' other ends are free when we return.
     pub(crate) fn delete(&self, vpc: &Uid) -> Result<(), VpcError> {
+        // Its sockets would keep the namespace alive.
+        self.memories.lock().remove(vpc);
         let mut overlay = None;
         if let Some(namespace) = namespace::open(&self.run, vpc)? {
             overlay = within_network(Some(&namespace), || {
@@ -193,19 +240,21 @@ impl Host {
 
     /// The tunnel is made from the host's namespace; one that no longer fits goes first, or its number is taken. Who may
     /// send into it is said before it is there.
-    fn make_overlay(&self, plan: &VpcPlan, vpc: &File) -> Result<(), VpcError> {
-        let has_it = within_network(Some(vpc), || {
-            let mut rtnl = Rtnl::open()?;
-            let mut found = Found::sort(plan, list_links(&mut rtnl)?);
-            links::remove_stale(&mut rtnl, &mut found)?;
-            Ok::<_, VpcError>(found.overlay.is_some())
-        })?;
+    fn make_overlay(&self, plan: &VpcPlan, vpc: &File, memory: &mut Memory) -> Result<(), VpcError> {
+        let mut found = memory.found(plan);
+        if !found.stale.is_empty() {
+            within_network(Some(vpc), || {
+                let mut rtnl = Rtnl::open()?;
+                links::remove_stale(&mut rtnl, &mut found)?;
+                memory.look(&mut rtnl)
+            })?;
+        }
         {
             let _alone = self.alone.lock();
             self.on_host(|_| tunnels::ensure(&self.options, plan))?;
         }
         match plan.underlay {
-            Some(own) if !has_it => {
+            Some(own) if found.overlay.is_none() => {
                 self.on_host(|rtnl| links::add_overlay(rtnl, vpc, plan, own, self.options.vxlan_port))
             }
             _ => Ok(()),
@@ -232,47 +281,6 @@ impl Host {
         })
     }
 
-    fn ensure_inside(
-        &self,
-        plan: &VpcPlan,
-        detached: &[&Uid],
-        addresses: Option<UplinkAddresses>,
-        failures: &mut Vec<VpcError>,
-    ) -> Result<Vec<PortLink>, VpcError> {
-        let mut rtnl = Rtnl::open()?;
-        let mut found = Found::sort(plan, list_links(&mut rtnl)?);
-        // A pair has both ends or none: the one here goes, and both are made again.
-        found.stale.extend(detached.iter().filter_map(|uid| found.ports.remove(*uid)));
-        links::remove_stale(&mut rtnl, &mut found)?;
-        for port in &plan.ports {
-            if found.ports.contains_key(&port.uid) {
-                continue;
-            }
-            match links::add_port(&mut rtnl, port, plan.mtu) {
-                Ok(link) => {
-                    found.ports.insert(port.uid.clone(), link);
-                }
-                Err(e) => failures.push(e),
-            }
-        }
-        found.set_mtu(&mut rtnl, plan.mtu)?;
-        let devices = found.devices();
-        let gone = write_filters(plan, &devices)?;
-        found.raise(&mut rtnl)?;
-        let wanted = layout::tables(plan, &devices, addresses);
-        let actual = Tables::read(&mut rtnl, devices.overlay)?;
-        wanted.apply(&actual, &mut rtnl)?;
-        let own: Vec<IpAddr> = wanted.addresses.iter().map(|address| address.address).collect();
-        connections::end_disallowed(plan, &own, &gone)?;
-        let namespace = self.run.namespace(&plan.uid);
-        let link = |uid: &Uid| {
-            let link = found.ports.get(uid)?;
-            let (device, index) = (link.name.clone(), link.index);
-            Some(PortLink { uid: uid.clone(), device, index, namespace: namespace.clone() })
-        };
-        Ok(plan.ports.iter().filter_map(|port| link(&port.uid)).collect())
-    }
-
     fn ensure_segment(
         &self,
         plan: &VpcPlan,
@@ -280,7 +288,7 @@ impl Host {
         namespace: &File,
     ) -> Result<Vec<PortLink>, VpcError> {
         let mut failures = Vec::new();
-        let detached = detached(plan, &mut failures);
+        let detached = detached(&plan.ports, &mut failures);
         let on_host = || {
             let _alone = self.alone.lock();
             self.on_host(|rtnl| segment::ensure_on_host(rtnl, &self.options, plan, segment, namespace))
@@ -311,10 +319,10 @@ impl Host {
     }
 }
 
-/// Ports whose other end is not where it should be.
-fn detached<'a>(plan: &'a VpcPlan, failures: &mut Vec<VpcError>) -> Vec<&'a Uid> {
+/// Ports whose other end is not where it should be, of those that somebody has to look at.
+fn detached<'a>(ports: impl IntoIterator<Item = &'a PortPlan>, failures: &mut Vec<VpcError>) -> Vec<&'a Uid> {
     let mut all = Vec::new();
-    for port in &plan.ports {
+    for port in ports {
         match sandbox::is_detached(port) {
             Ok(true) => all.push(&port.uid),
             Ok(false) => {}
@@ -322,20 +330,6 @@ fn detached<'a>(plan: &'a VpcPlan, failures: &mut Vec<VpcError>) -> Vec<&'a Uid>
         }
     }
     all
-}
-
-/// Tells the floating addresses that it took away.
-fn write_filters(plan: &VpcPlan, devices: &Devices) -> Result<Vec<IpAddr>, VpcError> {
-    let mut connection = Connection::open()?;
-    let mut gone = Vec::new();
-    for table in [rules::filter(plan, devices), rules::arp(plan, devices)] {
-        let actual = Actual::read(&mut connection, table.family, &table.name)
-            .map_err(VpcError::filter("read the packet filter"))?;
-        gone.extend(rules::lost_floating(&table, &actual));
-        let difference = table.difference(&actual);
-        connection.commit(&difference.batch).map_err(VpcError::filter("write the packet filter"))?;
-    }
-    Ok(gone)
 }
 
 fn check_inside(plan: &VpcPlan, addresses: Option<UplinkAddresses>) -> Result<Vec<Drift>, VpcError> {
@@ -346,7 +340,7 @@ fn check_inside(plan: &VpcPlan, addresses: Option<UplinkAddresses>) -> Result<Ve
     let actual = Tables::read(&mut rtnl, devices.overlay)?;
     all.extend(layout::tables(plan, &devices, addresses).drift(&actual));
     let mut connection = Connection::open()?;
-    for table in [rules::filter(plan, &devices), rules::arp(plan, &devices)] {
+    for table in rules::tables(plan, &devices) {
         let actual = Actual::read(&mut connection, table.family, &table.name)
             .map_err(VpcError::filter("read the packet filter"))?;
         all.extend(filter_drift(&table.difference(&actual)));

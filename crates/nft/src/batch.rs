@@ -33,6 +33,11 @@ impl Batch {
         self.operations.iter().map(|(what, _)| what.as_str())
     }
 
+    /// Everything of another one, behind what is here.
+    pub fn append(&mut self, mut other: Self) {
+        self.operations.append(&mut other.operations);
+    }
+
     /// A table that exists stays as it is.
     pub fn add_table(&mut self, family: Family, table: &str) {
         let what = format!("add table {} {table}", family.as_str());

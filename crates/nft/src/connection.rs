@@ -24,12 +24,22 @@ impl Connection {
 
     /// All of the batch takes effect at one moment, or nothing does. An empty batch is a success.
     pub fn commit(&mut self, batch: &Batch) -> Result<(), NftError> {
+        self.send(batch, &Attributes::new())
+    }
+
+    /// As [`Self::commit`], if [`Self::generation`] still is this one; [`NftError::is_outdated`] says that it is not. An
+    /// empty batch looks at nothing.
+    pub fn commit_if(&mut self, generation: u32, batch: &Batch) -> Result<(), NftError> {
+        self.send(batch, &Attributes::new().put(n::BATCH_GENERATION, generation.to_be_bytes()))
+    }
+
+    fn send(&mut self, batch: &Batch, condition: &Attributes) -> Result<(), NftError> {
         if batch.is_empty() {
             return Ok(());
         }
         let of = batch.len();
         let mut messages = Vec::with_capacity(of + 2);
-        messages.push(Message::new(n::BATCH_BEGIN, 0, &head(0, n::SUBSYSTEM), &Attributes::new()));
+        messages.push(Message::new(n::BATCH_BEGIN, 0, &head(0, n::SUBSYSTEM), condition));
         messages.extend(batch.operations.iter().map(|(_, message)| message.clone()));
         // One acknowledgement is enough, and it is delivered after the commit. The end of a batch is
         // acknowledged by new kernels only, so the last operation asks for it.

@@ -2,6 +2,7 @@
 //! digest they carry, so that nothing is written that is there already, and sets change by their elements.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::connection::Connection;
@@ -9,6 +10,7 @@ use crate::error::NftError;
 use crate::objects::{Base, Chain, Element, Family, Set};
 use crate::read::{KernelRule, KernelSet};
 use crate::rule::Rule;
+use crate::state::State;
 
 /// A whole table; what it does not name is taken out of the kernel's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +30,8 @@ pub struct DeclaredChain {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeclaredSet {
     pub set: Set,
-    pub elements: BTreeSet<Element>,
+    /// May be shared with another table; those that share it need no comparing.
+    pub elements: Arc<BTreeSet<Element>>,
 }
 
 /// A table as the kernel has it.
@@ -36,7 +39,7 @@ pub struct DeclaredSet {
 pub struct Actual {
     pub exists: bool,
     pub chains: BTreeMap<String, ActualChain>,
-    sets: BTreeMap<String, (KernelSet, BTreeSet<Element>)>,
+    pub(crate) sets: BTreeMap<String, (KernelSet, BTreeSet<Element>)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -52,6 +55,8 @@ pub struct Difference {
     /// Names of chains whose rules differ, and of sets whose elements do; true for what is missing.
     pub chains: Vec<(String, bool)>,
     pub sets: Vec<(String, bool)>,
+    /// Something that was there goes; where not, there is only more than before.
+    pub takes_away: bool,
 }
 
 impl Table {
@@ -68,7 +73,11 @@ impl Table {
     }
 
     pub fn set(&mut self, set: Set, elements: impl IntoIterator<Item = Element>) {
-        let elements = elements.into_iter().collect();
+        self.shared_set(set, Arc::new(elements.into_iter().collect()));
+    }
+
+    /// As [`Self::set`], with elements that another table may have too.
+    pub fn shared_set(&mut self, set: Set, elements: Arc<BTreeSet<Element>>) {
         self.sets.insert(set.name.clone(), DeclaredSet { set, elements });
     }
 
@@ -81,55 +90,64 @@ impl Table {
     }
 
     pub fn difference(&self, actual: &Actual) -> Difference {
+        self.difference_to(State::Kernel(actual))
+    }
+
+    /// What leads here from another table, for whoever knows that the kernel has exactly that one: see
+    /// [`Connection::commit_if`].
+    pub fn difference_from(&self, before: &Self) -> Difference {
+        self.difference_to(State::Declared(before))
+    }
+
+    fn difference_to(&self, before: State<'_>) -> Difference {
         let mut difference = Difference::default();
-        if actual.exists && self.is_of_another_make(actual) {
+        if before.exists() && self.is_of_another_make(before) {
             // A chain's hook and a set's kind cannot change: the table is made anew, in the same moment.
             difference.batch.delete_table(self.family, &self.name);
-            self.write(&Actual::default(), &mut difference);
+            difference.takes_away = true;
+            self.write(State::Nothing, &mut difference);
         } else {
-            self.write(actual, &mut difference);
+            self.write(before, &mut difference);
         }
         difference
     }
 
-    fn is_of_another_make(&self, actual: &Actual) -> bool {
+    fn is_of_another_make(&self, before: State<'_>) -> bool {
         let hook = |base: Option<Base>| base.map(|b| (b.kind, b.hook, b.priority));
         let chain = |(name, chain): (&String, &DeclaredChain)| {
-            actual.chains.get(name).is_some_and(|found| hook(found.base) != hook(chain.base))
+            before.chain(name).is_some_and(|found| hook(found) != hook(chain.base))
         };
-        let set = |(name, set): (&String, &DeclaredSet)| {
-            actual.sets.get(name).is_some_and(|(found, _)| !found.is(&set.set))
-        };
+        let set = |(name, set): (&String, &DeclaredSet)| before.is_other_set(name, &set.set);
         self.chains.iter().any(chain) || self.sets.iter().any(set)
     }
 
     /// The order is the kernel's: what is referred to exists before, and is no longer referred to when it goes.
-    fn write(&self, actual: &Actual, difference: &mut Difference) {
+    fn write(&self, before: State<'_>, difference: &mut Difference) {
         let (family, table) = (self.family, self.name.as_str());
-        if !actual.exists {
+        if !before.exists() {
             difference.batch.add_table(family, table);
         }
         for (name, declared) in &self.sets {
-            if !actual.sets.contains_key(name) {
+            if before.elements(name).is_none() {
                 difference.batch.add_set(family, table, &declared.set);
             }
         }
         for (name, declared) in &self.chains {
-            if actual.chains.get(name).is_none_or(|found| found.base != declared.base) {
+            if before.chain(name) != Some(declared.base) {
                 let chain = Chain { name: name.clone(), base: declared.base };
                 difference.batch.add_chain(family, table, &chain);
             }
         }
         let changed: Vec<(&String, &DeclaredChain)> =
-            self.chains.iter().filter(|(name, chain)| !has_rules(actual.chains.get(*name), chain)).collect();
-        let stale: Vec<&String> =
-            actual.chains.keys().filter(|name| !self.chains.contains_key(*name)).collect();
+            self.chains.iter().filter(|(name, chain)| !before.has_rules(name, chain)).collect();
+        let stale: Vec<&String> = before.chains().filter(|name| !self.chains.contains_key(*name)).collect();
         for name in changed.iter().map(|(name, _)| *name).chain(stale.iter().copied()) {
-            if actual.chains.get(name).is_some_and(|found| !found.rules.is_empty()) {
+            if before.has_some_rules(name) {
+                difference.takes_away = true;
                 difference.batch.flush_chain(family, table, name);
             }
         }
-        self.write_elements(actual, difference);
+        self.write_elements(before, difference);
         for (name, chain) in changed {
             difference.chains.push((name.clone(), true));
             for rule in &chain.rules {
@@ -140,48 +158,47 @@ impl Table {
             difference.chains.push((name.clone(), false));
             difference.batch.delete_chain(family, table, name);
         }
-        for name in actual.sets.keys().filter(|name| !self.sets.contains_key(*name)) {
+        for name in before.sets().filter(|name| !self.sets.contains_key(*name)) {
+            difference.takes_away = true;
             difference.sets.push((name.clone(), false));
             difference.batch.delete_set(family, table, name);
         }
     }
 
-    fn write_elements(&self, actual: &Actual, difference: &mut Difference) {
+    fn write_elements(&self, before: State<'_>, difference: &mut Difference) {
         let (family, table) = (self.family, self.name.as_str());
         let none = BTreeSet::new();
-        let found = |name: &String| actual.sets.get(name).map_or(&none, |(_, elements)| elements);
-        // Ends of intervals mean something only with their beginnings: these sets change as a whole.
-        let anew = |name: &String, declared: &DeclaredSet| {
-            declared.set.interval && *found(name) != declared.elements
-        };
-        for (name, declared) in &self.sets {
-            let kept = if anew(name, declared) { &none } else { &declared.elements };
+        let found = |name: &String| before.elements(name).unwrap_or(&none);
+        let changed: Vec<(&String, &DeclaredSet)> =
+            self.sets.iter().filter(|(name, set)| differ(found(name), &set.elements)).collect();
+        for (name, declared) in &changed {
+            // Ends of intervals mean something only with their beginnings: these sets change as a whole.
+            let kept = if declared.set.interval { &none } else { &*declared.elements };
             let extra: Vec<&Element> = found(name).difference(kept).collect();
             if !extra.is_empty() {
-                difference.sets.push((name.clone(), false));
+                difference.takes_away = true;
+                difference.sets.push(((*name).clone(), false));
                 difference.batch.delete_elements(family, table, name, extra);
             }
         }
         // Of sets that go as well: an element may be all that still refers to a chain that goes.
-        for (name, (_, elements)) in actual.sets.iter().filter(|(name, _)| !self.sets.contains_key(*name)) {
-            difference.batch.delete_elements(family, table, name, elements);
+        for name in before.sets().filter(|name| !self.sets.contains_key(*name)) {
+            difference.batch.delete_elements(family, table, name, found(name));
         }
-        for (name, declared) in &self.sets {
-            let there = if anew(name, declared) { &none } else { found(name) };
+        for (name, declared) in &changed {
+            let there = if declared.set.interval { &none } else { found(name) };
             let missing: Vec<&Element> = declared.elements.difference(there).collect();
             if !missing.is_empty() {
-                difference.sets.push((name.clone(), true));
+                difference.sets.push(((*name).clone(), true));
                 difference.batch.add_elements(family, table, name, missing);
             }
         }
     }
 }
 
-fn has_rules(found: Option<&ActualChain>, declared: &DeclaredChain) -> bool {
-    let Some(found) = found else { return declared.rules.is_empty() };
-    found.base == declared.base
-        && found.rules.len() == declared.rules.len()
-        && found.rules.iter().zip(&declared.rules).all(|(found, rule)| found.digest == Some(rule.digest()))
+/// Quick where they are one and the same.
+fn differ(a: &BTreeSet<Element>, b: &BTreeSet<Element>) -> bool {
+    !std::ptr::eq(a, b) && a != b
 }
 
 impl Actual {

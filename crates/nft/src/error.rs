@@ -1,5 +1,6 @@
 //! Why the kernel did not take a batch, or could not be read.
 
+use nix::errno::Errno;
 use sys::netlink::NetlinkError;
 
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,11 @@ pub enum NftError {
 }
 
 impl NftError {
+    /// Somebody else has committed since the generation that the batch was made for.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self, Self::Commit { source, .. } if source.is(Errno::ERESTART))
+    }
+
     pub(crate) fn read(what: &'static str) -> impl FnOnce(NetlinkError) -> Self {
         move |source| Self::Read { what, source }
     }

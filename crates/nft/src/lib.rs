@@ -13,6 +13,7 @@ mod numbers;
 mod objects;
 mod read;
 mod rule;
+mod state;
 mod value;
 
 pub use batch::Batch;

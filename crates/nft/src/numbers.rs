@@ -3,6 +3,8 @@
 pub(crate) const SUBSYSTEM: u16 = 10;
 pub(crate) const BATCH_BEGIN: u16 = 16;
 pub(crate) const BATCH_END: u16 = 17;
+/// NFNL_BATCH_GENID, of the beginning of a batch.
+pub(crate) const BATCH_GENERATION: u16 = 1;
 
 /// enum nf_tables_msg_types, below [`SUBSYSTEM`].
 pub(crate) mod message {

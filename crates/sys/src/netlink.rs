@@ -3,6 +3,8 @@
 //!
 //! A socket belongs to the network namespace of the thread that opens it, for as long as it lives.
 
+mod places;
+
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -12,6 +14,8 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
+
+pub use places::Places;
 
 /// Flags of a request beyond those that [`Socket`] sets itself (netlink(7)).
 pub mod flags {
@@ -175,6 +179,13 @@ pub struct Answer {
     flags: u16,
     sequence: u32,
     pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Of news: what it tells of took the place of something else.
+    pub fn replaces(&self) -> bool {
+        self.flags & flags::REPLACE != 0
+    }
 }
 
 /// What became of one message of a batch.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 use sys::netlink::{Answer, Attributes, Message, NetlinkError, attribute, flags};
 
-use super::{Rtnl, address, family, number_at, octets};
+use super::{News, Rtnl, address, family, number_at, octets};
 
 const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
@@ -56,6 +56,14 @@ fn message(kind: u16, flags: u16, address: &Address) -> Message {
     head[4..].copy_from_slice(&address.device.to_ne_bytes());
     let bytes = octets(address.address);
     Message::new(kind, flags, &head, &Attributes::new().put(LOCAL, &bytes).put(ADDRESS, &bytes))
+}
+
+pub(super) fn news(answer: &Answer) -> Option<News> {
+    match answer.kind {
+        NEW_ADDRESS => parse(answer).map(News::Address),
+        DELETE_ADDRESS => parse(answer).map(News::AddressGone),
+        _ => None,
+    }
 }
 
 fn parse(answer: &Answer) -> Option<Address> {

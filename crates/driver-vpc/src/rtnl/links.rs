@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use sys::netlink::{Answer, Attributes, Message, NetlinkError, attribute, flags};
 
-use super::{Rtnl, address, number, number_at, octets};
+use super::{News, Rtnl, address, number, number_at, octets};
 
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
@@ -27,6 +27,7 @@ const ALIAS: u16 = 20;
 const COUNTERS: u16 = 23;
 const GROUP: u16 = 27;
 const NAMESPACE: u16 = 28;
+const OTHER_NAMESPACE: u16 = 37;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
@@ -54,6 +55,8 @@ pub(crate) struct Link {
     pub(crate) vxlan: Option<(u32, IpAddr)>,
     /// The bridge that it is in.
     pub(crate) master: Option<u32>,
+    /// The number that its namespace gives that of the other end.
+    pub(crate) other_namespace: Option<i32>,
     pub(crate) counts: Counts,
 }
 
@@ -213,6 +216,17 @@ fn vxlan(vni: u32, local: IpAddr, port: u16) -> Attributes {
         .put(VXLAN_PORT, port.to_be_bytes())
 }
 
+/// A link that is there or has changed, and the index of one that is gone. A bridge tells of its ports in a family of its
+/// own, which is no news of the link.
+pub(super) fn news(answer: &Answer) -> Option<News> {
+    let index = number_at(&answer.body, 4)?;
+    match (answer.kind, answer.body.first()?) {
+        (NEW_LINK, 0) => parse(answer).map(News::Link),
+        (DELETE_LINK, 0) => Some(News::LinkGone(index)),
+        _ => None,
+    }
+}
+
 fn parse(answer: &Answer) -> Option<Link> {
     if answer.kind != NEW_LINK {
         return None;
@@ -235,6 +249,7 @@ fn parse(answer: &Answer) -> Option<Link> {
         kind: String::from_utf8_lossy(kind.strip_suffix(&[0]).unwrap_or(kind)).into_owned(),
         vxlan: parse_vxlan(data).filter(|_| kind.starts_with(b"vxlan")),
         master: attribute(bytes, MASTER).and_then(number),
+        other_namespace: attribute(bytes, OTHER_NAMESPACE).and_then(number).map(u32::cast_signed),
         counts: attribute(bytes, COUNTERS).map(counts).unwrap_or_default(),
     })
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use sys::netlink::{Answer, Attributes, Message, NetlinkError, attribute, flags};
 
-use super::{FAMILY_IPV4, FAMILY_IPV6, OURS, Rtnl, address, family, number, octets};
+use super::{FAMILY_IPV4, FAMILY_IPV6, News, OURS, Rtnl, address, family, number, octets};
 
 const NEW_RULE: u16 = 32;
 const DELETE_RULE: u16 = 33;
@@ -92,6 +92,14 @@ fn message(kind: u16, flags: u16, lookup: &Lookup) -> Message {
         all = all.put(SUPPRESS_PREFIX, 0_u32.to_ne_bytes());
     }
     Message::new(kind, flags, &head, &all)
+}
+
+pub(super) fn news(answer: &Answer) -> Option<News> {
+    match answer.kind {
+        NEW_RULE => parse(answer).map(News::Lookup),
+        DELETE_RULE => parse(answer).map(News::LookupGone),
+        _ => None,
+    }
 }
 
 fn parse(answer: &Answer) -> Option<Lookup> {

@@ -5,6 +5,7 @@ mod addresses;
 mod links;
 mod lookups;
 mod neighbours;
+mod news;
 mod routes;
 
 use std::io;
@@ -13,9 +14,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use sys::netlink::{Protocol, Socket};
 
 pub(crate) use addresses::Address;
-pub(crate) use links::{Link, LinkKind, NewLink};
+pub(crate) use links::{Counts, Link, LinkKind, NewLink};
 pub(crate) use lookups::Lookup;
 pub(crate) use neighbours::{Forwarding, Neighbour};
+pub(crate) use news::{Ear, News};
 pub(crate) use routes::{MAIN, Route, Way};
 
 /// Marks our routes, lookups and proxies, so that nobody else's are touched (/etc/iproute2/rt_protos gives 67 no name).

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 use sys::netlink::{Answer, Attributes, Message, NetlinkError, attribute, flags};
 
-use super::{FAMILY_BRIDGE, OURS, Rtnl, address, family, number_at, octets};
+use super::{FAMILY_BRIDGE, News, OURS, Rtnl, address, family, number_at, octets};
 
 const NEW_NEIGHBOUR: u16 = 28;
 const DELETE_NEIGHBOUR: u16 = 29;
@@ -40,12 +40,19 @@ pub(crate) struct Forwarding {
 impl Rtnl {
     /// Permanent neighbours, whoever made them, and our own proxies.
     pub(crate) fn neighbours(&mut self) -> Result<Vec<Neighbour>, NetlinkError> {
-        let mut found = Vec::new();
-        for flags in [0, FLAG_PROXY] {
-            let ask = Message::new(GET_NEIGHBOUR, 0, &head(0, 0, 0, flags), &Attributes::new());
-            found.extend(self.socket.dump(&ask)?.iter().filter_map(parse));
-        }
+        let mut found = self.list_neighbours(0)?;
+        found.extend(self.proxies()?);
         Ok(found)
+    }
+
+    /// The kernel tells nobody when these change.
+    pub(crate) fn proxies(&mut self) -> Result<Vec<Neighbour>, NetlinkError> {
+        self.list_neighbours(FLAG_PROXY)
+    }
+
+    fn list_neighbours(&mut self, flags: u8) -> Result<Vec<Neighbour>, NetlinkError> {
+        let ask = Message::new(GET_NEIGHBOUR, 0, &head(0, 0, 0, flags), &Attributes::new());
+        Ok(self.socket.dump(&ask)?.iter().filter_map(parse).collect())
     }
 
     /// Takes the place of what is known of this address.
@@ -59,10 +66,10 @@ impl Rtnl {
         accept_absence(self.socket.request(&message(DELETE_NEIGHBOUR, 0, neighbour)).map(|_| ()))
     }
 
-    pub(crate) fn forwardings(&mut self, device: u32) -> Result<Vec<Forwarding>, NetlinkError> {
+    /// Of all VXLAN devices.
+    pub(crate) fn forwardings(&mut self) -> Result<Vec<Forwarding>, NetlinkError> {
         let ask = Message::new(GET_NEIGHBOUR, 0, &head(FAMILY_BRIDGE, 0, 0, 0), &Attributes::new());
-        let all = self.socket.dump(&ask)?;
-        Ok(all.iter().filter_map(parse_forwarding).filter(|entry| entry.device == device).collect())
+        Ok(self.socket.dump(&ask)?.iter().filter_map(parse_forwarding).collect())
     }
 
     pub(crate) fn set_forwarding(&mut self, entry: &Forwarding) -> Result<(), NetlinkError> {
@@ -105,6 +112,26 @@ fn forwarding(kind: u16, flags: u16, entry: &Forwarding) -> Message {
     let head = head(FAMILY_BRIDGE, entry.device, PERMANENT | NO_ARP, FLAG_SELF);
     let all = Attributes::new().put(MAC, entry.mac).put(DESTINATION, octets(entry.host));
     Message::new(kind, flags, &head, &all)
+}
+
+/// A neighbour that is no longer permanent is gone, whatever else it is now.
+pub(super) fn news(answer: &Answer) -> Option<News> {
+    let is_new = match answer.kind {
+        NEW_NEIGHBOUR => true,
+        DELETE_NEIGHBOUR => false,
+        _ => return None,
+    };
+    let (head, bytes) = answer.body.split_at_checked(HEAD)?;
+    if head[0] == FAMILY_BRIDGE {
+        // What has no host's address is no forwarding entry of a tunnel.
+        let entry = parse_forwarding(answer)?;
+        return Some(if is_new { News::Forwarding(entry) } else { News::ForwardingGone(entry) });
+    }
+    if head[10] & FLAG_PROXY != 0 {
+        return None;
+    }
+    let gone = || Some(News::NeighbourGone(number_at(head, 4)?, address(attribute(bytes, DESTINATION)?)?));
+    parse(answer).filter(|_| is_new).map(News::Neighbour).or_else(gone)
 }
 
 fn parse(answer: &Answer) -> Option<Neighbour> {

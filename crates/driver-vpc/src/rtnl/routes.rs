@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use sys::netlink::{Answer, Attributes, Message, NetlinkError, attribute, flags};
 
-use super::{FAMILY_IPV4, FAMILY_IPV6, OURS, Rtnl, address, family, number, octets};
+use super::{FAMILY_IPV4, FAMILY_IPV6, News, OURS, Rtnl, address, family, number, octets};
 
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
@@ -149,11 +149,36 @@ fn message(kind: u16, flags: u16, route: &Route) -> Message {
     Message::new(kind, flags, &head, &all)
 }
 
-fn parse(answer: &Answer) -> Option<Route> {
+/// One of others is news where it took the place of what may have been ours.
+pub(super) fn news(answer: &Answer) -> Option<News> {
+    if !matches!(answer.kind, NEW_ROUTE | DELETE_ROUTE) {
+        return None;
+    }
+    let is_ours = answer.body.get(5) == Some(&OURS);
     let (head, bytes) = answer.body.split_at_checked(HEAD)?;
+    let Some(place) = place(head, bytes) else { return is_ours.then_some(News::Unclear) };
+    match (answer.kind, is_ours) {
+        (NEW_ROUTE, true) => match parse(answer) {
+            Some(route) => Some(News::Route { route, replaces: answer.replaces() }),
+            None => Some(News::Unclear),
+        },
+        (NEW_ROUTE, false) if !answer.replaces() => None,
+        (DELETE_ROUTE, false) => None,
+        _ => Some(News::RouteGone(place)),
+    }
+}
+
+/// Table and destination.
+fn place(head: &[u8], bytes: &[u8]) -> Option<(u32, IpNet)> {
     let table = attribute(bytes, TABLE).and_then(number).unwrap_or(u32::from(head[4]));
     let any = if head[0] == FAMILY_IPV4 { vec![0; 4] } else { vec![0; 16] };
     let destination = address(attribute(bytes, DESTINATION).unwrap_or(&any))?;
+    Some((table, IpNet::new(destination, head[1]).ok()?))
+}
+
+fn parse(answer: &Answer) -> Option<Route> {
+    let (head, bytes) = answer.body.split_at_checked(HEAD)?;
+    let (table, destination) = place(head, bytes)?;
     let via = attribute(bytes, GATEWAY).or_else(|| attribute(bytes, VIA).and_then(|via| via.get(2..)));
     let way = match head[7] {
         UNICAST => Way::Device { device: number(attribute(bytes, DEVICE)?)?, via: via.and_then(address) },
@@ -161,5 +186,5 @@ fn parse(answer: &Answer) -> Option<Route> {
         UNREACHABLE => Way::Unreachable,
         _ => return None,
     };
-    Some(Route { table, destination: IpNet::new(destination, head[1]).ok()?, way })
+    Some(Route { table, destination, way })
 }

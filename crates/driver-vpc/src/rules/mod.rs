@@ -39,8 +39,13 @@ const MAY_LEAVE: u32 = 1;
 /// Before connections are tracked.
 const PRIORITY_RAW: i32 = -300;
 
+/// All of a VPC's filter.
+pub(crate) fn tables(plan: &VpcPlan, devices: &Devices) -> [Table; 2] {
+    [filter(plan, devices), arp(plan, devices)]
+}
+
 /// The filter of IP packets.
-pub(crate) fn filter(plan: &VpcPlan, devices: &Devices) -> Table {
+fn filter(plan: &VpcPlan, devices: &Devices) -> Table {
     let mut table = Table::new(Family::Inet, TABLE);
     ports::add(&mut table, plan, devices);
     groups::add(&mut table, plan);
@@ -52,17 +57,21 @@ pub(crate) fn filter(plan: &VpcPlan, devices: &Devices) -> Table {
     table
 }
 
-/// Floating addresses that the kernel's table still translates and the wanted one does not.
-pub(crate) fn lost_floating(wanted: &Table, actual: &nft::Actual) -> Vec<IpAddr> {
+/// Floating addresses that the table there was still translates and the wanted one does not. `elements` are those of a
+/// set of the table there was.
+pub(crate) fn lost_floating<'a, I: Iterator<Item = &'a nft::Element>>(
+    wanted: &Table,
+    elements: impl Fn(&'static str) -> I,
+) -> Vec<IpAddr> {
     let lost = uplink::FLOATING_IN.into_iter().flat_map(|map| {
         let kept = wanted.sets.get(map).map(|set| &set.elements);
-        actual.elements(map).filter(move |element| kept.is_none_or(|kept| !kept.contains(element)))
+        elements(map).filter(move |element| kept.is_none_or(|kept| !kept.contains(element)))
     });
     lost.filter_map(|element| crate::rtnl::address(&element.key)).collect()
 }
 
 /// The filter of ARP: a port speaks for its own addresses only.
-pub(crate) fn arp(plan: &VpcPlan, devices: &Devices) -> Table {
+fn arp(plan: &VpcPlan, devices: &Devices) -> Table {
     let mut table = Table::new(Family::Arp, TABLE);
     ports::add_identities(&mut table, plan, devices);
     let device = Field::InputDevice;

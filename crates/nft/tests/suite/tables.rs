@@ -32,6 +32,15 @@ fn table() -> Table {
     table
 }
 
+/// As [`changes`], of a table that was written before: what is reckoned from it is what is reckoned from the kernel.
+fn changes_from(before: &Table, connection: &mut Connection, table: &Table) -> Vec<String> {
+    let remembered = table.difference_from(before);
+    let changed = changes(connection, table);
+    assert_eq!(remembered.batch.describe().collect::<Vec<_>>(), changed);
+    assert_eq!(remembered.takes_away, changed.iter().any(|what| !what.starts_with("add")), "{changed:?}");
+    changed
+}
+
 /// What a change of the table does, in words.
 fn changes(connection: &mut Connection, table: &Table) -> Vec<String> {
     let actual = Actual::read(connection, table.family, &table.name).expect("read");
@@ -60,7 +69,7 @@ fn members_come_and_go_without_touching_rules() {
         table.apply(&mut connection).expect("apply");
         table.set(Set::new("marks", &[KeyType::Mark]), (1..101).map(mark));
         let expected = ["delete 1 elements of inet t marks", "add 1 elements of inet t marks"];
-        assert_eq!(changes(&mut connection, &table), expected);
+        assert_eq!(changes_from(&self::table(), &mut connection, &table), expected);
     });
 }
 
@@ -79,14 +88,15 @@ fn chains_come_and_go_with_what_refers_to_them() {
             "delete chain inet t three",
             "delete chain inet t two",
         ];
-        assert_eq!(changes(&mut connection, &table), expected);
-        assert!(!changes(&mut connection, &self::table()).is_empty());
+        assert_eq!(changes_from(&self::table(), &mut connection, &table), expected);
+        assert!(!changes_from(&table, &mut connection, &self::table()).is_empty());
         table.sets.remove("ways");
         table.base_chain("forward", FORWARD, vec![]);
-        changes(&mut connection, &table);
+        changes_from(&self::table(), &mut connection, &table);
+        let before = table.clone();
         table.sets.clear();
         table.chains.clear();
-        changes(&mut connection, &table);
+        changes_from(&before, &mut connection, &table);
         assert_eq!(listing(), ["table inet t {", "}"]);
     });
 }
@@ -120,9 +130,31 @@ fn another_hook_or_kind_makes_the_table_anew() {
         table.apply(&mut connection).expect("apply");
         table.base_chain("forward", Base { priority: -5, ..FORWARD }, vec![]);
         table.set(Set::new("marks", &[KeyType::Service]), []);
-        assert_eq!(changes(&mut connection, &table)[0], "delete table inet t");
+        assert_eq!(changes_from(&self::table(), &mut connection, &table)[0], "delete table inet t");
         let arp = Table::new(Family::Arp, "t");
         arp.apply(&mut connection).expect("another family is another table");
         assert_eq!(connection.tables().expect("tables").len(), 2);
+    });
+}
+
+#[test]
+fn a_batch_made_for_a_generation_that_is_past_changes_nothing() {
+    in_own_network(|mut connection| {
+        table().apply(&mut connection).expect("apply");
+        let generation = connection.generation().expect("generation");
+        let mut batch = nft::Batch::new();
+        batch.add_elements(Family::Inet, "t", "marks", &[mark(1000)]);
+        connection.commit_if(generation, &batch).expect("nobody came between");
+        assert_eq!(
+            connection.generation().expect("generation"),
+            generation.wrapping_add(1),
+            "one commit, one step"
+        );
+        let lines = listing();
+        let mut batch = nft::Batch::new();
+        batch.add_elements(Family::Inet, "t", "marks", &[mark(1001)]);
+        let refused = connection.commit_if(generation, &batch).expect_err("somebody did");
+        assert!(refused.is_outdated(), "{refused}");
+        assert_eq!(listing(), lines);
     });
 }
