@@ -41,7 +41,9 @@ pub(crate) fn write(wanted: [Table; 2], known: Option<Written>) -> Result<Outcom
         };
         let only_more = known.is_some() && !differences.iter().any(|difference| difference.takes_away);
         let mut batch = Batch::new();
-        differences.into_iter().for_each(|difference| batch.append(difference.batch));
+        for difference in differences {
+            batch.append(difference.batch);
+        }
         match connection.commit_if(generation, &batch) {
             Err(e) if e.is_outdated() => continue,
             done => done.map_err(VpcError::filter("write the packet filter"))?,
@@ -65,7 +67,8 @@ fn compare(wanted: &[Table; 2], known: &[Table; 2]) -> (Vec<Difference>, Vec<IpA
     let mut gone = Vec::new();
     let mut differences = Vec::new();
     for (wanted, known) in wanted.iter().zip(known) {
-        let elements = |map: &'static str| known.sets.get(map).into_iter().flat_map(|set| set.elements.iter());
+        let elements =
+            |map: &'static str| known.sets.get(map).into_iter().flat_map(|set| set.elements.iter());
         gone.extend(rules::lost_floating(wanted, elements));
         differences.push(wanted.difference_from(known));
     }

@@ -60,7 +60,11 @@ impl Tables {
         // The first way and the last in their order.
         let all = route(Way::Device { device: 0, via: None })..=route(Way::Blackhole);
         let found: Vec<Route> = self.routes.range(all).cloned().collect();
-        found.iter().fold(false, |any, route| self.routes.remove(route) || any)
+        let before = self.routes.len();
+        for route in &found {
+            self.routes.remove(route);
+        }
+        self.routes.len() != before
     }
 
     /// Not a proxy; tells whether there was one.

@@ -23,6 +23,7 @@ impl<'a> State<'a> {
     }
 
     /// What makes the chain see packets, if there is such a chain.
+    #[allow(clippy::option_option, reason = "whether there is a chain, and whether it hangs at a hook")]
     pub(crate) fn chain(self, name: &str) -> Option<Option<Base>> {
         match self {
             Self::Nothing => None,
