@@ -1,13 +1,15 @@
-//! The peer for containers: a Docker daemon with its own containerd, on a private socket and data directory, without
-//! networks, driven through its own API (so that no command line is measured).
+//! The peer for containers and networks: a Docker daemon with its own containerd, on a private socket and data directory,
+//! without networks or in a network namespace of its own, driven through its own API (so that no command line is measured).
 
 use std::fs;
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sys::namespace::within_network;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -44,6 +46,38 @@ impl Docker {
         Ok(docker)
     }
 
+    /// With networks, and the filters that Docker makes for them, in this network namespace.
+    pub(crate) async fn start_with_networks(namespace: &Path) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let place = fs::File::open(namespace)?;
+        let mut command = command(directory.path())?;
+        command.arg("--bip=172.31.255.1/24");
+        let daemon = within_network(Some(&place), || command.spawn()).map_err(cannot_start)?;
+        let docker = Self { daemon, directory, made: 0 };
+        docker.ready().await?;
+        Ok(docker)
+    }
+
+    pub(crate) async fn create_network(&self, name: &str) -> Result<()> {
+        let body = serde_json::json!({ "Name": name, "Driver": "bridge" });
+        self.post("/networks/create", &body.to_string()).await.map(drop)
+    }
+
+    pub(crate) async fn remove_network(&self, name: &str) -> Result<()> {
+        self.call("DELETE", &format!("/networks/{name}"), "text/plain", b"").await.map(drop)
+    }
+
+    /// The network namespace of a container, and its gateway.
+    pub(crate) async fn place(&self, container: &Started) -> Result<(PathBuf, IpAddr)> {
+        let path = format!("/containers/{}/json", container.id);
+        let told: serde_json::Value =
+            serde_json::from_str(&self.call("GET", &path, "text/plain", b"").await?)?;
+        let process = told["State"]["Pid"].as_u64().ok_or("docker did not name the process")?;
+        let networks = told["NetworkSettings"]["Networks"].as_object().ok_or("docker named no network")?;
+        let gateway = networks.values().find_map(|network| network["Gateway"].as_str()?.parse().ok());
+        Ok((format!("/proc/{process}/ns/net").into(), gateway.ok_or("docker named no gateway")?))
+    }
+
     /// Ends the daemon, starts it on the same data, and measures until it answers.
     pub(crate) async fn restart(&mut self) -> Result<Duration> {
         self.end()?;
@@ -67,9 +101,14 @@ impl Docker {
 
     /// `docker run --detach --network none`, as its two API calls.
     pub(crate) async fn run(&mut self, command: &[&str]) -> Result<Started> {
+        self.run_in("none", command).await
+    }
+
+    /// As [`Self::run`], in a network.
+    pub(crate) async fn run_in(&mut self, network: &str, command: &[&str]) -> Result<Started> {
         self.made += 1;
         let body = serde_json::json!({
-            "Image": IMAGE, "Cmd": command, "HostConfig": { "NetworkMode": "none" },
+            "Image": IMAGE, "Cmd": command, "HostConfig": { "NetworkMode": network },
         });
         let started = Instant::now();
         let path = format!("/containers/create?name=measured-{}", self.made);
@@ -161,10 +200,19 @@ impl Drop for Docker {
     }
 }
 
-fn spawn(directory: &std::path::Path) -> Result<Child> {
+fn spawn(directory: &Path) -> Result<Child> {
+    command(directory)?.args(["--bridge=none", "--iptables=false"]).spawn().map_err(cannot_start)
+}
+
+fn cannot_start(error: std::io::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    format!("dockerd cannot be started: {error}").into()
+}
+
+fn command(directory: &Path) -> Result<Command> {
     let at = |name: &str| -> PathBuf { directory.join(name) };
     let log = fs::File::options().append(true).create(true).open(at("dockerd.log"))?;
-    Command::new("dockerd")
+    let mut command = Command::new("dockerd");
+    command
         .arg("--host")
         .arg(format!("unix://{}", at("docker.sock").display()))
         .arg("--data-root")
@@ -173,10 +221,9 @@ fn spawn(directory: &std::path::Path) -> Result<Child> {
         .arg(at("exec"))
         .arg("--pidfile")
         .arg(at("pid"))
-        .args(["--bridge=none", "--iptables=false", "--log-level=error"])
+        .arg("--log-level=error")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .map_err(|e| format!("dockerd cannot be started: {e}").into())
+        .stderr(log);
+    Ok(command)
 }

@@ -10,6 +10,7 @@ mod docker;
 mod footprint;
 mod list;
 mod load;
+mod network;
 mod placement;
 mod plane;
 mod report;
@@ -31,7 +32,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every measurement, in the order of the table.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "store",
     "api",
     "placement",
@@ -42,6 +43,7 @@ const NAMES: [&str; 10] = [
     "boot",
     "container",
     "footprint",
+    "network",
 ];
 
 #[tokio::main]
@@ -84,6 +86,7 @@ async fn measure(name: &str) -> Result<Vec<Row>> {
         "boot" => boot::measure().await,
         "container" => container::measure().await,
         "footprint" => footprint::measure().await,
+        "network" => network::measure().await,
         _ => Err(format!("{name} is in the list of names, but nothing measures it").into()),
     }
 }

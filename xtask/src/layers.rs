@@ -43,7 +43,7 @@ const GUARDED: [(&str, &[&str]); 6] = [
     ),
     ("driver-qemu", &["corten"]),
     ("driver-oci", &["corten"]),
-    ("driver-vpc", &["corten"]),
+    ("driver-vpc", &["corten", "bench"]),
     ("driver-haproxy", &["corten"]),
 ];
 

@@ -23,6 +23,8 @@ mod filter;
 mod flows;
 mod host_rules;
 mod inside;
+#[cfg(feature = "lab")]
+pub mod lab;
 mod layout;
 mod links;
 mod memory;

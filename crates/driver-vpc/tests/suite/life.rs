@@ -11,7 +11,7 @@ use crate::support::{
     uplink,
 };
 
-fn full_plan(lab: &Lab) -> VpcPlan {
+pub(crate) fn full_plan(lab: &Lab) -> VpcPlan {
     let open = uid();
     let a = lab.port(&["10.0.0.2", "fd00:1::2"], &[&open]);
     let mut b = lab.port(&["10.0.0.3"], &[&open]);
@@ -152,7 +152,7 @@ async fn one_port_that_cannot_be_made_stops_no_other() {
 }
 
 /// Links, routes, proxies and tables of a namespace.
-fn traces(namespace: &Path) -> BTreeSet<String> {
+pub(crate) fn traces(namespace: &Path) -> BTreeSet<String> {
     let commands = ["ip -br link", "ip route", "ip -6 route", "ip neigh show proxy", "nft list tables"];
     let text: Vec<String> = commands.iter().map(|command| run(namespace, command)).collect();
     text.iter().flat_map(|text| text.lines()).map(str::to_owned).collect()

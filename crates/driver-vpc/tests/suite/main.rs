@@ -5,7 +5,9 @@
 mod connections;
 mod flows;
 mod groups;
+mod kills;
 mod life;
+mod memory;
 mod outside;
 mod peers;
 mod reach;

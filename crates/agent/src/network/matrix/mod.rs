@@ -3,10 +3,6 @@
 //!
 //! The seed is printed with a failure; `CORTEN_SEED` repeats it.
 
-// The lab of the driver's own tests.
-#[path = "../../../../driver-vpc/tests/suite/support.rs"]
-#[allow(dead_code, reason = "the driver's tests use the rest")]
-mod lab;
 mod random;
 mod wire;
 
@@ -17,11 +13,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use driver::{Link, NetworkDriver, PortPlan, VpcPlan};
+use driver_vpc::lab::{self, Lab, sandbox};
 use model::network::{Address, FloatingIp, Port, Vpc};
 use model::{Object, Spec};
 use trace::{Objects, Packet, Stage, Trace};
 
-use self::lab::{Lab, sandbox};
 use self::random::{HOSTS, Random};
 use self::wire::Ear;
 use super::plan::View;
