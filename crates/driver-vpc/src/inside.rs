@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use driver::{PortLink, VpcPlan};
 use model::Uid;
@@ -17,18 +18,19 @@ use crate::names::UplinkAddresses;
 use crate::rtnl::Rtnl;
 use crate::{connections, rules};
 
-/// Makes the plan true. `detached` are ports whose other end is not where it should be. A port that cannot be made is a
-/// failure of its own.
+/// Makes the plan true. `found` is what there was when the mirror had that revision; `detached` are ports whose other end
+/// is not where it should be. A port that cannot be made is a failure of its own.
 pub(crate) fn ensure(
-    plan: &VpcPlan,
+    plan: &Arc<VpcPlan>,
+    (found, revision): (Found, u64),
     detached: &[&Uid],
     uplink: Option<UplinkAddresses>,
     memory: &mut Memory,
     failures: &mut Vec<VpcError>,
 ) -> Result<Found, VpcError> {
     let mut rtnl = Rtnl::open()?;
-    memory.look(&mut rtnl)?;
-    let mut found = memory.found(plan);
+    memory.mirror.listen(&mut rtnl)?;
+    let mut found = if memory.mirror.revision() == revision { found } else { memory.found(plan) };
     // A pair has both ends or none: the one here goes, and both are made again.
     found.stale.extend(detached.iter().filter_map(|uid| found.ports.remove(*uid)));
     links::remove_stale(&mut rtnl, &mut found)?;
@@ -49,7 +51,7 @@ pub(crate) fn ensure(
     let same_plan = last.as_ref().is_some_and(|last| last.plan == *plan && last.devices == devices);
     let outcome = write_filter(plan, &devices, memory, same_plan)?;
     found.raise(&mut rtnl)?;
-    memory.look(&mut rtnl)?;
+    memory.mirror.listen(&mut rtnl)?;
     let stays = |last: &&Last| {
         let same_place = last.devices == devices && last.uplink == uplink;
         same_place && last.revision == memory.mirror.revision() && last.has_the_ways_of(plan)
@@ -65,8 +67,14 @@ pub(crate) fn ensure(
     }
     memory.filter = outcome.written;
     let revision = memory.mirror.revision();
-    memory.last =
-        as_wanted.then(|| Last { plan: plan.clone(), devices, uplink, revision, own, had_less: has_less });
+    memory.last = as_wanted.then(|| Last {
+        plan: Arc::clone(plan),
+        devices,
+        uplink,
+        revision,
+        own,
+        had_less: has_less,
+    });
     Ok(found)
 }
 
@@ -98,7 +106,7 @@ fn make_ways(
 ) -> Result<(BTreeSet<IpAddr>, bool), VpcError> {
     let wanted = layout::tables(plan, devices, uplink);
     wanted.apply(memory.mirror.tables(), rtnl)?;
-    memory.look(rtnl)?;
+    memory.mirror.look(rtnl)?;
     let as_wanted = wanted == *memory.mirror.tables();
     Ok((wanted.addresses.iter().map(|address| address.address).collect(), as_wanted))
 }

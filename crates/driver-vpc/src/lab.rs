@@ -41,12 +41,14 @@ pub fn address(text: &str) -> IpAddr {
 }
 
 /// An outside network (a namespace with a bridge, 192.0.2.254) and hosts 192.0.2.1, 192.0.2.2 ... on it.
+#[derive(Debug)]
 pub struct Lab {
     folder: tempfile::TempDir,
     pub hosts: Vec<Machine>,
     sandboxes: std::sync::Mutex<Vec<PathBuf>>,
 }
 
+#[derive(Debug)]
 pub struct Machine {
     pub namespace: PathBuf,
     pub options: VpcOptions,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use driver::VpcPlan;
@@ -33,7 +34,7 @@ pub(crate) struct Memory {
 
 #[derive(Debug)]
 pub(crate) struct Last {
-    pub(crate) plan: VpcPlan,
+    pub(crate) plan: Arc<VpcPlan>,
     pub(crate) devices: Devices,
     pub(crate) uplink: Option<UplinkAddresses>,
     /// Of the mirror.

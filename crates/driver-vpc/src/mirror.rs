@@ -29,6 +29,12 @@ impl Mirror {
 
     /// Takes over what has happened. `rtnl` speaks with the same namespace.
     pub(crate) fn look(&mut self, rtnl: &mut Rtnl) -> Result<(), VpcError> {
+        self.listen(rtnl)?;
+        self.look_at_proxies(rtnl)
+    }
+
+    /// As [`Self::look`], but for proxies, of which the kernel does not tell.
+    pub(crate) fn listen(&mut self, rtnl: &mut Rtnl) -> Result<(), VpcError> {
         let understood = match self.ear.news() {
             Ok(news) => news.into_iter().all(|news| self.take(news, false)),
             Err(e) => {
@@ -36,7 +42,7 @@ impl Mirror {
                 false
             }
         };
-        if understood { self.look_at_proxies(rtnl) } else { self.read(rtnl) }
+        if understood { Ok(()) } else { self.read(rtnl) }
     }
 
     pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
@@ -70,7 +76,6 @@ impl Mirror {
         Ok(())
     }
 
-    /// The kernel does not tell of these.
     fn look_at_proxies(&mut self, rtnl: &mut Rtnl) -> Result<(), VpcError> {
         let found = rtnl.proxies().map_err(VpcError::network("list proxies"))?;
         let known = self.tables.neighbours.iter().filter(|neighbour| neighbour.mac.is_none()).count();

@@ -101,7 +101,7 @@ impl NetworkDriver for VpcDriver {
     }
 
     async fn ensure(&self, plan: &VpcPlan) -> Result<Vec<PortLink>, DriverError> {
-        let owned = plan.clone();
+        let owned = Arc::new(plan.clone());
         let done = self.in_turn(&plan.uid, &plan.label, move |host| host.ensure(&owned)).await;
         self.refill();
         done

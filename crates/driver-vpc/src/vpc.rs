@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::sync::Arc;
 
 use driver::{Drift, PortCounters, PortLink, PortPlan, SegmentPlan, VpcPlan};
 use model::Uid;
@@ -43,7 +44,7 @@ impl Host {
         Self { options, run, alone: Mutex::new(()), memories: Mutex::default() }
     }
 
-    pub(crate) fn ensure(&self, plan: &VpcPlan) -> Result<Vec<PortLink>, VpcError> {
+    pub(crate) fn ensure(&self, plan: &Arc<VpcPlan>) -> Result<Vec<PortLink>, VpcError> {
         layout::check(plan)?;
         let vpc = {
             let _alone = self.alone.lock();
@@ -54,16 +55,16 @@ impl Host {
         }
         // Out of the table: a failure on the way forgets it.
         let mut memory = self.recall(&plan.uid, &vpc)?;
-        self.make_overlay(plan, &vpc, &mut memory)?;
+        let found = self.make_overlay(plan, &vpc, &mut memory)?;
+        let revision = memory.mirror.revision();
         self.make_peer_links(plan, &vpc)?;
         let addresses = self.ensure_uplink(plan, &vpc)?;
         let mut failures = Vec::new();
-        let found = memory.found(plan);
         let unsettled: Vec<&PortPlan> =
             plan.ports.iter().filter(|port| !memory.ends.is_settled(port, plan.mtu, &found)).collect();
         let detached = detached(unsettled.iter().copied(), &mut failures);
         let found = within_network(Some(&vpc), || {
-            inside::ensure(plan, &detached, addresses, &mut memory, &mut failures)
+            inside::ensure(plan, (found, revision), &detached, addresses, &mut memory, &mut failures)
         })?;
         for port in unsettled {
             let Some(link) = found.ports.get(&port.uid) else { continue };
@@ -239,26 +240,24 @@ impl Host {
     }
 
     /// The tunnel is made from the host's namespace; one that no longer fits goes first, or its number is taken. Who may
-    /// send into it is said before it is there.
-    fn make_overlay(&self, plan: &VpcPlan, vpc: &File, memory: &mut Memory) -> Result<(), VpcError> {
+    /// send into it is said before it is there. Tells what there was.
+    fn make_overlay(&self, plan: &VpcPlan, vpc: &File, memory: &mut Memory) -> Result<Found, VpcError> {
         let mut found = memory.found(plan);
         if !found.stale.is_empty() {
             within_network(Some(vpc), || {
                 let mut rtnl = Rtnl::open()?;
                 links::remove_stale(&mut rtnl, &mut found)?;
-                memory.look(&mut rtnl)
+                memory.mirror.listen(&mut rtnl)
             })?;
         }
         {
             let _alone = self.alone.lock();
             self.on_host(|_| tunnels::ensure(&self.options, plan))?;
         }
-        match plan.underlay {
-            Some(own) if found.overlay.is_none() => {
-                self.on_host(|rtnl| links::add_overlay(rtnl, vpc, plan, own, self.options.vxlan_port))
-            }
-            _ => Ok(()),
+        if let Some(own) = plan.underlay.filter(|_| found.overlay.is_none()) {
+            self.on_host(|rtnl| links::add_overlay(rtnl, vpc, plan, own, self.options.vxlan_port))?;
         }
+        Ok(found)
     }
 
     /// The peer's namespace is made as well where its turn has not come yet: it will be.

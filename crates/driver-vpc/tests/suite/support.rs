@@ -6,8 +6,8 @@ use std::path::Path;
 
 use driver::{NetworkDriver, PortPlan, UplinkPlan, VpcPlan};
 pub(crate) use driver_vpc::lab::{
-    Lab, Machine, PATIENCE, address, anything, echo, everything, group, namespace_of, net, pings, plans,
-    ranges, run, sandbox, table, try_run, uid,
+    Lab, Machine, PATIENCE, address, anything, echo, everything, group, namespace_of, net, pings, plans, run,
+    sandbox, table, try_run, uid,
 };
 use sys::namespace::within_network;
 use sys::netlink::{self, Socket};
