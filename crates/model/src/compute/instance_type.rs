@@ -22,14 +22,27 @@ pub struct InstanceTypeStatus {}
 
 impl InstanceTypeSpec {
     /// The sizes every new cloud starts with: name, thousandths of a core, MiB of memory, GiB of disk.
-    pub const BUILTIN: [(&'static str, u64, u64, u64); 7] = [
+    pub const BUILTIN: [(&'static str, u64, u64, u64); 19] = [
         ("tiny", 250, 128, 1),
         ("small", 1000, 512, 4),
         ("medium", 1000, 2048, 10),
         ("large", 2000, 4096, 20),
         ("xlarge", 4000, 8192, 40),
+        // By the names that people know, with the sizes that they have there; the disk is what an image usually asks for.
+        ("t2.micro", 1000, 1024, 8),
+        ("t2.small", 1000, 2048, 8),
+        ("t2.medium", 2000, 4096, 20),
+        ("t3.nano", 2000, 512, 8),
         ("t3.micro", 2000, 1024, 8),
+        ("t3.small", 2000, 2048, 8),
+        ("t3.medium", 2000, 4096, 20),
+        ("t3.large", 2000, 8192, 20),
+        ("t3.xlarge", 4000, 16_384, 40),
         ("m5.large", 2000, 8192, 20),
+        ("m5.xlarge", 4000, 16_384, 40),
+        ("m5.2xlarge", 8000, 32_768, 80),
+        ("c5.large", 2000, 4096, 20),
+        ("r5.large", 2000, 16_384, 20),
     ];
 
     pub fn builtin() -> impl Iterator<Item = (&'static str, Self)> {

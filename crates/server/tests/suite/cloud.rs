@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use client::{Api, Client, Reply, Request, Verb};
-use identity::{Authentication, Principal};
+use identity::{Authentication, MasterKey, Principal};
 use model::compute::{CommandPayload, Instance, InstanceSpec, Isolation, KeyPair, KeyPairSpec, Payload};
 use model::identity::{Effect, Role, RoleBinding, RoleBindingSpec, RoleSpec, Rule, Subject, SubjectKind};
 use model::{ApiError, Bytes, CpuMillis, Object, ObjectMeta, Reason, Resource, Resources, Timestamp};
@@ -14,6 +14,9 @@ use server::{Environment, NetworkPlane, Server};
 use store::{ListOptions, MemoryStore, Store};
 
 use crate::interleaved::Interleaved;
+
+/// What secrets are sealed with here.
+pub(crate) const MASTER: [u8; 32] = [9; 32];
 
 /// Time stands still; random bytes only count.
 #[derive(Debug, Default)]
@@ -29,6 +32,10 @@ impl Environment for Still {
 
     fn network_plane(&self) -> Option<NetworkPlane> {
         self.network_plane
+    }
+
+    fn master_key(&self) -> Option<MasterKey> {
+        Some(MasterKey::new(MASTER))
     }
 
     fn random(&self) -> [u8; 32] {
@@ -93,6 +100,12 @@ impl Cloud {
             keys.extend(page.entries.iter().map(|entry| entry.key.to_string()));
         }
         keys
+    }
+
+    /// What lies in the store under a prefix, as text.
+    pub(crate) async fn store_values(&self, prefix: &str) -> Vec<String> {
+        let page = self.store.list(prefix, ListOptions::default()).await.expect("list");
+        page.entries.iter().map(|entry| String::from_utf8_lossy(&entry.value).into_owned()).collect()
     }
 
     /// Sends a request as it is; for what the typed client cannot say.

@@ -1,6 +1,7 @@
 //! The API as its users see it, in process, over a store in memory.
 
 mod access;
+mod access_keys;
 mod balancers;
 mod binding;
 mod changes;
