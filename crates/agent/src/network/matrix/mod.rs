@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use driver::{Link, NetworkDriver, PortPlan, VpcPlan};
-use driver_vpc::lab::{self, Lab, sandbox};
+use driver_vpc::lab::{Lab, sandbox};
 use model::network::{Address, FloatingIp, Port, Vpc};
 use model::{Object, Spec};
 use trace::{Objects, Packet, Stage, Trace};
