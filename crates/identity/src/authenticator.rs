@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use model::Timestamp;
-use model::identity::{AccessKey, User};
+use model::identity::{AccessKey, IamUser, User};
 
 use crate::aws::{Message, Presented, SignatureError};
+use crate::iam::{self, Actor, Directory, Session, SessionOf};
 use crate::signers::Signers;
 use crate::{Authentication, MasterKey, Principal, Token, TokenDigest};
 
@@ -33,6 +34,7 @@ pub struct Authenticator {
     digests: HashMap<String, TokenDigest>,
     signers: Signers,
     users: HashMap<String, Account>,
+    iam: Directory,
 }
 
 #[derive(Debug)]
@@ -50,10 +52,22 @@ struct Account {
     disabled: bool,
 }
 
+/// The caller behind a signature.
+struct Found {
+    principal: Principal,
+    actor: Option<Actor>,
+    project: String,
+    expires: Option<Timestamp>,
+}
+
 /// Who signed a request, and where it is to be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
     pub principal: Principal,
+    /// Who it is in IAM; none for a user of Corten, whose rights are his roles' alone.
+    pub actor: Option<Actor>,
+    /// Until when the credentials hold, where they are temporary.
+    pub expires: Option<Timestamp>,
     pub project: String,
     pub access_key_id: String,
     pub region: String,
@@ -88,26 +102,85 @@ impl Authenticator {
             let message = format!("the credential is for {service} in {region}, which is not here");
             return Err(SignatureError::Scope(message));
         }
-        let key = self.signers.verify(&presented)?;
-        if key.expires.is_some_and(|at| at <= now) {
-            return Err(SignatureError::NotUsable(format!("access key {:?} has expired", key.name)));
-        }
-        let account = self.users.get(&key.user).filter(|account| !account.disabled);
-        let unusable = || format!("user {:?} is disabled or does not exist any more", key.user);
-        let account = account.ok_or_else(|| SignatureError::NotUsable(unusable()))?;
-        let principal = Principal {
-            user: key.user.clone(),
-            groups: account.groups.clone(),
-            how: Authentication::Signature { key: key.name.clone() },
+        let found = match &presented.token {
+            Some(token) => self.of_session(self.signers.verify_session(&presented, token)?, now)?,
+            None => self.of_key(&presented, now)?,
         };
+        if found.actor.is_some() && !iam::POLICED.contains(&presented.service.as_str()) {
+            let message = format!("keys of IAM are not for {}: nothing there decides by policies", presented.service);
+            return Err(SignatureError::NotUsable(message));
+        }
         Ok(Signer {
-            principal,
-            project: key.project.clone(),
+            principal: found.principal,
+            actor: found.actor,
+            expires: found.expires,
+            project: found.project,
             access_key_id: presented.access_key_id,
             region: presented.region,
             service: presented.service,
             parameters: presented.parameters,
         })
+    }
+
+    fn of_key(&self, presented: &Presented, now: Timestamp) -> Result<Found, SignatureError> {
+        let key = self.signers.verify(presented)?;
+        if key.expires.is_some_and(|at| at <= now) {
+            return Err(SignatureError::NotUsable(format!("access key {:?} has expired", key.name)));
+        }
+        let how = Authentication::Signature { key: key.name.clone() };
+        let project = key.project.clone();
+        if key.is_iam {
+            let actor = self.iam.user(&project, &key.user).ok_or(SignatureError::Refused)?;
+            let principal = Principal::of_account(&project, &format!("user/{}", actor.name), how);
+            return Ok(Found { principal, actor: Some(actor), project, expires: None });
+        }
+        Ok(Found { principal: self.corten_user(&key.user, how)?, actor: None, project, expires: None })
+    }
+
+    fn of_session(&self, session: Session, now: Timestamp) -> Result<Found, SignatureError> {
+        if session.expires <= now.0 {
+            return Err(SignatureError::ExpiredToken);
+        }
+        let how = Authentication::Signature { key: session.id.clone() };
+        let expires = Some(Timestamp(session.expires));
+        let project = session.project.clone();
+        if let SessionOf::Corten { user } = &session.who {
+            return Ok(Found { principal: self.corten_user(user, how)?, actor: None, project, expires });
+        }
+        let gone = || SignatureError::NotUsable("whoever these credentials are of does not exist any more".into());
+        let actor = self.iam.of_session(&session).ok_or_else(gone)?;
+        let name = match &session.who {
+            SessionOf::Role { session, .. } => format!("role/{}/{session}", actor.name),
+            _ => format!("user/{}", actor.name),
+        };
+        let principal = Principal::of_account(&project, &name, how);
+        Ok(Found { principal, actor: Some(actor), project, expires })
+    }
+
+    fn corten_user(&self, user: &str, how: Authentication) -> Result<Principal, SignatureError> {
+        let account = self.users.get(user).filter(|account| !account.disabled);
+        let unusable = || format!("user {user:?} is disabled or does not exist any more");
+        let account = account.ok_or_else(|| SignatureError::NotUsable(unusable()))?;
+        Ok(Principal { user: user.to_owned(), groups: account.groups.clone(), how })
+    }
+
+    /// What is known of IAM.
+    pub fn iam(&self) -> &Directory {
+        &self.iam
+    }
+
+    pub fn iam_mut(&mut self) -> &mut Directory {
+        &mut self.iam
+    }
+
+    pub fn upsert_iam_user(&mut self, user: &IamUser) {
+        self.signers.upsert_iam(user);
+        self.iam.upsert_user(user);
+    }
+
+    pub fn remove_iam_user(&mut self, project: &str, object: &str) {
+        self.signers.remove_iam(project, object);
+        self.iam.remove("iamusers", project, object);
     }
 
     /// A key whose digest cannot be read authenticates no one.

@@ -70,6 +70,11 @@ pub(crate) fn allows(
     if principal.is_admin() {
         return Some(ADMINS);
     }
+    // The callers of IAM: what each of them may is decided by policies before he comes here.
+    let own = principal.account().is_some_and(|account| request.project == Some(account));
+    if own && request.scope() == model::Scope::Project && matches!(request.subresource, "" | "logs") {
+        return Some("account");
+    }
     if principal.host().is_some_and(|host| host_may(host, request)) {
         return Some(HOSTS);
     }
@@ -108,6 +113,9 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         ("", SECRETS, "") => request.verb == Verb::Get,
         // The host's word that nothing of a deleted instance is left; the server checks that it is the host's.
         (COMPUTE, "instances", "release") => request.verb == Verb::Create,
+        // Credentials of the role of an instance that is the host's own, which the server checks; and which role it is.
+        (COMPUTE, "instances", "credentials") => request.verb == Verb::Create,
+        (IDENTITY, "iaminstanceprofiles", "") => request.verb.is_read(),
         (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),
         (TOPOLOGY, "hosts", "status") => own && (writes || request.verb == Verb::Get),
         (TOPOLOGY, "leases", "") => own && (request.verb.is_read() || request.verb == Verb::Create || writes),

@@ -17,6 +17,7 @@ pub struct Escalation {
     act: &'static str,
 }
 
+const RULE: &str = "decide over IAM there";
 const GRANT: &str = "grant it";
 const REVOKE: &str = "lift a rule that denies it";
 const ACT_AS: &str = "give or use credentials that do";
@@ -58,6 +59,18 @@ impl Policy {
         Ok(())
     }
 
+    /// Whether the caller may do everything in a project: only then may he write who may do what in it as AWS's
+    /// IAM has it.
+    pub fn may_rule(&self, principal: &Principal, project: &str) -> Result<(), Escalation> {
+        let rule = model::identity::Rule {
+            verbs: vec!["*".into()],
+            resources: vec!["*".into()],
+            ..model::identity::Rule::default()
+        };
+        let spec = model::identity::RoleSpec { rules: vec![rule] };
+        self.holds(principal, &Rules::compile(&spec).allows, &[project.to_owned()], RULE)
+    }
+
     fn holds(
         &self,
         principal: &Principal,
@@ -91,6 +104,7 @@ impl Policy {
             self.rules_of(principal, denies).any(|rules| rules.denies.iter().any(|rule| rule.overlaps(atom)));
         let allowed = || {
             principal.is_admin()
+                || place.is_some() && principal.account() == place
                 || self
                     .rules_of(principal, Reach::In(place))
                     .any(|rules| rules.allows.iter().any(|rule| rule.covers(atom)))

@@ -5,6 +5,7 @@
 //! [`Policy::decide`] answers. Deny wins over allow, and nothing is allowed that no rule allows.
 
 pub mod aws;
+pub mod iam;
 
 mod attributes;
 mod authenticator;

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::builtin::{ADMINS, HOSTS};
+use crate::iam::{ACCOUNT, USER};
 
 /// Prefix of a host's user name; an agent's certificate carries `host:NAME`.
 const HOST_USER: &str = "host:";
@@ -49,6 +50,19 @@ impl Principal {
         groups.sort_unstable();
         groups.dedup();
         Self { user: common_name.into(), groups, how: Authentication::Certificate { serial: serial.into() } }
+    }
+
+    /// A caller of IAM: whatever he is in there, here he is of this project's account.
+    pub(crate) fn of_account(project: &str, name: &str, how: Authentication) -> Self {
+        Self { user: format!("{USER}{project}:{name}"), groups: vec![format!("{ACCOUNT}{project}")], how }
+    }
+
+    /// The project whose account a caller of IAM is of.
+    pub fn account(&self) -> Option<&str> {
+        if !self.user.starts_with(USER) || !matches!(self.how, Authentication::Signature { .. }) {
+            return None;
+        }
+        self.groups.iter().find_map(|group| group.strip_prefix(ACCOUNT))
     }
 
     pub fn is_component(&self) -> bool {

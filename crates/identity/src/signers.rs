@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use model::Timestamp;
-use model::identity::AccessKey;
+use model::identity::{AccessKey, IamUser};
 
 use crate::aws::{Presented, SignatureError};
+use crate::iam::Session;
 use crate::sealed::{MasterKey, Secret};
 
 /// What an unknown key is compared with, so that it takes the time of a known one. Nobody has it: nothing is signed
@@ -18,12 +19,16 @@ pub(crate) struct Signers {
     keys: HashMap<String, SigningKey>,
     /// The public half of each key, by the object's name.
     ids: HashMap<String, String>,
+    /// Those of users of IAM, by the user's project and object.
+    iam: HashMap<(String, String), Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct SigningKey {
     pub(crate) name: String,
+    /// A user of Corten, or of IAM.
     pub(crate) user: String,
+    pub(crate) is_iam: bool,
     pub(crate) project: String,
     pub(crate) expires: Option<Timestamp>,
     secret: Secret,
@@ -47,6 +52,7 @@ impl Signers {
         let signing = SigningKey {
             name: name.clone(),
             user: spec.user.clone(),
+            is_iam: false,
             project: spec.project().to_owned(),
             expires: spec.expires,
             secret,
@@ -59,6 +65,48 @@ impl Signers {
         if let Some(id) = self.ids.remove(name) {
             self.keys.remove(&id);
         }
+    }
+
+    /// The keys of a user of IAM. One that is inactive signs nothing.
+    pub(crate) fn upsert_iam(&mut self, user: &IamUser) {
+        let project = &user.metadata.namespace;
+        self.remove_iam(project, &user.metadata.name);
+        let mut ids = Vec::new();
+        for key in user.spec.access_keys.iter().filter(|key| !key.inactive) {
+            let owner = key.seal_owner(project, &user.spec.name);
+            let open = |master: &MasterKey| master.open(&owner, &key.sealed_secret);
+            let Some(secret) = self.master.as_ref().and_then(open) else { continue };
+            let signing = SigningKey {
+                name: key.id.clone(),
+                user: user.spec.name.clone(),
+                is_iam: true,
+                project: project.clone(),
+                expires: None,
+                secret,
+            };
+            self.keys.insert(key.id.clone(), signing);
+            ids.push(key.id.clone());
+        }
+        self.iam.insert((project.clone(), user.metadata.name.clone()), ids);
+    }
+
+    pub(crate) fn remove_iam(&mut self, project: &str, object: &str) {
+        for id in self.iam.remove(&(project.to_owned(), object.to_owned())).unwrap_or_default() {
+            self.keys.remove(&id);
+        }
+    }
+
+    /// The session whose credentials signed. Takes the same time whatever is wrong.
+    pub(crate) fn verify_session(
+        &self,
+        presented: &Presented,
+        token: &str,
+    ) -> Result<Session, SignatureError> {
+        let opened = self.master.as_ref().and_then(|master| Session::open(master, token));
+        let known = opened.filter(|session| session.id == presented.access_key_id);
+        let secret = known.as_ref().map_or_else(|| Secret::new(DECOY), Session::secret);
+        let is_signed = presented.is_signed_with(&secret);
+        known.filter(|_| is_signed).ok_or(SignatureError::Refused)
     }
 
     /// The key that signed. Unknown keys and wrong signatures are one answer, in what it says and how long it takes.

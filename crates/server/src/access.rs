@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use identity::aws::{Message, SignatureError};
 use identity::{Attributes, Authenticator, Decision, Policy, Principal, Signer, Token};
-use model::identity::{AccessKey, Role, RoleBinding, User};
+use model::identity::{
+    AccessKey, IamGroup, IamPolicy, IamRole, IamUser, Role, RoleBinding, User,
+};
 use model::{ApiError, KindInfo, Reason, Resource};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
@@ -15,7 +17,16 @@ use crate::environment::Environment;
 use crate::server::store_error;
 
 /// The store prefix of everything that decides about access.
-const PREFIXES: [KindInfo; 4] = [User::KIND, AccessKey::KIND, Role::KIND, RoleBinding::KIND];
+const PREFIXES: [KindInfo; 8] = [
+    User::KIND,
+    AccessKey::KIND,
+    Role::KIND,
+    RoleBinding::KIND,
+    IamUser::KIND,
+    IamGroup::KIND,
+    IamRole::KIND,
+    IamPolicy::KIND,
+];
 
 struct Tables {
     authenticator: Authenticator,
@@ -28,7 +39,7 @@ pub(crate) struct Access {
     tables: Arc<RwLock<Tables>>,
     environment: Arc<dyn Environment>,
     /// Per prefix, how far the store has been followed.
-    seen: [watch::Receiver<Revision>; 4],
+    seen: [watch::Receiver<Revision>; 8],
 }
 
 impl Access {
@@ -153,6 +164,7 @@ impl Tables {
                 Some(role) => self.policy.upsert_role(&role),
                 None => self.policy.remove_role(name),
             },
+            "iamusers" | "iamgroups" | "iamroles" | "iampolicies" => self.apply_iam(info, key, entry),
             _ => match entry.and_then(read::<RoleBinding>) {
                 Some(binding) => self.policy.upsert_binding(&binding),
                 None => self.policy.remove_binding(name),
@@ -160,10 +172,27 @@ impl Tables {
         }
     }
 
+    fn apply_iam(&mut self, info: &KindInfo, key: &str, entry: Option<&Entry>) {
+        let mut parts = key.rsplit('/');
+        let (name, project) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+        let authenticator = &mut self.authenticator;
+        let known = match info.plural {
+            "iamusers" => entry.and_then(read::<IamUser>).map(|o| authenticator.upsert_iam_user(&o)),
+            "iamgroups" => entry.and_then(read::<IamGroup>).map(|o| authenticator.iam_mut().upsert_group(&o)),
+            "iamroles" => entry.and_then(read::<IamRole>).map(|o| authenticator.iam_mut().upsert_role(&o)),
+            _ => entry.and_then(read::<IamPolicy>).map(|o| authenticator.iam_mut().upsert_policy(&o)),
+        };
+        match (known, info.plural) {
+            (Some(()), _) => {}
+            (None, "iamusers") => authenticator.remove_iam_user(project, name),
+            (None, plural) => authenticator.iam_mut().remove(plural, project, name),
+        }
+    }
+
     /// Denies everyone what this kind granted, until it is loaded again.
     fn forget(&mut self, info: &KindInfo) {
         match info.plural {
-            "users" | "accesskeys" => self.authenticator = self.authenticator.emptied(),
+            "users" | "accesskeys" | "iamusers" | "iamgroups" | "iamroles" | "iampolicies" => self.authenticator = self.authenticator.emptied(),
             _ => self.policy = Policy::default(),
         }
     }

@@ -41,6 +41,9 @@ pub enum SignatureError {
     /// Of another region or service.
     #[error("{0}")]
     Scope(String),
+    /// Temporary credentials whose time is over; only for who has signed rightly.
+    #[error("The security token included in the request is expired")]
+    ExpiredToken,
     /// The key is not known, or did not sign this.
     #[error("the access key or its signature is not valid")]
     Refused,
@@ -55,6 +58,8 @@ pub struct Presented {
     pub access_key_id: String,
     pub region: String,
     pub service: String,
+    /// The token of temporary credentials; signed, as everything else.
+    pub token: Option<String>,
     /// Parameters of the query, decoded, without those of the signature.
     pub parameters: Vec<(String, String)>,
     day: String,
@@ -127,18 +132,23 @@ impl Presented {
             request.extend_from_slice(part.as_bytes());
         }
         let digest = hex(digest::digest(&digest::SHA256, &request).as_ref());
-        let text = format!("{ALGORITHM}\n{}\n{day}/{region}/{service}/aws4_request\n{digest}", words.date);
+        let signing = format!("{ALGORITHM}\n{}\n{day}/{region}/{service}/aws4_request\n{digest}", words.date);
         let signature = from_hex(words.signature)
             .ok_or_else(|| incomplete("Signature must be 64 hexadecimal digits in lower case"))?;
+        let token = match header {
+            Some(_) => one("x-amz-security-token").map(text).transpose()?.map(str::to_owned),
+            None => the_only(&pairs, "X-Amz-Security-Token")?,
+        };
         let parameters = pairs.iter().filter(|(key, _)| !key.starts_with("X-Amz-")).cloned().collect();
         Ok(Self {
             access_key_id: (*id).to_owned(),
             region: (*region).to_owned(),
             service: (*service).to_owned(),
+            token,
             parameters,
             day: (*day).to_owned(),
             signature,
-            text,
+            text: signing,
         })
     }
 
@@ -213,10 +223,6 @@ fn from_query(pairs: &[(String, String)]) -> Result<Words<'_>, SignatureError> {
     if take("X-Amz-Algorithm")? != ALGORITHM {
         return Err(incomplete(format!("X-Amz-Algorithm must be {ALGORITHM}")));
     }
-    // Keys of this cloud have no session; a token that nobody gave out is no credential.
-    if pairs.iter().any(|(key, _)| key == "X-Amz-Security-Token") {
-        return Err(SignatureError::Refused);
-    }
     Ok(Words {
         credential: take("X-Amz-Credential")?,
         signed_headers: take("X-Amz-SignedHeaders")?,
@@ -224,6 +230,15 @@ fn from_query(pairs: &[(String, String)]) -> Result<Words<'_>, SignatureError> {
         date: take("X-Amz-Date")?,
         expires: Some(take("X-Amz-Expires")?),
     })
+}
+
+/// A parameter of the query that comes once or not at all.
+fn the_only(pairs: &[(String, String)], key: &str) -> Result<Option<String>, SignatureError> {
+    let mut values = pairs.iter().filter(|(k, _)| k == key).map(|(_, value)| value.clone());
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(incomplete(format!("the query has {key} twice"))),
+        (value, None) => Ok(value),
+    }
 }
 
 fn check_time(words: &Words<'_>, day: &str, now: Timestamp) -> Result<(), SignatureError> {
@@ -261,9 +276,6 @@ fn signed_headers(list: &str, headers: &Headers<'_>) -> Result<Vec<u8>, Signatur
     }
     if !names.contains(&"host") {
         return Err(incomplete("host must be among the SignedHeaders"));
-    }
-    if headers.contains_key("x-amz-security-token") {
-        return Err(SignatureError::Refused);
     }
     if let Some(name) = headers.keys().find(|name| name.starts_with("x-amz-") && !names.contains(name)) {
         return Err(incomplete(format!("the header {name} must be signed")));
