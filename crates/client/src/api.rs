@@ -186,6 +186,19 @@ impl<R: Resource> Api<R> {
         self.object(self.request(Verb::Create, name).subresource(subresource).body(body.to_string())).await
     }
 
+    /// Creates something below an object whose answer is no object, such as `credentials`.
+    pub async fn ask_below<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+        subresource: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, ApiError> {
+        let request = self.request(Verb::Create, name).subresource(subresource).body(body.to_string());
+        let reply = self.client.transport.call(request).await?;
+        serde_json::from_slice(&reply.body)
+            .map_err(|e| ApiError::internal(format!("the answer to {subresource} cannot be read: {e}")))
+    }
+
     /// Asks for deletion. Deleting what does not exist is `NotFound`.
     pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<(), ApiError> {
         let mut request = self.request(Verb::Delete, name);

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::xml::Xml;
-use crate::{ec2, sts};
+use crate::{ec2, iam, sts};
 
 pub(crate) type Answer = Result<Xml, Failure>;
 type Run = for<'a> fn(&'a Context) -> BoxFuture<'a, Answer>;
@@ -29,6 +29,14 @@ impl Action {
         Self { service: "ec2", name, takes, run, note: "" }
     }
 
+    pub(crate) const fn iam(name: &'static str, takes: &'static [&'static str], run: Run) -> Self {
+        Self { service: "iam", name, takes, run, note: "" }
+    }
+
+    pub(crate) const fn sts(name: &'static str, takes: &'static [&'static str], run: Run) -> Self {
+        Self { service: "sts", name, takes, run, note: "" }
+    }
+
     #[must_use]
     pub(crate) const fn noting(self, note: &'static str) -> Self {
         Self { note, ..self }
@@ -38,6 +46,7 @@ impl Action {
     pub(crate) fn namespace(&self) -> &'static str {
         match self.service {
             "sts" => "https://sts.amazonaws.com/doc/2011-06-15/",
+            "iam" => "https://iam.amazonaws.com/doc/2010-05-08/",
             _ => "",
         }
     }
@@ -54,6 +63,14 @@ pub(crate) use describe;
 /// Every family, in the order of the documentation.
 const FAMILIES: &[(&str, &[Action])] = &[
     ("Who calls (STS)", sts::ACTIONS),
+    ("Who may do what (IAM)", iam::users::ACTIONS),
+    ("", iam::groups::ACTIONS),
+    ("", iam::roles::ACTIONS),
+    ("", iam::policies::ACTIONS),
+    ("", iam::grants::ACTIONS),
+    ("", iam::keys::ACTIONS),
+    ("", iam::profiles::ACTIONS),
+    ("", iam::simulate::ACTIONS),
     ("Regions and sizes", ec2::places::ACTIONS),
     ("Instances", ec2::run::ACTIONS),
     ("", ec2::instances::ACTIONS),
@@ -80,9 +97,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("CreateImage, CopyImage", "images are imported; an instance's disk is not made one yet"),
     ("Network ACLs", "there are none: security groups decide"),
     ("DHCP options", "a VPC's domain and name servers are set in its own object"),
-    ("Launch templates, placement groups, instance profiles", "not yet"),
+    ("Launch templates, placement groups", "not yet"),
     ("RequestSpotInstances, Fleets, Reserved Instances, Dedicated Hosts", "there is no market here"),
-    ("IAM beyond signatures, STS sessions", "users, roles and keys are made with `corten`"),
+    ("IAM: passwords, MFA, certificates, identity providers, service-linked roles", "who logs in is Corten's"),
 ];
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Action> {

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use client::Client;
 use identity::aws::{Message, SignatureError};
+use identity::iam::{Actor, Facts, SessionOf};
 use identity::{Principal, Signer};
 use model::{ApiError, Timestamp};
 
@@ -23,8 +24,36 @@ pub trait Cloud: Send + Sync + 'static {
     ) -> Result<Vec<u8>, ApiError>;
     /// Makes an SSH key, which is kept nowhere.
     async fn make_key(&self, key_type: KeyType) -> Result<NewKey, ApiError>;
+    /// A user of IAM, with all that holds for it.
+    fn iam_user(&self, project: &str, name: &str) -> Option<Actor>;
+    /// A role of IAM, as a session of this name has it.
+    fn iam_role(&self, project: &str, name: &str, session: &str) -> Option<Actor>;
+    /// Whether a role may be taken by one of these principals, each with its type.
+    fn iam_trusts(&self, project: &str, role: &str, principals: &[(&str, &str)], facts: &Facts) -> bool;
+    /// Gives out credentials for so many seconds, to whoever the caller of this has found entitled.
+    fn open_session(
+        &self,
+        project: &str,
+        who: SessionOf,
+        seconds: i64,
+        policies: Vec<String>,
+    ) -> Result<Session, ApiError>;
+    /// When a key last signed, and for which service in which region.
+    fn last_used(&self, key: &str) -> Option<(Timestamp, String, String)>;
+    /// A text that only this cloud can read again, and only for the same purpose.
+    fn seal(&self, purpose: &str, text: &str) -> Option<String>;
+    fn open(&self, purpose: &str, sealed: &str) -> Option<String>;
     fn now(&self) -> Timestamp;
     fn random(&self) -> [u8; 32];
+}
+
+/// Temporary credentials, for who asked for them.
+#[derive(Clone)]
+pub struct Session {
+    pub id: String,
+    pub secret: String,
+    pub token: String,
+    pub expires: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -49,6 +49,8 @@ impl Failure {
             SignatureError::Missing => ("MissingAuthenticationToken", 403),
             SignatureError::Incomplete(_) => ("IncompleteSignature", 400),
             SignatureError::Expired(_) => ("RequestExpired", 400),
+            SignatureError::ExpiredToken if ec2 => ("RequestExpired", 400),
+            SignatureError::ExpiredToken => ("ExpiredToken", 403),
             _ if ec2 => ("AuthFailure", 401),
             SignatureError::Scope(_) => ("SignatureDoesNotMatch", 403),
             SignatureError::Refused | SignatureError::NotUsable(_) => ("InvalidClientTokenId", 403),

@@ -10,6 +10,7 @@ use identity::Signer;
 use identity::aws::{Message, Presented, SignatureError};
 
 use crate::REGION;
+use crate::authorize;
 use crate::actions::{self, Action};
 use crate::cloud::Cloud;
 use crate::context::Context;
@@ -111,6 +112,7 @@ impl Aws {
         let client = self.cloud.client(&signer.principal);
         let cloud = Arc::clone(&self.cloud);
         let context = Context { cloud, client, signer, action: action.name.into(), host, params, dry_run };
+        authorize::check(&context, action.service).await?;
         let answer = (action.run)(&context).await?;
         // What only reads would have been answered.
         context.end_dry_run()?;
@@ -156,7 +158,7 @@ fn claimed_service(head: &Parts) -> String {
         })
         .unwrap_or_default();
     let service = credential.split([',', '&']).next().unwrap_or("").split('/').nth(3).unwrap_or("");
-    if GLOBAL.contains(&service) { service.to_owned() } else { "ec2".to_owned() }
+    if service != "ec2" && actions::all().any(|action| action.service == service) { service.to_owned() } else { "ec2".to_owned() }
 }
 
 fn success(action: &Action, result: &Xml, id: &str) -> String {

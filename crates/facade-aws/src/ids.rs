@@ -107,10 +107,7 @@ pub(crate) fn hex(bytes: &[u8], digits: usize) -> String {
 
 /// A project's account number: twelve digits that follow from its name.
 pub(crate) fn account(project: &str) -> String {
-    let hash = digest(&SHA256, format!("account/{project}").as_bytes());
-    let number = hash.as_ref().iter().take(8).fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
-    // The first digit is never 0: programs that take it for a number would lose it.
-    (100_000_000_000 + number % 900_000_000_000).to_string()
+    identity::iam::account_number(project)
 }
 
 #[cfg(test)]

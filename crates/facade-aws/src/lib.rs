@@ -5,12 +5,14 @@
 //! per family of actions. Nothing below `http` sees a request whose signature was not verified.
 
 mod actions;
+mod authorize;
 mod cloud;
 mod context;
 mod describe;
 mod ec2;
 mod failure;
 mod http;
+mod iam;
 mod ids;
 mod params;
 mod sts;
@@ -18,6 +20,6 @@ mod tags;
 mod xml;
 
 pub use actions::documentation;
-pub use cloud::{Cloud, KeyType, NewKey};
+pub use cloud::{Cloud, KeyType, NewKey, Session};
 pub use http::Aws;
 pub use model::REGION;

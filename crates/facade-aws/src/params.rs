@@ -63,6 +63,11 @@ impl Params {
         self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// All values, whatever they are called.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &str> {
+        self.values.values().map(String::as_str)
+    }
+
     pub(crate) fn text(&self, name: &str) -> &str {
         self.get(name).unwrap_or("")
     }

@@ -64,6 +64,20 @@ impl Xml {
         })
     }
 
+    /// The other services' form of a list.
+    pub(crate) fn members<T>(
+        &mut self,
+        name: &str,
+        items: impl IntoIterator<Item = T>,
+        mut each: impl FnMut(&mut Self, T),
+    ) -> &mut Self {
+        self.node(name, |x| {
+            for item in items {
+                x.node("member", |x| each(x, item));
+            }
+        })
+    }
+
     /// Something already written.
     pub(crate) fn append(&mut self, part: &Xml) -> &mut Self {
         self.out.push_str(&part.out);

@@ -1,5 +1,6 @@
 //! Who may do what, as the store has it now: follows users, keys, roles and bindings, and answers from memory.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use identity::aws::{Message, SignatureError};
@@ -14,6 +15,7 @@ use store::{Entry, ListOptions, Revision, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::environment::Environment;
+use crate::iam::LastUsed;
 use crate::server::store_error;
 
 /// The store prefix of everything that decides about access.
@@ -40,6 +42,8 @@ pub(crate) struct Access {
     environment: Arc<dyn Environment>,
     /// Per prefix, how far the store has been followed.
     seen: [watch::Receiver<Revision>; 8],
+    /// By key, for people; kept as long as the server runs.
+    used: Arc<RwLock<HashMap<String, LastUsed>>>,
 }
 
 impl Access {
@@ -57,7 +61,7 @@ impl Access {
             seen.push(receiver);
         }
         let seen = seen.try_into().map_err(|_| ApiError::internal("one receiver per prefix"))?;
-        Ok(Self { tables, environment, seen })
+        Ok(Self { tables, environment, seen, used: Arc::default() })
     }
 
     pub(crate) fn decide(&self, caller: &Principal, attributes: &Attributes<'_>) -> Result<(), ApiError> {
@@ -81,7 +85,22 @@ impl Access {
         message: &Message<'_>,
         regions: impl Fn(&str, &str) -> bool,
     ) -> Result<Signer, SignatureError> {
-        self.tables.read().authenticator.verify(message, regions, self.environment.now())
+        let now = self.environment.now();
+        let signer = self.tables.read().authenticator.verify(message, regions, now)?;
+        // Temporary credentials are too many to remember, and nobody asks.
+        if signer.expires.is_none() {
+            let used = LastUsed { at: now, service: signer.service.clone(), region: signer.region.clone() };
+            self.used.write().insert(signer.access_key_id.clone(), used);
+        }
+        Ok(signer)
+    }
+
+    pub(crate) fn last_used(&self, key: &str) -> Option<LastUsed> {
+        self.used.read().get(key).cloned()
+    }
+
+    pub(crate) fn with_iam<T>(&self, ask: impl FnOnce(&identity::iam::Directory) -> T) -> T {
+        ask(self.tables.read().authenticator.iam())
     }
 
     /// Runs a check against the current policy.
@@ -138,6 +157,12 @@ async fn follow(
                 // Too slow: start over from the present state. What was deleted meanwhile is only removed
                 // together with everything else, so forget it all first.
                 tables.write().forget(&info);
+                // What was forgotten with it is loaded with it.
+                for other in PREFIXES.iter().filter(|other| other.plural != info.plural) {
+                    if load(&*store, other, &tables).await.is_err() {
+                        return;
+                    }
+                }
                 match load(&*store, &info, &tables).await {
                     Ok(from) => watcher = store.watch(&prefix, from).await,
                     Err(_) => return,

@@ -12,6 +12,7 @@ mod claims;
 mod default_network;
 mod discovery;
 mod environment;
+mod iam;
 mod join;
 mod openapi;
 mod quota;
@@ -26,6 +27,7 @@ pub mod pki;
 
 pub use bootstrap::{ADMIN_GROUP, bootstrap};
 pub use environment::{Environment, NetworkPlane, SystemEnvironment};
+pub use iam::{Credentials, LastUsed};
 pub use identity::Principal;
 pub use join::{JOIN_USER, Membership};
 pub use server::{Local, Server};

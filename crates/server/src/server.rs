@@ -137,6 +137,9 @@ impl Server {
             (Verb::Create, "") => self.create(caller, request).await,
             (Verb::Create, "binding") if info.plural == "instances" => self.bind(caller, request).await,
             (Verb::Create, "release") if info.plural == "instances" => self.release(caller, request).await,
+            (Verb::Create, "credentials") if info.plural == "instances" => {
+                self.instance_credentials(caller, request).await
+            }
             (Verb::Update, "" | "status") => self.update(caller, request).await,
             (Verb::Patch(kind), "" | "status") => self.patch(caller, kind, request).await,
             (Verb::Delete, "") => self.delete(caller, request).await,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use client::Client;
 use driver::{PortLink, PortPlan, VpcPlan};
-use guest_services::{Directory, Instance as Told, Nic, NicFacts, Port as Served};
+use guest_services::{Directory, Instance as Told, Nic, NicFacts, Port as Served, Role};
 use ipnet::IpNet;
 use model::compute::{Instance, KeyPair};
 use model::network::{Port, Vpc};
@@ -41,6 +41,7 @@ pub(super) fn directory(
     plan: &VpcPlan,
     links: &[PortLink],
     keys: &BTreeMap<String, String>,
+    roles: &HashMap<String, Role>,
 ) -> Directory {
     let by_uid = names(&view.ports);
     let domain = zones::domain(vpc);
@@ -53,7 +54,10 @@ pub(super) fn directory(
         };
         let owner = view.owners.get(&port.metadata.name);
         let nic = Arc::new(nic(view, vpc, port, planned, owner, &domain));
-        let told = owner.map(|instance| Arc::new(told(instance, port, vpc, &nic, keys)));
+        let told = owner.map(|instance| {
+            let role = roles.get(&instance.metadata.name).cloned();
+            Arc::new(Told { role, ..told(instance, port, vpc, &nic, keys) })
+        });
         served.insert(link.index, Served { uid: link.uid.clone(), nic, instance: told });
     }
     let (zones, reverse) = zones::zones(view, vpc);

@@ -14,6 +14,7 @@ mod follow;
 mod matrix;
 mod peers;
 mod plan;
+mod roles;
 mod routes;
 mod zones;
 
@@ -86,6 +87,7 @@ struct Inner {
     queue: Queue,
     objects: Objects,
     served: Mutex<HashMap<Uid, Served>>,
+    roles: Arc<roles::Roles>,
     flows: Flows,
     /// One at a time looks at a project and makes its networks: an older look must not undo a newer one.
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -123,6 +125,7 @@ impl Networks {
             balancers,
             objects,
             client: client.clone(),
+            roles: Arc::new(roles::Roles::new(client.clone(), instances.clone())),
             instances,
             queue,
             served: Mutex::default(),
@@ -273,14 +276,20 @@ impl Networks {
             return Ok(());
         };
         let keys = directory::keys(&self.inner.client, &view.owners).await?;
-        let next = Arc::new(directory::directory(view, vpc, plan, links, &keys));
+        let owners = view.owners.values().map(|instance| &**instance);
+        let roles = roles::of_instances(&self.inner.client, owners).await?;
+        let next = Arc::new(directory::directory(view, vpc, plan, links, &keys, &roles));
         let mut served = self.inner.served.lock();
         if let Some(known) = served.get(&plan.uid) {
             known.directory.send_replace(next);
             return Ok(());
         }
         let (sender, receiver) = watch::channel(next);
-        let services = guest_services::serve(&first.namespace, receiver, guest_services::Options::default())?;
+        let options = guest_services::Options {
+            credentials: Arc::clone(&self.inner.roles) as Arc<dyn guest_services::Credentials>,
+            ..guest_services::Options::default()
+        };
+        let services = guest_services::serve(&first.namespace, receiver, options)?;
         served.insert(plan.uid.clone(), Served { directory: sender, _services: services });
         Ok(())
     }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use client::Client;
-use facade_aws::{Aws, Cloud, KeyType, NewKey};
+use facade_aws::{Aws, Cloud, KeyType, NewKey, Session};
 use http::Response;
 use http::request::Parts;
 use identity::aws::{Message, SignatureError};
+use identity::iam::{Actor, Facts, SessionOf};
 use identity::{Principal, Signer};
 use model::{ApiError, Timestamp};
 use server::http::{Foreign, HostGateway, logs};
@@ -84,6 +85,41 @@ impl Cloud for Own {
         let key = made.map_err(|e| ApiError::internal(format!("no key could be made: {e}")))?;
         removed.map_err(|e| ApiError::internal(format!("a key could not be taken away: {e}")))?;
         Ok(key)
+    }
+
+    fn iam_user(&self, project: &str, name: &str) -> Option<Actor> {
+        self.server.iam_user(project, name)
+    }
+
+    fn iam_role(&self, project: &str, name: &str, session: &str) -> Option<Actor> {
+        self.server.iam_role(project, name, session)
+    }
+
+    fn iam_trusts(&self, project: &str, role: &str, principals: &[(&str, &str)], facts: &Facts) -> bool {
+        self.server.iam_trusts(project, role, principals, facts)
+    }
+
+    fn open_session(
+        &self,
+        project: &str,
+        who: SessionOf,
+        seconds: i64,
+        policies: Vec<String>,
+    ) -> Result<Session, ApiError> {
+        let given = self.server.open_session(project, who, seconds, policies)?;
+        Ok(Session { id: given.id, secret: given.secret, token: given.token, expires: given.expires })
+    }
+
+    fn last_used(&self, key: &str) -> Option<(Timestamp, String, String)> {
+        self.server.last_used(key).map(|used| (used.at, used.service, used.region))
+    }
+
+    fn seal(&self, purpose: &str, text: &str) -> Option<String> {
+        self.environment.master_key()?.seal(purpose, text, &self.environment.random())
+    }
+
+    fn open(&self, purpose: &str, sealed: &str) -> Option<String> {
+        Some(self.environment.master_key()?.open(purpose, sealed)?.expose().to_owned())
     }
 
     fn now(&self) -> Timestamp {

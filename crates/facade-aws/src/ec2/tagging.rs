@@ -100,6 +100,25 @@ async fn apply<S: Spec>(
     c.api::<S>().with(write).merge(&object.metadata.name, &patch).await.map(drop).map_err(Into::into)
 }
 
+/// The tags of what has this id.
+pub(crate) async fn tags_of(c: &Context, id: &str) -> Result<Tags, Failure> {
+    async fn of<S: Known>(c: &Context, id: &str) -> Result<Tags, Failure> {
+        Ok(tags::of(&c.find::<S>(id).await?.metadata))
+    }
+    match id.split_once('-').map_or("", |(prefix, _)| prefix) {
+        "i" => of::<InstanceSpec>(c, id).await,
+        "ami" => of::<ImageSpec>(c, id).await,
+        "vpc" => of::<VpcSpec>(c, id).await,
+        "subnet" => of::<SubnetSpec>(c, id).await,
+        "sg" => of::<SecurityGroupSpec>(c, id).await,
+        "eni" => of::<PortSpec>(c, id).await,
+        "rtb" => of::<RouteTableSpec>(c, id).await,
+        "eipalloc" => of::<FloatingIpSpec>(c, id).await,
+        "igw" | "nat" => Ok(tags::of(&gateways::find(c, id).await?.metadata)),
+        _ => Ok(Tags::new()),
+    }
+}
+
 struct Tagged {
     /// Resource and key: a tag's place among all.
     at: String,

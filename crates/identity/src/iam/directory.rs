@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::identity::{Grants, IamGroup, IamPolicy, IamRole, IamUser};
 use model::{ObjectMeta, Timestamp};
 
+use super::condition::Facts;
 use super::decide::{Named, Permissions};
 use super::document::Document;
 use super::managed::managed;
@@ -48,6 +49,8 @@ struct Entity {
     inline: Vec<Named>,
     attached: Vec<String>,
     boundary: String,
+    /// Who may take it, of a role.
+    trust: Option<Document>,
 }
 
 /// By project and by name in lower case; and where an object stands, by project and its own name.
@@ -93,6 +96,7 @@ impl Entity {
             inline,
             attached: grants.attached.clone(),
             boundary: boundary.to_owned(),
+            trust: None,
         }
     }
 }
@@ -117,7 +121,8 @@ impl Directory {
 
     pub fn upsert_role(&mut self, role: &IamRole) {
         let spec = &role.spec;
-        let entity = Entity::of(&role.metadata, &spec.name, &spec.path, &spec.grants, &spec.boundary);
+        let mut entity = Entity::of(&role.metadata, &spec.name, &spec.path, &spec.grants, &spec.boundary);
+        entity.trust = Document::trust(&spec.trust).ok();
         self.roles.put(&role.metadata, &spec.name, entity);
     }
 
@@ -151,6 +156,12 @@ impl Directory {
     pub fn role(&self, project: &str, name: &str, session: &str) -> Option<Actor> {
         let role = self.roles.get(project, name)?;
         Some(actor(role, ActorKind::Role { session: session.to_owned() }, self.permissions(role), None))
+    }
+
+    /// Whether a role lets one of these principals, each with its type, take it.
+    pub fn trusts(&self, project: &str, role: &str, principals: &[(&str, &str)], facts: &Facts) -> bool {
+        let trust = self.roles.get(project, role).and_then(|role| role.trust.as_ref());
+        trust.is_some_and(|trust| trust.trusts(principals, "sts:AssumeRole", facts))
     }
 
     /// The one behind temporary credentials; none for a user of Corten.

@@ -26,3 +26,11 @@ pub const POLICED: [&str; 6] = ["ec2", "iam", "sts", "elasticloadbalancing", "au
 pub const USER: &str = "iam:";
 /// The group of all callers of IAM of a project, followed by the project.
 pub const ACCOUNT: &str = "corten:account:";
+
+/// A project's account number: twelve digits that follow from its name.
+pub fn account_number(project: &str) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, format!("account/{project}").as_bytes());
+    let number = hash.as_ref().iter().take(8).fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+    // The first digit is never 0: programs that take it for a number would lose it.
+    (100_000_000_000 + number % 900_000_000_000).to_string()
+}

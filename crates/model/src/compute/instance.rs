@@ -36,6 +36,9 @@ pub struct InstanceSpec {
     /// A KeyPair whose public key the guest accepts.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub key_pair: String,
+    /// An IamInstanceProfile: the guest gets credentials of its role.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub instance_profile: String,
     /// Data for cloud-init or the guest's own start-up script, at most 64 KiB.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub user_data: String,

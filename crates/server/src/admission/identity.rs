@@ -60,6 +60,7 @@ impl Server {
         caller: &Principal,
         object: &dyn AnyObject,
     ) -> Result<(), ApiError> {
+        self.check_iam_removal(caller, object)?;
         let result = if let Some(role) = object.as_any().downcast_ref::<Role>() {
             self.inner.access.with_policy(|policy| policy.may_revoke(caller, role, &["*".to_owned()]))
         } else {

@@ -1,6 +1,7 @@
 //! Admission: rules that need more than the object itself. The only place in the server that names kinds.
 
 mod access_key;
+mod iam;
 mod identity;
 mod instance;
 mod network;
@@ -40,6 +41,8 @@ impl Server {
             self.require_project(&object.metadata().namespace).await?;
         }
         let mut errors = FieldErrors::default();
+        self.admit_iam(caller, object, old, &mut errors)?;
+        self.admit_profile(caller, object, old)?;
         if let Some(instance) = object.as_any_mut().downcast_mut::<Instance>() {
             let old = old.and_then(|old| old.as_any().downcast_ref::<Instance>());
             self.complete_instance(instance, old, &mut errors).await?;

@@ -97,7 +97,7 @@ impl Server {
 }
 
 /// A host speaks for the instances bound to it, and for no others.
-pub(super) fn require_own_host(caller: &Principal, instance: &Instance) -> Result<(), ApiError> {
+pub(crate) fn require_own_host(caller: &Principal, instance: &Instance) -> Result<(), ApiError> {
     match caller.host() {
         Some(host) if instance.status.host != host => {
             let bound = &instance.status.host;

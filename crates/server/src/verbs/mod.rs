@@ -10,6 +10,8 @@ mod selection;
 mod update;
 mod watch;
 
+pub(crate) use bind::require_own_host;
+
 use client::{Reply, Request};
 use model::{AnyObject, ApiError, DecodeError, KindEntry, Reason};
 use store::Entry;
