@@ -8,6 +8,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from identities import Identities
 from shapes import Judge
 
 config = Config(retries={"max_attempts": 1}, parameter_validation=True)
@@ -322,6 +323,7 @@ def main():
     places()
     keys()
     image = images()
+    Identities((check, equal, refused), judges, ec2, sts).run(image)
     vpc_id, subnet, gateway, table = network()
     routes(vpc_id, subnet, gateway, table)
     group = groups(vpc_id)

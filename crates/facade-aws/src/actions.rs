@@ -77,6 +77,7 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("", ec2::power::ACTIONS),
     ("", ec2::attributes::ACTIONS),
     ("", ec2::console::ACTIONS),
+    ("", ec2::profiles::ACTIONS),
     ("Key pairs", ec2::key_pairs::ACTIONS),
     ("Tags", ec2::tagging::ACTIONS),
     ("Images", ec2::images::ACTIONS),

@@ -65,6 +65,21 @@ impl Failure {
         Self { code: code.into(), message, status }
     }
 
+    /// The same in the words of the other services.
+    #[must_use]
+    pub(crate) fn in_query_words(mut self) -> Self {
+        let (code, status) = match self.code.as_ref() {
+            "UnauthorizedOperation" => ("AccessDenied", 403),
+            "InvalidParameterValue" | "MissingParameter" | "UnknownParameter" => ("ValidationError", 400),
+            "RequestLimitExceeded" => ("Throttling", 400),
+            "InternalError" | "Unavailable" => ("ServiceFailure", 500),
+            _ => return self,
+        };
+        self.code = code.into();
+        self.status = status;
+        self
+    }
+
     /// What is in use stays.
     #[must_use]
     pub(crate) fn in_use_as(e: ApiError, code: &'static str) -> Self {

@@ -59,6 +59,7 @@ impl Aws {
         let (status, text) = match self.try_answer(&head, &body, &mut service, &id).await {
             Ok(text) => (200, text),
             Err(failure) => {
+                let failure = if service == "ec2" { failure } else { failure.in_query_words() };
                 tracing::debug!(code = %failure.code, message = failure.message, "an AWS request was refused");
                 (failure.status, error(&failure, &service, &id))
             }

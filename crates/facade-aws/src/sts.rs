@@ -1,7 +1,7 @@
 //! STS: who calls, and credentials for a while.
 
 use futures::future::ready;
-use identity::iam::{Actor, ActorKind, Document, Facts, Resource, SessionOf};
+use identity::iam::{Actor, ActorKind, Document, Facts, Resource, SessionOf, Verdict};
 use model::identity::{IamRoleSpec, IamUserSpec};
 
 use crate::actions::{Action, Answer};
@@ -184,8 +184,12 @@ async fn may_assume(c: &Context, role: &Actor, wanted: &str) -> Result<bool, Fai
     let (principal, full) = (arn::principal(&account, actor), arn::of_actor(&account, actor));
     let own = [("AWS", principal.as_str()), ("AWS", full.as_str())];
     let all = [&whole[..], &own].concat();
-    // That policies allow it was found before the action began.
-    Ok(trusts(&all, &facts))
+    Ok(match actor.permissions.decide("sts:AssumeRole", &resource, &facts) {
+        Verdict::Allowed { .. } => trusts(&all, &facts),
+        // Within one account it is enough to be trusted by name.
+        Verdict::NotAllowed => trusts(&own, &facts) && trusts(&all, &facts),
+        Verdict::Denied { .. } | Verdict::BeyondBounds => false,
+    })
 }
 
 /// Whether a user of Corten may do everything in the project: only such may write what is in IAM, so a change of it is

@@ -31,6 +31,12 @@ pub struct Credentials {
     pub expires: Timestamp,
 }
 
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// When a key last signed, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastUsed {

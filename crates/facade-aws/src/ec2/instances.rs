@@ -62,6 +62,8 @@ impl Item for Shown {
         "monitoring-state",
         "tenancy",
         "dns-name",
+        "iam-instance-profile.arn",
+        "iam-instance-profile.id",
     ];
 
     fn id(&self) -> &str {
@@ -88,6 +90,8 @@ impl Item for Shown {
                 self.primary().iter().filter_map(|i| i.addresses.first().cloned()).collect()
             }
             "private-dns-name" => one(&self.dns_name),
+            "iam-instance-profile.arn" => self.profile.iter().map(|p| p.0.clone()).collect(),
+            "iam-instance-profile.id" => self.profile.iter().map(|p| p.1.clone()).collect(),
             "ip-address" => one(self.public_ip()),
             "architecture" => one(architecture()),
             "client-token" => one(&self.client_token),
@@ -159,6 +163,11 @@ impl Item for Shown {
             .node("metadataOptions", metadata_options)
             .text("platformDetails", "Linux/UNIX")
             .text("usageOperation", "RunInstances");
+        if let Some((arn, id)) = &self.profile {
+            x.node("iamInstanceProfile", |x| {
+                x.text("arn", arn).text("id", id);
+            });
+        }
     }
 }
 
@@ -299,6 +308,7 @@ fn gone(event: &Event) -> Shown {
         client_token: String::new(),
         cores: 1,
         uefi: false,
+        profile: None,
         interfaces: Vec::new(),
         tags: Tags::new(),
     }

@@ -12,6 +12,7 @@ pub(crate) mod interfaces;
 pub(crate) mod key_pairs;
 pub(crate) mod places;
 pub(crate) mod power;
+pub(crate) mod profiles;
 pub(crate) mod routes;
 pub(crate) mod rules;
 pub(crate) mod run;

@@ -46,6 +46,7 @@ pub(crate) const ACTIONS: &[Action] = &[Action::ec2(
         "EbsOptimized",
         "Monitoring",
         "MetadataOptions",
+        "IamInstanceProfile",
     ],
     |c| Box::pin(run(c)),
 )
@@ -115,6 +116,10 @@ async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
         user_data: user_data(params.text("UserData"))?,
         placement: PlacementSpec { zone, ..PlacementSpec::default() },
         networks,
+        instance_profile: match params.below("IamInstanceProfile") {
+            none if none.is_empty() => String::new(),
+            given => crate::iam::profiles::given(c, &given).await?.metadata.name,
+        },
         protected: params.flag("DisableApiTermination")?.unwrap_or(false),
         ..InstanceSpec::default()
     };

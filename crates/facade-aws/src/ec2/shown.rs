@@ -60,6 +60,8 @@ pub(crate) struct Shown {
     pub(crate) client_token: String,
     pub(crate) cores: u64,
     pub(crate) uefi: bool,
+    /// ARN and id.
+    pub(crate) profile: Option<(String, String)>,
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) tags: Tags,
 }
@@ -128,6 +130,7 @@ impl Shown {
             client_token: annotation(CLIENT_TOKEN),
             cores: instance.spec.resources.cpu.0.div_ceil(1000).max(1),
             uefi: instance.spec.firmware == Firmware::Uefi,
+            profile: world.profiles.get(&instance.spec.instance_profile).cloned(),
             interfaces,
             tags: tags::of(meta),
         }

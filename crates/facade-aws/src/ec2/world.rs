@@ -1,9 +1,12 @@
 //! The project's objects that are shown beside each other: names become ids here.
 
+use std::collections::BTreeMap;
+
 use futures::try_join;
 use model::compute::{
     Image, ImageSpec, Instance, InstanceSpec, KeyPair, KeyPairSpec, Visibility, port_names,
 };
+use model::identity::{IamInstanceProfile, IamInstanceProfileSpec};
 use model::network::{
     Address, FloatingIp, FloatingIpSpec, Port, PortSpec, SecurityGroup, SecurityGroupSpec, Subnet,
     SubnetSpec, Vpc, VpcSpec,
@@ -34,11 +37,13 @@ pub(crate) struct World {
     pub(crate) floating: Vec<FloatingIp>,
     pub(crate) images: Vec<Image>,
     pub(crate) keys: Vec<KeyPair>,
+    /// ARN and id of instance profiles, by the object's name.
+    pub(crate) profiles: BTreeMap<String, (String, String)>,
 }
 
 impl World {
     pub(crate) async fn load(c: &Context) -> Result<Self, Failure> {
-        let (instances, ports, subnets, vpcs, groups, floating, images, keys) = try_join!(
+        let (instances, ports, subnets, vpcs, groups, floating, images, keys, profiles) = try_join!(
             c.list_if_allowed::<InstanceSpec>(),
             c.list_if_allowed::<PortSpec>(),
             c.list_if_allowed::<SubnetSpec>(),
@@ -47,8 +52,11 @@ impl World {
             c.list_if_allowed::<FloatingIpSpec>(),
             images(c),
             c.list_if_allowed::<KeyPairSpec>(),
+            c.list_if_allowed::<IamInstanceProfileSpec>(),
         )?;
-        Ok(Self { instances, ports, subnets, vpcs, groups, floating, images, keys })
+        let profile = |p: &IamInstanceProfile| (p.metadata.name.clone(), super::profiles::shown(c, p));
+        let profiles = profiles.iter().map(profile).collect();
+        Ok(Self { instances, ports, subnets, vpcs, groups, floating, images, keys, profiles })
     }
 
     pub(crate) fn subnet_of(&self, port: &Port) -> Option<&Subnet> {
