@@ -1,6 +1,7 @@
 """Every action that the cloud says it has, called through boto3 as a user would, one family after the other."""
 
 import base64
+import os
 import re
 import sys
 
@@ -8,7 +9,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from identities import Identities
+from generated import Generated
+from identities import EC2_TRUST, Identities
 from shapes import Judge
 
 config = Config(retries={"max_attempts": 1}, parameter_validation=True)
@@ -319,6 +321,62 @@ def presigned():
         equal("a changed URL is refused", error.code, 401)
 
 
+def documented():
+    """Service and name of every action on the page of documentation."""
+    services = {"STS": "sts", "IAM": "iam", "ELBv2": "elbv2", "Auto Scaling": "autoscaling", "CloudWatch": "cloudwatch"}
+    found, service = [], "ec2"
+    with open(sys.argv[1], encoding="utf-8") as page:
+        for line in page:
+            if line.startswith("## "):
+                named = re.search(r"\((.+)\)$", line.strip())
+                service = services.get(named.group(1), "ec2") if named else "ec2"
+            action = re.match(r"^\| ([A-Z][A-Za-z0-9]+) \| ", line)
+            if action:
+                found.append((service, action.group(1)))
+    return found
+
+
+def accounts(image):
+    """Something of every kind in this account, and all that another can try on it."""
+    iam = boto3.client("iam", config=config)
+    vpc_id = ec2.create_vpc(CidrBlock="10.88.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.88.1.0/24")["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(GroupName="theirs", Description="x", VpcId=vpc_id)["GroupId"]
+    table = ec2.create_route_table(VpcId=vpc_id)["RouteTable"]["RouteTableId"]
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    eni = ec2.create_network_interface(SubnetId=subnet, Groups=[group])["NetworkInterface"]["NetworkInterfaceId"]
+    address = ec2.allocate_address()
+    key = ec2.create_key_pair(KeyName="theirs", KeyType="ed25519")["KeyPairId"]
+    instance = ec2.run_instances(ImageId=image, InstanceType="tiny", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    iam.create_user(UserName="theirs")
+    access = iam.create_access_key(UserName="theirs")["AccessKey"]["AccessKeyId"]
+    role = iam.create_role(RoleName="theirs", AssumeRolePolicyDocument=EC2_TRUST)["Role"]["Arn"]
+    policy = iam.create_policy(PolicyName="theirs", PolicyDocument='{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}')
+    policy = policy["Policy"]["Arn"]
+    ids = {"VpcId": vpc_id, "SubnetId": subnet, "GroupId": group, "SecurityGroupId": group, "RouteTableId": table,
+           "InternetGatewayId": gateway, "GatewayId": gateway, "NetworkInterfaceId": eni, "Resource": instance,
+           "AllocationId": address["AllocationId"], "PublicIp": address["PublicIp"], "KeyPairId": key,
+           "InstanceId": instance, "ImageId": image, "AccessKeyId": access, "RoleArn": role, "PolicyArn": policy,
+           "PolicySourceArn": role}
+    generated = Generated((check, equal, refused), documented())
+    other = (os.environ["OTHER_KEY_ID"], os.environ["OTHER_SECRET"])
+    generated.foreign(ids, other)
+    generated.mistakes()
+    ec2.terminate_instances(InstanceIds=[instance])
+    iam.delete_access_key(UserName="theirs", AccessKeyId=access)
+    iam.delete_user(UserName="theirs")
+    iam.delete_role(RoleName="theirs")
+    iam.delete_policy(PolicyArn=policy)
+    ec2.delete_key_pair(KeyPairId=key)
+    ec2.release_address(AllocationId=address["AllocationId"])
+    ec2.delete_network_interface(NetworkInterfaceId=eni)
+    ec2.delete_internet_gateway(InternetGatewayId=gateway)
+    ec2.delete_route_table(RouteTableId=table)
+    ec2.delete_security_group(GroupId=group)
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_vpc(VpcId=vpc_id)
+
+
 def main():
     places()
     keys()
@@ -332,9 +390,9 @@ def main():
     ends(vpc_id, subnet, gateway, group)
     refusals(image)
     presigned()
+    accounts(image)
     seen = set().union(*(judge.seen for judge in judges))
-    with open(sys.argv[1], encoding="utf-8") as page:
-        told = set(re.findall(r"^\| ([A-Z][A-Za-z0-9]+) \| ", page.read(), re.M))
+    told = {name for _, name in documented()}
     check("every action that is documented was called", told <= seen, sorted(told - seen))
     faults = sorted({fault for judge in judges for fault in judge.faults})
     for fault in faults:

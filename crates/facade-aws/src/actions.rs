@@ -100,7 +100,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("DHCP options", "a VPC's domain and name servers are set in its own object"),
     ("Launch templates, placement groups", "not yet"),
     ("RequestSpotInstances, Fleets, Reserved Instances, Dedicated Hosts", "there is no market here"),
-    ("IAM: passwords, MFA, certificates, identity providers, service-linked roles", "who logs in is Corten's"),
+    (
+        "IAM: passwords, MFA, certificates, identity providers, service-linked roles",
+        "who logs in is Corten's",
+    ),
 ];
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Action> {

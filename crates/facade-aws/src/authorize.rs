@@ -223,7 +223,8 @@ fn others(c: &Context, service: &str) -> Vec<Resource> {
     }
     if c.action == "CreatePolicy" {
         let path = given("Path").unwrap_or_else(|| "/".into());
-        found.push(one("policy", &format!("{}{}", path.trim_start_matches('/'), c.params.text("PolicyName"))));
+        found
+            .push(one("policy", &format!("{}{}", path.trim_start_matches('/'), c.params.text("PolicyName"))));
     }
     if found.is_empty() {
         found.push(Resource::One("*".into()));
@@ -238,10 +239,19 @@ pub(crate) async fn facts(c: &Context, actor: &Actor, resource: &Resource) -> Re
     for key in ["aws:PrincipalTag/", "aws:RequestTag/", "aws:ResourceTag/", "ec2:ResourceTag/"] {
         facts.knows_all(key);
     }
-    for key in ["aws:MultiFactorAuthAge", "aws:TagKeys", "aws:username", "aws:TokenIssueTime", "iam:PolicyARN",
-        "iam:PermissionsBoundary", "iam:PassedToService", "ec2:InstanceType", "ec2:CreateAction", "sts:ExternalId",
-        "sts:RoleSessionName"]
-    {
+    for key in [
+        "aws:MultiFactorAuthAge",
+        "aws:TagKeys",
+        "aws:username",
+        "aws:TokenIssueTime",
+        "iam:PolicyARN",
+        "iam:PermissionsBoundary",
+        "iam:PassedToService",
+        "ec2:InstanceType",
+        "ec2:CreateAction",
+        "sts:ExternalId",
+        "sts:RoleSessionName",
+    ] {
         facts.knows(key);
     }
     facts

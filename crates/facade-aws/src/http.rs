@@ -10,8 +10,8 @@ use identity::Signer;
 use identity::aws::{Message, Presented, SignatureError};
 
 use crate::REGION;
-use crate::authorize;
 use crate::actions::{self, Action};
+use crate::authorize;
 use crate::cloud::Cloud;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -159,7 +159,11 @@ fn claimed_service(head: &Parts) -> String {
         })
         .unwrap_or_default();
     let service = credential.split([',', '&']).next().unwrap_or("").split('/').nth(3).unwrap_or("");
-    if service != "ec2" && actions::all().any(|action| action.service == service) { service.to_owned() } else { "ec2".to_owned() }
+    if service != "ec2" && actions::all().any(|action| action.service == service) {
+        service.to_owned()
+    } else {
+        "ec2".to_owned()
+    }
 }
 
 fn success(action: &Action, result: &Xml, id: &str) -> String {

@@ -100,7 +100,11 @@ async fn assume_role(c: &Context) -> Answer {
     let session = c.params.require("RoleSessionName")?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b);
     if !(2..=64).contains(&session.len()) || !session.bytes().all(plain) {
-        return Err(c.params.invalid("RoleSessionName", session, "must be 2 to 64 letters, digits and _+=,.@-"));
+        return Err(c.params.invalid(
+            "RoleSessionName",
+            session,
+            "must be 2 to 64 letters, digits and _+=,.@-",
+        ));
     }
     // Whether a role is there is said only to whom it trusts.
     let refused = || {
@@ -145,7 +149,10 @@ async fn session_policies(c: &Context) -> Result<Vec<String>, Failure> {
         Document::policy(text).map_err(|e| iam::malformed(&e.to_string()))?;
     }
     if policies.iter().map(String::len).sum::<usize>() > POLICY_MAX_BYTES {
-        return Err(Failure::new("PackedPolicyTooLarge", "The session's policies are longer than 8192 bytes"));
+        return Err(Failure::new(
+            "PackedPolicyTooLarge",
+            "The session's policies are longer than 8192 bytes",
+        ));
     }
     Ok(policies)
 }
@@ -153,9 +160,7 @@ async fn session_policies(c: &Context) -> Result<Vec<String>, Failure> {
 /// The role's own limit. Whoever may take a role need not be allowed to read it, so it is the smaller one then.
 async fn longest(c: &Context, name: &str) -> Result<i64, Failure> {
     let found = iam::by_name::<IamRoleSpec>(c, name).await;
-    Ok(found.map_or(ROLE_SECONDS, |role| {
-        role.spec.max_session_seconds.map_or(ROLE_SECONDS, i64::from)
-    }))
+    Ok(found.map_or(ROLE_SECONDS, |role| role.spec.max_session_seconds.map_or(ROLE_SECONDS, i64::from)))
 }
 
 /// A role that trusts the caller by name lets him in; one that trusts the account leaves it to policies, and for a user
@@ -222,7 +227,8 @@ async fn key_info(c: &Context) -> Answer {
 fn decode(c: &Context) -> Answer {
     let sealed = c.params.require("EncodedMessage")?;
     let message = c.cloud.open(&authorize::purpose(c.project()), sealed);
-    let wrong = || Failure::new("InvalidAuthorizationMessageException", "The message is none of this account");
+    let wrong =
+        || Failure::new("InvalidAuthorizationMessageException", "The message is none of this account");
     let mut x = Xml::new();
     x.text("DecodedMessage", message.ok_or_else(wrong)?);
     Ok(x)

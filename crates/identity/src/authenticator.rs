@@ -107,7 +107,8 @@ impl Authenticator {
             None => self.of_key(&presented, now)?,
         };
         if found.actor.is_some() && !iam::POLICED.contains(&presented.service.as_str()) {
-            let message = format!("keys of IAM are not for {}: nothing there decides by policies", presented.service);
+            let message =
+                format!("keys of IAM are not for {}: nothing there decides by policies", presented.service);
             return Err(SignatureError::NotUsable(message));
         }
         Ok(Signer {
@@ -147,7 +148,8 @@ impl Authenticator {
         if let SessionOf::Corten { user } = &session.who {
             return Ok(Found { principal: self.corten_user(user, how)?, actor: None, project, expires });
         }
-        let gone = || SignatureError::NotUsable("whoever these credentials are of does not exist any more".into());
+        let gone =
+            || SignatureError::NotUsable("whoever these credentials are of does not exist any more".into());
         let actor = self.iam.of_session(&session).ok_or_else(gone)?;
         let name = match &session.who {
             SessionOf::Role { session, .. } => format!("role/{}/{session}", actor.name),

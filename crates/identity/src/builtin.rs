@@ -111,10 +111,10 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         }
         // One at a time and by name; that the host needs it, the server checks.
         ("", SECRETS, "") => request.verb == Verb::Get,
-        // The host's word that nothing of a deleted instance is left; the server checks that it is the host's.
-        (COMPUTE, "instances", "release") => request.verb == Verb::Create,
-        // Credentials of the role of an instance that is the host's own, which the server checks; and which role it is.
-        (COMPUTE, "instances", "credentials") => request.verb == Verb::Create,
+        // The host's word that nothing of a deleted instance is left, and credentials of an instance's role; the server
+        // checks that it is the host's.
+        (COMPUTE, "instances", "release" | "credentials") => request.verb == Verb::Create,
+        // Which role it is.
         (IDENTITY, "iaminstanceprofiles", "") => request.verb.is_read(),
         (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),
         (TOPOLOGY, "hosts", "status") => own && (writes || request.verb == Verb::Get),

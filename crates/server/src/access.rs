@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use identity::aws::{Message, SignatureError};
 use identity::{Attributes, Authenticator, Decision, Policy, Principal, Signer, Token};
-use model::identity::{
-    AccessKey, IamGroup, IamPolicy, IamRole, IamUser, Role, RoleBinding, User,
-};
+use model::identity::{AccessKey, IamGroup, IamPolicy, IamRole, IamUser, Role, RoleBinding, User};
 use model::{ApiError, KindInfo, Reason, Resource};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
@@ -217,7 +215,9 @@ impl Tables {
     /// Denies everyone what this kind granted, until it is loaded again.
     fn forget(&mut self, info: &KindInfo) {
         match info.plural {
-            "users" | "accesskeys" | "iamusers" | "iamgroups" | "iamroles" | "iampolicies" => self.authenticator = self.authenticator.emptied(),
+            "users" | "accesskeys" | "iamusers" | "iamgroups" | "iamroles" | "iampolicies" => {
+                self.authenticator = self.authenticator.emptied()
+            }
             _ => self.policy = Policy::default(),
         }
     }

@@ -124,9 +124,11 @@ impl Server {
             return Err(ApiError::new(Reason::Forbidden, message));
         }
         require_own_host(caller, &instance)?;
-        let profile: Option<IamInstanceProfile> = self.read(&project, &instance.spec.instance_profile).await?;
+        let profile: Option<IamInstanceProfile> =
+            self.read(&project, &instance.spec.instance_profile).await?;
         let no_role = || ApiError::not_found("role of instance", &request.name);
-        let role = profile.map(|profile| profile.spec.role).filter(|role| !role.is_empty()).ok_or_else(no_role)?;
+        let role =
+            profile.map(|profile| profile.spec.role).filter(|role| !role.is_empty()).ok_or_else(no_role)?;
         if !self.iam_trusts(&project, &role, &[("Service", "ec2.amazonaws.com")], &Facts::default()) {
             let message = format!("the role {role} does not trust ec2.amazonaws.com");
             return Err(ApiError::new(Reason::Forbidden, message));

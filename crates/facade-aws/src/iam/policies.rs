@@ -6,8 +6,8 @@ use model::identity::{
 };
 use model::{Object, ObjectMeta};
 
-use super::{Called, Holder, arn, by_name, conflict, create, date, document, encoded, id, limit, new, page};
 use super::write_tags;
+use super::{Called, Holder, arn, by_name, conflict, create, date, document, encoded, id, limit, new, page};
 use crate::actions::{Action, Answer};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -63,7 +63,8 @@ async fn own(c: &Context, wanted: &str) -> Result<IamPolicy, Failure> {
     };
     let prefix = format!("arn:aws:iam::{}:policy/", c.account());
     let name = wanted.strip_prefix(&prefix).and_then(|rest| rest.rsplit('/').next()).ok_or_else(none)?;
-    let policy = by_name::<IamPolicySpec>(c, name).await.map_err(|e| if e.status == 404 { none() } else { e })?;
+    let policy =
+        by_name::<IamPolicySpec>(c, name).await.map_err(|e| if e.status == 404 { none() } else { e })?;
     if arn(c, &policy.spec) == wanted { Ok(policy) } else { Err(none()) }
 }
 

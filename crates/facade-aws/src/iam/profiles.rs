@@ -20,9 +20,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     }),
     Action::iam("GetInstanceProfile", &["InstanceProfileName"], |c| Box::pin(get(c))),
     Action::iam("ListInstanceProfiles", &["PathPrefix", "MaxItems", "Marker"], |c| Box::pin(list(c))),
-    Action::iam("ListInstanceProfilesForRole", &["RoleName", "MaxItems", "Marker"], |c| {
-        Box::pin(of_role(c))
-    }),
+    Action::iam("ListInstanceProfilesForRole", &["RoleName", "MaxItems", "Marker"], |c| Box::pin(of_role(c))),
     Action::iam("DeleteInstanceProfile", &["InstanceProfileName"], |c| Box::pin(delete(c))),
     Action::iam("AddRoleToInstanceProfile", &["InstanceProfileName", "RoleName"], |c| Box::pin(add(c))),
     Action::iam("RemoveRoleFromInstanceProfile", &["InstanceProfileName", "RoleName"], |c| {
@@ -43,12 +41,19 @@ pub(crate) const ACTIONS: &[Action] = &[
 pub(crate) async fn given(c: &Context, given: &Params) -> Result<IamInstanceProfile, Failure> {
     let invalid = |name: &str| {
         let name: String = name.chars().take(128).collect();
-        Failure::value(format!("Value ({name}) for parameter iamInstanceProfile is invalid. Invalid IAM Instance Profile"))
+        Failure::value(format!(
+            "Value ({name}) for parameter iamInstanceProfile is invalid. Invalid IAM Instance Profile"
+        ))
     };
     let (name, wanted) = match (given.get("Name"), given.get("Arn")) {
         (Some(name), None) => (name, None),
         (None, Some(arn)) => (arn.rsplit('/').next().unwrap_or_default(), Some(arn)),
-        _ => return Err(Failure::new("InvalidParameterCombination", "Name or Arn of the profile has to be given")),
+        _ => {
+            return Err(Failure::new(
+                "InvalidParameterCombination",
+                "Name or Arn of the profile has to be given",
+            ));
+        }
     };
     let found = by_name::<IamInstanceProfileSpec>(c, name).await;
     let profile = found.map_err(|e| if e.status == 404 { invalid(name) } else { e })?;

@@ -45,7 +45,9 @@ async fn of_principal(c: &Context) -> Answer {
     let (kind, name) = source
         .strip_prefix(&own)
         .and_then(|rest| Some((rest.split_once('/')?.0, rest.rsplit('/').next()?)))
-        .ok_or_else(|| Failure::new("InvalidInput", "PolicySourceArn must be of a user or role of this account"))?;
+        .ok_or_else(|| {
+            Failure::new("InvalidInput", "PolicySourceArn must be of a user or role of this account")
+        })?;
     let actor = match kind {
         "user" => c.cloud.iam_user(c.project(), name),
         "role" => c.cloud.iam_role(c.project(), name, "simulation"),
@@ -56,6 +58,7 @@ async fn of_principal(c: &Context) -> Answer {
 }
 
 async fn of_documents(c: &Context) -> Answer {
+    c.params.require("PolicyInputList.member.1")?;
     answer(c, Permissions::default())
 }
 

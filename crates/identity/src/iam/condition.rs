@@ -51,7 +51,8 @@ impl Facts {
         if let Some(values) = self.values.get(key) {
             return Known::Is(Some(values));
         }
-        let known = self.known.contains(key) || self.known_prefixes.iter().any(|p| key.starts_with(p.as_str()));
+        let known =
+            self.known.contains(key) || self.known_prefixes.iter().any(|p| key.starts_with(p.as_str()));
         if known { Known::Is(None) } else { Known::Not }
     }
 }
@@ -127,7 +128,9 @@ impl Condition {
                 Value::Bool(_) | Value::Number(_) => value.to_string(),
                 _ => return Err(format!("the values of {key} must be texts")),
             };
-            read.push(Pattern::read(&text).ok_or_else(|| format!("{text:?} has a variable that does not end"))?);
+            read.push(
+                Pattern::read(&text).ok_or_else(|| format!("{text:?} has a variable that does not end"))?,
+            );
         }
         Ok(Self { set, operator, if_exists, key: key.to_ascii_lowercase(), values: read })
     }
@@ -148,11 +151,14 @@ impl Condition {
             return Known::Is(self.values.iter().any(|value| text(value) == found.is_none()));
         }
         let Some(found) = found.filter(|found| !found.is_empty()) else {
-            return Known::Is(self.if_exists || match self.set {
-                Set::All => true,
-                Set::Any => false,
-                Set::Plain => self.operator.is_negated,
-            });
+            return Known::Is(
+                self.if_exists
+                    || match self.set {
+                        Set::All => true,
+                        Set::Any => false,
+                        Set::Plain => self.operator.is_negated,
+                    },
+            );
         };
         let one = |value: &String| {
             wanted.iter().any(|pattern| self.operator.test.passes(value, pattern)) != self.operator.is_negated
@@ -200,8 +206,7 @@ impl Test {
         let text = || pattern.text();
         match self {
             Self::Text => text() == value,
-            Self::TextCaseless => text().eq_ignore_ascii_case(value),
-            Self::Bool => text().eq_ignore_ascii_case(value),
+            Self::TextCaseless | Self::Bool => text().eq_ignore_ascii_case(value),
             Self::Like => pattern.covers(value),
             Self::Arn => pattern.covers_arn(value),
             Self::Number(order) => {

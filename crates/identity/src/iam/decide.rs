@@ -28,9 +28,13 @@ pub struct Permissions {
 /// What came out, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    Allowed { by: String },
+    Allowed {
+        by: String,
+    },
     /// By a statement that denies.
-    Denied { by: String },
+    Denied {
+        by: String,
+    },
     /// Nothing allows it.
     NotAllowed,
     /// It is beyond the boundary or the session.
@@ -104,18 +108,15 @@ impl Document {
         let about = |s: &Statement| s.is_about(action, facts) != Known::Is(false);
         let denied = |s: &Statement| s.is_denial && about(s) && s.applies(facts) != Known::Is(false);
         let allowed = |s: &Statement| {
-            !s.is_denial && s.is_about(action, facts) == Known::Is(true) && s.applies(facts) == Known::Is(true)
+            !s.is_denial
+                && s.is_about(action, facts) == Known::Is(true)
+                && s.applies(facts) == Known::Is(true)
         };
         !self.statements.iter().filter(names).any(denied) && self.statements.iter().filter(names).any(allowed)
     }
 }
 
-fn allowing<'a>(
-    documents: &'a [Named],
-    action: &str,
-    resource: &Resource,
-    facts: &Facts,
-) -> Option<&'a str> {
+fn allowing<'a>(documents: &'a [Named], action: &str, resource: &Resource, facts: &Facts) -> Option<&'a str> {
     let allows = |s: &Statement| !s.is_denial && speaks(s, action, resource, facts);
     let found = documents.iter().find(|(_, document)| document.statements.iter().any(allows));
     found.map(|(name, _)| name.as_str())

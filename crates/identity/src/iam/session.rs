@@ -26,9 +26,16 @@ pub struct Session {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionOf {
     /// A user of Corten.
-    Corten { user: String },
-    IamUser { name: String },
-    Role { name: String, session: String },
+    Corten {
+        user: String,
+    },
+    IamUser {
+        name: String,
+    },
+    Role {
+        name: String,
+        session: String,
+    },
 }
 
 impl std::fmt::Debug for Session {

@@ -2,6 +2,7 @@
 
 mod authenticator;
 mod escalation;
+mod iam;
 mod laws;
 mod policy;
 mod signatures;

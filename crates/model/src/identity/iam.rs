@@ -185,7 +185,9 @@ fn check_name(name: &str, path: &str, max: usize, errors: &mut FieldErrors) {
         &format!("must be 1 to {max} letters, digits and +=,.@_-"),
     );
     let fine = path.is_empty()
-        || path.starts_with('/') && path.ends_with('/') && path.len() <= 512
+        || path.starts_with('/')
+            && path.ends_with('/')
+            && path.len() <= 512
             && path.bytes().all(|b| b.is_ascii_graphic());
     errors.require(fine, "spec.path", "must begin and end with /");
 }
@@ -312,11 +314,7 @@ named_kind!(
         check_grants(&role.grants, &role.boundary, errors);
         check_document(&role.trust, "spec.trust", errors);
         let seconds = role.max_session_seconds.unwrap_or(3600);
-        errors.require(
-            (3600..=43_200).contains(&seconds),
-            "spec.maxSessionSeconds",
-            "must be 3600 to 43200",
-        );
+        errors.require((3600..=43_200).contains(&seconds), "spec.maxSessionSeconds", "must be 3600 to 43200");
     }
 );
 

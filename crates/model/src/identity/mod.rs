@@ -9,8 +9,9 @@ mod user;
 
 pub use access_key::{AccessKey, AccessKeySpec, AccessKeyStatus};
 pub use iam::{
-    Grants, IAM_KEYS_MAX, IAM_VERSIONS_MAX, IamGroup, IamGroupSpec, IamInstanceProfile, IamInstanceProfileSpec,
-    IamKey, IamPolicy, IamPolicySpec, IamRole, IamRoleSpec, IamStatus, IamUser, IamUserSpec, PolicyVersion,
+    Grants, IAM_KEYS_MAX, IAM_VERSIONS_MAX, IamGroup, IamGroupSpec, IamInstanceProfile,
+    IamInstanceProfileSpec, IamKey, IamPolicy, IamPolicySpec, IamRole, IamRoleSpec, IamStatus, IamUser,
+    IamUserSpec, PolicyVersion,
 };
 pub use quota::{Quota, QuotaSpec, QuotaStatus};
 pub use role::{

@@ -4,9 +4,7 @@
 use ::identity::Principal;
 use ::identity::iam::Document;
 use model::compute::{Instance, InstanceSet};
-use model::identity::{
-    Grants, IamGroup, IamInstanceProfile, IamKey, IamPolicy, IamRole, IamUser,
-};
+use model::identity::{Grants, IamGroup, IamInstanceProfile, IamKey, IamPolicy, IamRole, IamUser};
 use model::{AnyObject, ApiError, FieldErrors, Reason};
 
 use crate::server::Server;
@@ -110,11 +108,9 @@ fn is_iam(object: &dyn AnyObject) -> bool {
 
 fn profile_of(object: &dyn AnyObject) -> Option<&str> {
     let any = object.as_any();
-    any.downcast_ref::<Instance>()
-        .map(|instance| instance.spec.instance_profile.as_str())
-        .or_else(|| {
-            any.downcast_ref::<InstanceSet>().map(|set| set.spec.template.spec.instance_profile.as_str())
-        })
+    any.downcast_ref::<Instance>().map(|instance| instance.spec.instance_profile.as_str()).or_else(|| {
+        any.downcast_ref::<InstanceSet>().map(|set| set.spec.template.spec.instance_profile.as_str())
+    })
 }
 
 fn grants(grants: &Grants, errors: &mut FieldErrors) {
