@@ -280,6 +280,65 @@ def instances(image, subnet, group, eni):
     ec2.delete_network_interface(NetworkInterfaceId=eni)
 
 
+def templates(image, group):
+    wish = {"ImageId": image, "InstanceType": "tiny", "SecurityGroupIds": [group], "UserData": "ZWNobw==",
+            "TagSpecifications": tags("instance", Name="made"), "Monitoring": {"Enabled": False},
+            "MetadataOptions": {"HttpTokens": "required"}, "Placement": {"AvailabilityZone": "corten-1a"}}
+    made = ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=wish, VersionDescription="first",
+                                      TagSpecifications=tags("launch-template", a="b"))["LaunchTemplate"]
+    template = made["LaunchTemplateId"]
+    equal("the first version counts", (made["DefaultVersionNumber"], made["LatestVersionNumber"]), (1, 1))
+    refused("InvalidLaunchTemplateName.AlreadyExistsException", ec2.create_launch_template, LaunchTemplateName="web",
+            LaunchTemplateData=wish)
+    refused("UnsupportedOperation", ec2.create_launch_template, LaunchTemplateName="other", LaunchTemplateData={"KernelId": "x"})
+    second = ec2.create_launch_template_version(
+        LaunchTemplateName="web", SourceVersion="$Latest",
+        LaunchTemplateData={"NetworkInterfaces": [{"DeviceIndex": 0, "Groups": [group]}], "InstanceType": "small"},
+    )["LaunchTemplateVersion"]
+    equal("a version from another", (second["VersionNumber"], second["LaunchTemplateData"]["InstanceType"],
+                                     second["LaunchTemplateData"]["ImageId"]), (2, "small", image))
+    shown = ec2.describe_launch_template_versions(LaunchTemplateId=template, Versions=["1"])["LaunchTemplateVersions"][0]
+    found = {k: v for k, v in shown["LaunchTemplateData"].items() if k in wish}
+    equal("a version is as it was given", found, wish)
+    equal("by filter", len(ec2.describe_launch_template_versions(
+        LaunchTemplateId=template, Filters=[{"Name": "is-default-version", "Values": ["true"]}])["LaunchTemplateVersions"]), 1)
+    refused("InvalidLaunchTemplateId.VersionNotFound", ec2.describe_launch_template_versions, LaunchTemplateId=template, Versions=["9"])
+    refused("InvalidLaunchTemplateId.NotFound", ec2.describe_launch_templates, LaunchTemplateIds=["lt-00000000000000000"])
+    refused("InvalidLaunchTemplateName.NotFoundException", ec2.describe_launch_templates, LaunchTemplateNames=["none"])
+    equal("templates by tag", [t["LaunchTemplateId"] for t in ec2.describe_launch_templates(
+        Filters=[{"Name": "tag:a", "Values": ["b"]}])["LaunchTemplates"]], [template])
+    run = {"MinCount": 1, "MaxCount": 1, "LaunchTemplate": {"LaunchTemplateId": template}}
+    first = ec2.run_instances(**run)["Instances"][0]
+    equal("an instance of a template", (first["InstanceType"], first["Tags"]), ("tiny", [{"Key": "Name", "Value": "made"}]))
+    latest = {"LaunchTemplateName": "web", "Version": "$Latest"}
+    refused("DryRunOperation", ec2.run_instances, **run, DryRun=True)
+    # Cards of its own and groups of the instance exclude each other, also where one is from another version.
+    refused("InvalidParameterCombination", ec2.run_instances, **{**run, "LaunchTemplate": latest})
+    equal("what is asked for itself wins", ec2.run_instances(**{**run, "InstanceType": "small"})["Instances"][0]["InstanceType"], "small")
+    refused("InvalidLaunchTemplateId.VersionNotFound", ec2.run_instances, **{**run, "LaunchTemplate": {**latest, "Version": "7"}})
+    ec2.modify_launch_template(LaunchTemplateId=template, DefaultVersion="2")
+    refused("UnsupportedOperation", ec2.delete_launch_template_versions, LaunchTemplateId=template, Versions=["2"])
+    ec2.delete_launch_template_versions(LaunchTemplateId=template, Versions=["1"])
+    everyone = [i["InstanceId"] for r in ec2.describe_instances(Filters=[{"Name": "tag:Name", "Values": ["made"]}])["Reservations"]
+                for i in r["Instances"]]
+    ec2.terminate_instances(InstanceIds=everyone)
+    ec2.get_waiter("instance_terminated").wait(InstanceIds=everyone, WaiterConfig={"Delay": 1, "MaxAttempts": 120})
+    ec2.delete_launch_template(LaunchTemplateId=template)
+
+
+def plain(vpc_id, subnet):
+    found = ec2.describe_network_acls(Filters=[{"Name": "vpc-id", "Values": [vpc_id]}, {"Name": "default", "Values": ["true"]}])
+    acl = found["NetworkAcls"][0]
+    equal("the default ACL of a VPC", (len(found["NetworkAcls"]), len(acl["Entries"]), acl["Associations"][0]["SubnetId"]), (1, 4, subnet))
+    refused("InvalidNetworkAclID.NotFound", ec2.describe_network_acls, NetworkAclIds=["acl-00000000000000000"])
+    equal("DHCP options", ec2.describe_dhcp_options()["DhcpOptions"], [])
+    refused("InvalidDhcpOptionID.NotFound", ec2.describe_dhcp_options, DhcpOptionsIds=["dopt-00000000000000000"])
+    lists = ec2.describe_managed_prefix_lists()["PrefixLists"]
+    for listed in lists:
+        ec2.get_managed_prefix_list_entries(PrefixListId=listed["PrefixListId"])
+    refused("InvalidPrefixListID.NotFound", ec2.get_managed_prefix_list_entries, PrefixListId="pl-00000000000000000")
+
+
 def ends(vpc_id, subnet, gateway, group):
     ec2.delete_security_group(GroupId=group)
     ec2.delete_subnet(SubnetId=subnet)
@@ -387,6 +446,9 @@ def main():
     group = groups(vpc_id)
     eni = interfaces(subnet, group)
     instances(image, subnet, group, eni)
+    default = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
+    templates(image, ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [default]}])["SecurityGroups"][0]["GroupId"])
+    plain(vpc_id, subnet)
     ends(vpc_id, subnet, gateway, group)
     refusals(image)
     presigned()

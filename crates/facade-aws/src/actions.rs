@@ -78,6 +78,8 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("", ec2::attributes::ACTIONS),
     ("", ec2::console::ACTIONS),
     ("", ec2::profiles::ACTIONS),
+    ("Launch templates", ec2::launch_templates::ACTIONS),
+    ("Network ACLs, DHCP options, prefix lists", ec2::plain::ACTIONS),
     ("Key pairs", ec2::key_pairs::ACTIONS),
     ("Tags", ec2::tagging::ACTIONS),
     ("Images", ec2::images::ACTIONS),
@@ -96,9 +98,9 @@ const FAMILIES: &[(&str, &[Action])] = &[
 const REFUSED: &[(&str, &str)] = &[
     ("Volumes and snapshots (CreateVolume, AttachVolume, CreateSnapshot ...)", "not yet"),
     ("CreateImage, CopyImage", "images are imported; an instance's disk is not made one yet"),
-    ("Network ACLs", "there are none: security groups decide"),
-    ("DHCP options", "a VPC's domain and name servers are set in its own object"),
-    ("Launch templates, placement groups", "not yet"),
+    ("CreateNetworkAcl and its changes", "there are none beside the default one: security groups decide"),
+    ("Other DHCP options", "a VPC's domain and name servers are set in its own object"),
+    ("Placement groups", "not yet"),
     ("RequestSpotInstances, Fleets, Reserved Instances, Dedicated Hosts", "there is no market here"),
     (
         "IAM: passwords, MFA, certificates, identity providers, service-linked roles",

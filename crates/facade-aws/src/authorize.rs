@@ -164,12 +164,12 @@ fn ec2_resources(c: &Context) -> Vec<Resource> {
     if c.action == "RunInstances" {
         let says = |name: &str| c.params.values().any(|value| ids::is_id(name, value));
         for (prefix, kind) in [("subnet", "subnet"), ("sg", "security-group"), ("ami", "image")] {
-            if !says(prefix) && !(says("eni") || prefix == "ami" && !c.params.has("LaunchTemplate")) {
+            if !says(prefix) && prefix != "ami" && !says("eni") {
                 found.push(Resource::SomeOf(of(kind, "*")));
             }
         }
     }
-    let by_name = ["GroupName", "SecurityGroup", "PublicIp", "LaunchTemplateName", "LaunchTemplate"];
+    let by_name = ["GroupName", "SecurityGroup", "PublicIp", "LaunchTemplateName"];
     named_otherwise |= c.action != "CreateSecurityGroup"
         && c.action != "CreatePlacementGroup"
         && c.action != "CreateLaunchTemplate"

@@ -14,6 +14,7 @@ use crate::actions::{self, Action};
 use crate::authorize;
 use crate::cloud::Cloud;
 use crate::context::Context;
+use crate::ec2::launch_templates;
 use crate::failure::Failure;
 use crate::ids::hex;
 use crate::params::Params;
@@ -112,7 +113,11 @@ impl Aws {
         let dry_run = params.flag("DryRun")?.unwrap_or(false);
         let client = self.cloud.client(&signer.principal);
         let cloud = Arc::clone(&self.cloud);
-        let context = Context { cloud, client, signer, action: action.name.into(), host, params, dry_run };
+        let mut context =
+            Context { cloud, client, signer, action: action.name.into(), host, params, dry_run };
+        if action.name == "RunInstances" && context.params.has("LaunchTemplate") {
+            context.params = launch_templates::merged(&context).await?;
+        }
         authorize::check(&context, action.service).await?;
         let answer = (action.run)(&context).await?;
         // What only reads would have been answered.

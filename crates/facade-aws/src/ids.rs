@@ -1,8 +1,9 @@
 //! Ids of EC2 and the objects behind them.
 
-use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec};
+use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec};
 use model::network::{
-    FloatingIpSpec, GatewaySpec, PortSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcSpec,
+    FloatingIpSpec, GatewaySpec, PortSpec, PrefixListSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec,
+    VpcSpec,
 };
 use model::{Object, ObjectMeta, Spec, is_short_id, short_id};
 use ring::digest::{SHA256, digest};
@@ -42,6 +43,8 @@ known! {
     PortSpec: "eni", "network-interface", "InvalidNetworkInterfaceID.NotFound", "InvalidNetworkInterfaceID.Malformed";
     RouteTableSpec: "rtb", "route-table", "InvalidRouteTableID.NotFound", "InvalidRouteTableID.Malformed";
     FloatingIpSpec: "eipalloc", "elastic-ip", "InvalidAllocationID.NotFound", "InvalidAllocationID.Malformed";
+    LaunchTemplateSpec: "lt", "launch-template", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.Malformed";
+    PrefixListSpec: "pl", "prefix-list", "InvalidPrefixListID.NotFound", "InvalidPrefixListId.Malformed";
     // Those that are none of NAT; these have a prefix of their own (`nat_id`).
     GatewaySpec: "igw", "internet-gateway", "InvalidInternetGatewayID.NotFound", "InvalidInternetGatewayID.Malformed";
 }

@@ -63,6 +63,28 @@ impl Params {
         self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Those of these names and values.
+    pub(crate) fn of(values: BTreeMap<String, String>) -> Self {
+        Self { at: String::new(), values }
+    }
+
+    pub(crate) fn into_values(self) -> BTreeMap<String, String> {
+        self.values
+    }
+
+    /// All but one parameter and what is below it.
+    pub(crate) fn without(&self, name: &str) -> Self {
+        let mut rest = self.clone();
+        let below =
+            |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        rest.values.retain(|key, _| !below(key));
+        rest
+    }
+
+    pub(crate) fn put(&mut self, name: &str, value: &str) {
+        self.values.insert(name.to_owned(), value.to_owned());
+    }
+
     /// All values, whatever they are called.
     pub(crate) fn values(&self) -> impl Iterator<Item = &str> {
         self.values.values().map(String::as_str)

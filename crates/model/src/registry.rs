@@ -50,6 +50,7 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<compute::InstanceSet>(),
         KindEntry::of::<compute::Image>(),
         KindEntry::of::<compute::KeyPair>(),
+        KindEntry::of::<compute::LaunchTemplate>(),
     ];
     KINDS
 }

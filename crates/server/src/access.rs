@@ -216,7 +216,7 @@ impl Tables {
     fn forget(&mut self, info: &KindInfo) {
         match info.plural {
             "users" | "accesskeys" | "iamusers" | "iamgroups" | "iamroles" | "iampolicies" => {
-                self.authenticator = self.authenticator.emptied()
+                self.authenticator = self.authenticator.emptied();
             }
             _ => self.policy = Policy::default(),
         }

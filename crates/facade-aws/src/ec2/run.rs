@@ -47,6 +47,7 @@ pub(crate) const ACTIONS: &[Action] = &[Action::ec2(
         "Monitoring",
         "MetadataOptions",
         "IamInstanceProfile",
+        "LaunchTemplate",
     ],
     |c| Box::pin(run(c)),
 )

@@ -1,6 +1,6 @@
 //! Tags of anything that has an id.
 
-use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec};
+use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec};
 use model::network::{
     FloatingIpSpec, GatewaySpec, PortSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcSpec,
 };
@@ -72,6 +72,7 @@ async fn one(c: &Context, id: &str, edit: &impl Fn(&mut Tags), dry: bool) -> Res
         "i" => apply(c, c.find::<InstanceSpec>(id).await?, edit, dry).await,
         "ami" => apply(c, c.find::<ImageSpec>(id).await?, edit, dry).await,
         "key" => apply(c, c.find::<KeyPairSpec>(id).await?, edit, dry).await,
+        "lt" => apply(c, c.find::<LaunchTemplateSpec>(id).await?, edit, dry).await,
         "vpc" => apply(c, c.find::<VpcSpec>(id).await?, edit, dry).await,
         "subnet" => apply(c, c.find::<SubnetSpec>(id).await?, edit, dry).await,
         "sg" => apply(c, c.find::<SecurityGroupSpec>(id).await?, edit, dry).await,
@@ -108,6 +109,7 @@ pub(crate) async fn tags_of(c: &Context, id: &str) -> Result<Tags, Failure> {
     match id.split_once('-').map_or("", |(prefix, _)| prefix) {
         "i" => of::<InstanceSpec>(c, id).await,
         "ami" => of::<ImageSpec>(c, id).await,
+        "lt" => of::<LaunchTemplateSpec>(c, id).await,
         "vpc" => of::<VpcSpec>(c, id).await,
         "subnet" => of::<SubnetSpec>(c, id).await,
         "sg" => of::<SecurityGroupSpec>(c, id).await,
@@ -178,6 +180,7 @@ async fn describe(c: &Context) -> Answer {
     let mut found = all::<InstanceSpec>(c).await?;
     found.extend(all::<ImageSpec>(c).await?);
     found.extend(all::<KeyPairSpec>(c).await?);
+    found.extend(all::<LaunchTemplateSpec>(c).await?);
     found.extend(all::<VpcSpec>(c).await?);
     found.extend(all::<SubnetSpec>(c).await?);
     found.extend(all::<SecurityGroupSpec>(c).await?);

@@ -5,6 +5,7 @@ mod instance;
 mod instance_set;
 mod instance_type;
 mod key_pair;
+mod launch_template;
 mod network;
 mod payload;
 mod placement;
@@ -19,6 +20,7 @@ pub use instance::{
 pub use instance_set::{InstanceSet, InstanceSetSpec, InstanceSetStatus, InstanceTemplate, TemplateMeta};
 pub use instance_type::{InstanceType, InstanceTypeSpec, InstanceTypeStatus};
 pub use key_pair::{KeyPair, KeyPairSpec, KeyPairStatus};
+pub use launch_template::{LaunchTemplate, LaunchTemplateSpec, LaunchTemplateStatus, LaunchTemplateVersion};
 pub use network::{InstanceNetwork, NETWORKS_MAX, port_names};
 pub use payload::{
     Cell, CommandPayload, Container, ContainersPayload, DiskPayload, EnvVar, Isolation, KernelPayload,
