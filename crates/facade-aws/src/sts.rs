@@ -28,7 +28,7 @@ pub(crate) const ACTIONS: &[Action] = &[
         |c| Box::pin(assume_role(c)),
     )
     .noting("Of the own account."),
-    Action::sts("GetSessionToken", &["DurationSeconds"], |c| Box::pin(session_token(c))),
+    Action::sts("GetSessionToken", &["DurationSeconds"], |c| Box::pin(ready(session_token(c)))),
     Action::sts("GetAccessKeyInfo", &["AccessKeyId"], |c| Box::pin(key_info(c)))
         .noting("Of keys of the own account; another's is not there."),
     Action::sts("DecodeAuthorizationMessage", &["EncodedMessage"], |c| Box::pin(ready(decode(c)))),
@@ -76,7 +76,7 @@ fn seconds(c: &Context, default: i64, max: i64) -> Result<i64, Failure> {
     }
 }
 
-async fn session_token(c: &Context) -> Answer {
+fn session_token(c: &Context) -> Answer {
     let who = match &c.signer.actor {
         _ if c.signer.expires.is_some() => {
             return Err(denied("Cannot call GetSessionToken with session credentials"));

@@ -1,6 +1,7 @@
 //! What EC2 has beside security groups and a VPC's own settings: network ACLs, of which there is the default one of each
 //! VPC, which lets everything through; DHCP options, of which there are none; prefix lists.
 
+use futures::future::ready;
 use model::network::{PrefixListSpec, Subnet, SubnetSpec, Vpc, VpcSpec};
 
 use crate::REGION;
@@ -20,7 +21,7 @@ const ENTRIES_MAX: usize = 1000;
 pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DescribeNetworkAcls", describe!["NetworkAclId"], |c| Box::pin(acls(c)))
         .noting("The default one of each VPC, which lets everything through: security groups decide."),
-    Action::ec2("DescribeDhcpOptions", describe!["DhcpOptionsId"], |c| Box::pin(dhcp_options(c)))
+    Action::ec2("DescribeDhcpOptions", describe!["DhcpOptionsId"], |c| Box::pin(ready(dhcp_options(c))))
         .noting("There are none: every VPC has its own settings."),
     Action::ec2("DescribeManagedPrefixLists", describe!["PrefixListId"], |c| Box::pin(prefix_lists(c))),
     Action::ec2(
@@ -126,7 +127,7 @@ impl Item for DhcpOptions {
     fn write(&self, _: &mut Xml) {}
 }
 
-async fn dhcp_options(c: &Context) -> Answer {
+fn dhcp_options(c: &Context) -> Answer {
     let none = |id: &str| {
         let id: String = id.chars().take(80).collect();
         Failure::new("InvalidDhcpOptionID.NotFound", format!("The dhcpOption ID '{id}' does not exist"))

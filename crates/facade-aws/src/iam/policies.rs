@@ -41,7 +41,7 @@ pub(crate) const ACTIONS: &[Action] = &[
 
 /// A policy: the project's own, or one that is in every account.
 enum Found {
-    Own(IamPolicy),
+    Own(Box<IamPolicy>),
     Managed(&'static identity::iam::Managed),
 }
 
@@ -49,7 +49,7 @@ async fn find(c: &Context, wanted: &str) -> Result<Found, Failure> {
     if let Some(managed) = managed(wanted) {
         return Ok(Found::Managed(managed));
     }
-    own(c, wanted).await.map(Found::Own)
+    own(c, wanted).await.map(|policy| Found::Own(Box::new(policy)))
 }
 
 async fn own(c: &Context, wanted: &str) -> Result<IamPolicy, Failure> {
@@ -169,7 +169,7 @@ async fn list(c: &Context) -> Answer {
     if scope != "AWS" {
         for policy in c.list::<IamPolicySpec>().await? {
             let attached = holders(c, &arn(c, &policy.spec)).await?.len();
-            found.push((policy.spec.name.clone(), (Found::Own(policy), attached)));
+            found.push((policy.spec.name.clone(), (Found::Own(Box::new(policy)), attached)));
         }
     }
     if scope != "Local" {

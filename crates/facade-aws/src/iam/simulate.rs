@@ -1,5 +1,6 @@
 //! What would be allowed: the same decision as that of a call, for actions and resources that are only named.
 
+use futures::future::ready;
 use identity::iam::{Document, Facts, Permissions, Resource, Verdict};
 
 use super::malformed;
@@ -23,7 +24,7 @@ pub(crate) const ACTIONS: &[Action] = &[
             "PermissionsBoundaryPolicyInputList",
             "MaxItems",
         ],
-        |c| Box::pin(of_principal(c)),
+        |c| Box::pin(ready(of_principal(c))),
     ),
     Action::iam(
         "SimulateCustomPolicy",
@@ -35,11 +36,11 @@ pub(crate) const ACTIONS: &[Action] = &[
             "PermissionsBoundaryPolicyInputList",
             "MaxItems",
         ],
-        |c| Box::pin(of_documents(c)),
+        |c| Box::pin(ready(of_documents(c))),
     ),
 ];
 
-async fn of_principal(c: &Context) -> Answer {
+fn of_principal(c: &Context) -> Answer {
     let source = c.params.require("PolicySourceArn")?;
     let own = format!("arn:aws:iam::{}:", c.account());
     let (kind, name) = source
@@ -57,7 +58,7 @@ async fn of_principal(c: &Context) -> Answer {
     answer(c, actor.permissions)
 }
 
-async fn of_documents(c: &Context) -> Answer {
+fn of_documents(c: &Context) -> Answer {
     c.params.require("PolicyInputList.member.1")?;
     answer(c, Permissions::default())
 }
