@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from generated import Generated
 from identities import EC2_TRUST, Identities
 from shapes import Judge
+from signer import Signer
 
 config = Config(retries={"max_attempts": 1}, parameter_validation=True)
 ec2 = boto3.client("ec2", config=config)
@@ -452,6 +453,7 @@ def main():
     ends(vpc_id, subnet, gateway, group)
     refusals(image)
     presigned()
+    Signer((check, equal, refused), seed=7).run()
     accounts(image)
     seen = set().union(*(judge.seen for judge in judges))
     told = {name for _, name in documented()}

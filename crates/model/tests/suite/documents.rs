@@ -143,7 +143,16 @@ fn refuse(entry: &KindEntry, document: &Value) -> DecodeError {
 
 /// Fields whose content is the client's own.
 fn is_free_form(path: &str) -> bool {
-    let free = ["labels", "annotations", "managedFields", "counts", "hostLabels", "instanceLabels"];
+    let free = [
+        "labels",
+        "annotations",
+        "managedFields",
+        "counts",
+        "hostLabels",
+        "instanceLabels",
+        "policies",
+        "parameters",
+    ];
     path.split(['.', '[']).any(|part| free.contains(&part)) || path == "data" || path.starts_with("data.")
 }
 

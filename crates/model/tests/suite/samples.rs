@@ -70,7 +70,17 @@ pub(crate) fn sample(kind: &str) -> Value {
         }),
         "Image" => image(),
         "KeyPair" => json!({"spec": {"publicKey": "ssh-ed25519 AAAA me@here"}, "status": {}}),
-        other => match network::sample(other) {
+        "LaunchTemplate" => json!({
+            "spec": {
+                "name": "web", "defaultVersion": 1, "nextVersion": 2,
+                "versions": [{
+                    "number": 1, "description": "first", "parameters": {"InstanceType": "small"},
+                    "created": "2031-01-02T03:04:05Z",
+                }],
+            },
+            "status": {},
+        }),
+        other => match network::sample(other).or_else(|| iam(other)) {
             Some(body) => body,
             None => panic!("{other} has no sample: add one"),
         },
@@ -78,6 +88,35 @@ pub(crate) fn sample(kind: &str) -> Value {
     let mut document = json!({"metadata": metadata()});
     document.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
     document
+}
+
+/// Samples of IAM's kinds.
+fn iam(kind: &str) -> Option<Value> {
+    let document = r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+    let grants =
+        json!({"policies": {"own": document}, "attached": ["arn:aws:iam::aws:policy/ReadOnlyAccess"]});
+    let spec = match kind {
+        "IamUser" => json!({
+            "name": "Ann", "path": "/people/", "groups": ["staff"], "grants": grants,
+            "boundary": "arn:aws:iam::aws:policy/ReadOnlyAccess",
+            "accessKeys": [{
+                "id": "AKIAAAAAAAAAAAAAAAAA", "secret": "s", "sealedSecret": "v1.x", "inactive": true,
+                "created": "2031-01-02T03:04:05Z",
+            }],
+        }),
+        "IamGroup" => json!({"name": "staff", "path": "/people/", "grants": grants}),
+        "IamRole" => json!({
+            "name": "Deploy", "path": "/ci/", "description": "for the build", "trust": document,
+            "maxSessionSeconds": 7200, "grants": grants, "boundary": "arn:aws:iam::aws:policy/ReadOnlyAccess",
+        }),
+        "IamPolicy" => json!({
+            "name": "look", "path": "/ci/", "description": "looks", "defaultVersion": "v1", "nextVersion": 2,
+            "versions": [{"id": "v1", "document": document, "created": "2031-01-02T03:04:05Z"}],
+        }),
+        "IamInstanceProfile" => json!({"name": "Web", "path": "/ci/", "role": "Deploy"}),
+        _ => return None,
+    };
+    Some(json!({"spec": spec, "status": {}}))
 }
 
 fn metadata() -> Value {
@@ -144,7 +183,7 @@ fn instance_spec() -> Value {
         }]}},
         "type": "small",
         "resources": {"cpu": "500m", "memory": "256Mi", "disk": "1Gi"},
-        "power": "paused", "restartPolicy": "Never", "stopGraceSeconds": 5, "keyPair": "mine",
+        "power": "paused", "restartPolicy": "Never", "stopGraceSeconds": 5, "keyPair": "mine", "instanceProfile": "web",
         "userData": "#!/bin/sh\n", "machine": "microvm", "firmware": "uefi",
         "placement": {
             "host": "host-1", "zone": "east", "hostLabels": {"disk": "ssd"}, "strategy": "pack",
