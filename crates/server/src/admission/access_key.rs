@@ -11,7 +11,7 @@ const PREFIX: &str = "AKIA";
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const RANDOM_CHARACTERS: usize = 16;
 /// kubectl notes here what was applied, in clear.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 impl Server {
     /// Takes a secret out of what the user sent and seals it. What is sealed is the server's own word: a user's is

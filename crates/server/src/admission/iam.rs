@@ -74,6 +74,7 @@ impl Server {
     fn seal_keys(&self, user: &mut IamUser, old: Option<&IamUser>) -> Result<(), ApiError> {
         let (project, name) = (user.metadata.namespace.clone(), user.spec.name.clone());
         let environment = &self.inner.environment;
+        user.metadata.annotations.remove(super::access_key::LAST_APPLIED);
         for key in &mut user.spec.access_keys {
             let secret = std::mem::take(&mut key.secret);
             let known = old.and_then(|old| old.spec.access_keys.iter().find(|known| known.id == key.id));

@@ -8,6 +8,7 @@ mod changes;
 mod claims;
 mod cloud;
 mod errors;
+mod iam;
 mod instance_networks;
 mod interleaved;
 mod lists;
