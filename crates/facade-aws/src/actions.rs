@@ -102,7 +102,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("Other DHCP options", "a VPC's domain and name servers are set in its own object"),
     ("Placement groups", "not yet"),
     ("AttachNetworkInterface, DetachNetworkInterface", "cards are given when an instance is made"),
-    ("ELBv2, Auto Scaling, CloudWatch", "not yet: LoadBalancer and InstanceSet are made with `corten` or `kubectl`"),
+    (
+        "ELBv2, Auto Scaling, CloudWatch",
+        "not yet: LoadBalancer and InstanceSet are made with `corten` or `kubectl`",
+    ),
     ("RequestSpotInstances, Fleets, Reserved Instances, Dedicated Hosts", "there is no market here"),
     (
         "IAM: passwords, MFA, certificates, identity providers, service-linked roles",
