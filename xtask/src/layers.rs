@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
 use crate::tidy::Breach;
 
 /// Every crate, lowest first. A crate imports only what stands above its own line here.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "sys",
     "nft",
     "model",
@@ -23,6 +23,7 @@ const LAYERS: [&str; 24] = [
     "driver-qemu",
     "driver-oci",
     "driver-vpc",
+    "driver-dir",
     "driver-haproxy",
     "server",
     "controllers",
@@ -35,15 +36,26 @@ const LAYERS: [&str; 24] = [
 ];
 
 /// Crates that only some may import: the waists.
-const GUARDED: [(&str, &[&str]); 6] = [
+const GUARDED: [(&str, &[&str]); 7] = [
     ("store", &["server", "sim", "corten", "bench"]),
     (
         "driver",
-        &["driver-qemu", "driver-oci", "driver-vpc", "driver-haproxy", "agent", "sim", "corten", "bench"],
+        &[
+            "driver-qemu",
+            "driver-oci",
+            "driver-vpc",
+            "driver-dir",
+            "driver-haproxy",
+            "agent",
+            "sim",
+            "corten",
+            "bench",
+        ],
     ),
     ("driver-qemu", &["corten"]),
     ("driver-oci", &["corten"]),
     ("driver-vpc", &["corten", "bench"]),
+    ("driver-dir", &["corten"]),
     ("driver-haproxy", &["corten"]),
 ];
 

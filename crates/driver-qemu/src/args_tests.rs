@@ -29,7 +29,7 @@ fn descriptors() -> Descriptors {
 }
 
 fn plan(machine: Machine, boot: Boot) -> (Plan, VmPlan) {
-    let vm = VmPlan { machine, boot, disks: Vec::new(), nics: Vec::new() };
+    let vm = VmPlan { machine, boot, disks: Vec::new(), volumes: Vec::new(), nics: Vec::new() };
     let plan = Plan {
         uid: Uid::parse("0123abcd-0000-4000-8000-000000000001").unwrap(),
         label: "shop/web".into(),
@@ -95,6 +95,7 @@ fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
         format: DiskFormat::Qcow2,
         serial: "vol-1".into(),
         read_only: false,
+        limits: VolumeLimits::default(),
     });
     vm.nics.push(NicPlan::Tap { mac: "02:00:00:00:00:01".into(), device: "tap0".into(), namespace: None });
     vm.nics.push(NicPlan::User { mac: "02:00:00:00:00:02".into(), forwards: vec![(2222, 22)] });
@@ -152,7 +153,7 @@ proptest! {
         let (mut plan, mut vm) = plan(Machine::Q35, kernel(&cmdline));
         plan.label.clone_from(&label);
         let path = PathBuf::from(path);
-        vm.disks.push(DiskPlan { path: path.clone(), format: DiskFormat::Raw, serial: serial.clone(), read_only: true });
+        vm.disks.push(DiskPlan { path: path.clone(), format: DiskFormat::Raw, serial: serial.clone(), read_only: true, limits: VolumeLimits::default() });
         vm.nics.push(NicPlan::User { mac: mac.clone(), forwards: Vec::new() });
         let line = args(&plan, &vm, &host(Accelerator::Tcg), &descriptors());
         let value = |option: &str, nth: usize| {

@@ -53,7 +53,7 @@ mod tests {
         let path = dir.path().join("kernel");
         std::fs::write(&path, kernel).unwrap();
         let boot = Boot::Kernel { kernel: path, initrd: None, cmdline: cmdline.to_owned() };
-        let vm = VmPlan { machine, boot, disks: Vec::new(), nics: Vec::new() };
+        let vm = VmPlan { machine, boot, disks: Vec::new(), volumes: Vec::new(), nics: Vec::new() };
         let host = Host { version: String::new(), accelerator, uefi: None, tsc_khz: Some(2_000_000) };
         let told = tell(&vm, &host).unwrap();
         let Boot::Kernel { cmdline: told, .. } = &told.boot else { unreachable!("a kernel stays one") };

@@ -8,10 +8,10 @@ use model::compute::Machine;
 use serde_json::{Value, json};
 
 use crate::args::{Line, TapDescriptors, has_display};
-use crate::guest_agent;
+use crate::{guest_agent, volumes};
 
 /// Slots into which devices can be plugged while the machine runs.
-const HOTPLUG_SLOTS: u32 = 4;
+pub(crate) const HOTPLUG_SLOTS: u32 = 8;
 
 /// Adds every device of the machine; `taps` are the descriptors of its taps, in order.
 pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[TapDescriptors]) {
@@ -41,10 +41,15 @@ pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[TapDescriptors]) {
             line.json("-device", port);
         }
     }
+    for (number, disk) in vm.volumes.iter().enumerate() {
+        line.json("-blockdev", volumes::node(disk));
+        let slot = (vm.machine == Machine::Q35).then(|| format!("slot{}", number + 1));
+        line.json("-device", volumes::device(disk, virtio(vm.machine, "blk"), slot.as_deref()));
+    }
 }
 
 /// The name of a virtio device on this machine's bus.
-fn virtio(machine: Machine, device: &str) -> String {
+pub(crate) fn virtio(machine: Machine, device: &str) -> String {
     match machine {
         Machine::Q35 => format!("virtio-{device}-pci"),
         Machine::MicroVm => format!("virtio-{device}-device"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ::driver::{
     ComputeDriver, ConsoleAccess, DisplayAccess, DriverError, DriverInfo, ExecAccess, Observed, Plan,
-    SandboxState, StopMode,
+    SandboxState, StopMode, VolumeAccess,
 };
 use async_trait::async_trait;
 use model::Uid;
@@ -74,7 +74,7 @@ impl QemuDriver {
         self.host.get_or_try_init(|| Host::probe(&self.options)).await
     }
 
-    fn lock(&self, uid: &Uid) -> Arc<Mutex<()>> {
+    pub(crate) fn lock(&self, uid: &Uid) -> Arc<Mutex<()>> {
         Arc::clone(self.locks.lock().entry(uid.clone()).or_default())
     }
 
@@ -297,6 +297,10 @@ impl ComputeDriver for QemuDriver {
     }
 
     fn exec(&self) -> Option<&dyn ExecAccess> {
+        Some(self)
+    }
+
+    fn volumes(&self) -> Option<&dyn VolumeAccess> {
         Some(self)
     }
 

@@ -17,6 +17,7 @@ use sys::daemon::{Daemon, ResourceLimit};
 
 use crate::args::{self, Descriptors, TapDescriptors, translations_mib};
 use crate::clock;
+use crate::devices::HOTPLUG_SLOTS;
 use crate::host::{Accelerator, Host};
 use crate::state::{Index, Started, State, socket};
 
@@ -48,10 +49,14 @@ pub(crate) fn check<'a>(plan: &'a Plan, host: &Host) -> Result<&'a VmPlan, Drive
     if plan.user_id == 0 {
         return Err(invalid("user_id must not be root's"));
     }
-    if let Some(disk) = vm.disks.iter().find(|disk| disk.serial.len() > SERIAL_MAX) {
+    if vm.volumes.len() > HOTPLUG_SLOTS as usize {
+        return Err(invalid(&format!("{} volumes are more than {HOTPLUG_SLOTS}", vm.volumes.len())));
+    }
+    let all = || vm.disks.iter().chain(&vm.volumes);
+    if let Some(disk) = all().find(|disk| disk.serial.len() > SERIAL_MAX) {
         return Err(invalid(&format!("disk serial {:?} is longer than {SERIAL_MAX} bytes", disk.serial)));
     }
-    if let Some(disk) = vm.disks.iter().find(|disk| disk.path.to_str().is_none()) {
+    if let Some(disk) = all().find(|disk| disk.path.to_str().is_none()) {
         return Err(invalid(&format!("disk path {} is not UTF-8", disk.path.display())));
     }
     match (&vm.boot, vm.machine) {
@@ -108,19 +113,19 @@ fn limits(resources: &Resources, plan: &Plan) -> Limits {
 
 /// Disks the guest may write belong to its user from now on; nobody else's file is touched.
 fn hand_over_disks(vm: &VmPlan, user_id: u32) -> Result<(), DriverError> {
-    for disk in vm.disks.iter().filter(|disk| !disk.read_only) {
-        let give = || {
-            let file = std::fs::symlink_metadata(&disk.path)?;
-            if file.uid() == user_id && file.gid() == user_id {
-                return Ok(());
-            }
-            chown(&disk.path, Some(user_id), Some(user_id))
-        };
-        give().map_err(|e: io::Error| {
-            DriverError::failed(format!("handing {} to its guest", disk.path.display()), e)
-        })?;
-    }
-    Ok(())
+    let disks = vm.disks.iter().chain(&vm.volumes);
+    disks.filter(|disk| !disk.read_only).try_for_each(|disk| hand_over(&disk.path, user_id))
+}
+
+pub(crate) fn hand_over(path: &Path, user_id: u32) -> Result<(), DriverError> {
+    let give = || {
+        let file = std::fs::symlink_metadata(path)?;
+        if file.uid() == user_id && file.gid() == user_id {
+            return Ok(());
+        }
+        chown(path, Some(user_id), Some(user_id))
+    };
+    give().map_err(|e: io::Error| DriverError::failed(format!("handing {} to its guest", path.display()), e))
 }
 
 /// What the process gets as open descriptors.

@@ -14,6 +14,7 @@ mod launch;
 mod outcome;
 mod qmp;
 mod state;
+mod volumes;
 mod watch;
 
 use std::path::PathBuf;

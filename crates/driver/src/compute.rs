@@ -116,6 +116,11 @@ pub trait ComputeDriver: Send + Sync + 'static {
         None
     }
 
+    /// Capability: volumes that come and go while it runs.
+    fn volumes(&self) -> Option<&dyn VolumeAccess> {
+        None
+    }
+
     /// Capability: a graphical display.
     fn display(&self) -> Option<&dyn DisplayAccess> {
         None
@@ -175,4 +180,32 @@ pub trait ExecAccess: Send + Sync {
 pub trait DisplayAccess: Send + Sync {
     /// A stream of the RFB protocol (VNC).
     async fn vnc(&self, uid: &Uid) -> Result<Pin<Box<dyn ByteStream>>, DriverError>;
+}
+
+/// A volume's disk in a machine that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluggedDisk {
+    pub serial: String,
+    /// The file that takes its writes.
+    pub path: std::path::PathBuf,
+    pub size: model::Bytes,
+}
+
+/// Disks that come and go while the machine runs.
+#[async_trait]
+pub trait VolumeAccess: Send + Sync {
+    /// The volumes it has now; none when it does not run.
+    async fn plugged(&self, uid: &Uid) -> Result<Vec<PluggedDisk>, DriverError>;
+
+    /// Returns when the guest can use the disk; one that is there already gets the plan's limits.
+    async fn plug(&self, uid: &Uid, disk: &crate::DiskPlan) -> Result<(), DriverError>;
+
+    /// Returns when nothing of the sandbox has the disk open any more.
+    async fn unplug(&self, uid: &Uid, serial: &str) -> Result<(), DriverError>;
+
+    /// Makes the disk larger, and tells the guest.
+    async fn resize(&self, uid: &Uid, serial: &str, size: model::Bytes) -> Result<(), DriverError>;
+
+    /// From now on writes go to `overlay`, an empty qcow2 file that shows what the disk was.
+    async fn switch(&self, uid: &Uid, serial: &str, overlay: &std::path::Path) -> Result<(), DriverError>;
 }

@@ -14,11 +14,13 @@ mod flows;
 mod log;
 mod network;
 mod plan;
+mod volume;
+pub mod volume_conformance;
 
 pub use balancer::{BalancerDriver, BalancerPlan, Certificate, PoolPlan, ServerHealth, ServerPlan};
 pub use compute::{
     ByteStream, ComputeDriver, ConsoleAccess, DisplayAccess, DriverInfo, Exec, ExecAccess, ExecRequest,
-    Observed, ObservedContainer, SandboxState, StopMode,
+    Observed, ObservedContainer, PluggedDisk, SandboxState, StopMode, VolumeAccess,
 };
 pub use error::DriverError;
 pub use flows::{Count, Flow, FlowKey, FlowLook, FlowWatch, Refused};
@@ -28,3 +30,4 @@ pub use network::{
     Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SegmentPlan, UplinkPlan, VpcPlan,
 };
 pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};
+pub use volume::{ObservedVolume, OpenedVolume, VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan};

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use model::compute::{Cell, EnvVar, Firmware, Machine};
+use model::storage::VolumeLimits;
 use model::{Resources, Uid};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,9 @@ pub struct VmPlan {
     pub boot: Boot,
     /// In order: the first is the boot disk for [`Boot::Firmware`].
     pub disks: Vec<DiskPlan>,
+    /// Data disks, which can be taken out while the machine runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<DiskPlan>,
     pub nics: Vec<NicPlan>,
 }
 
@@ -52,6 +56,9 @@ pub struct DiskPlan {
     /// What the guest sees as the disk's serial number; at most 20 bytes.
     pub serial: String,
     pub read_only: bool,
+    /// How fast it may be; only for volumes.
+    #[serde(default)]
+    pub limits: VolumeLimits,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

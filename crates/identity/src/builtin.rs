@@ -14,6 +14,7 @@ pub const HOSTS: &str = "corten:hosts";
 const COMPUTE: &str = "compute.corten.dev";
 const IDENTITY: &str = "identity.corten.dev";
 const NETWORK: &str = "network.corten.dev";
+const STORAGE: &str = "storage.corten.dev";
 const TOPOLOGY: &str = "topology.corten.dev";
 /// Readable only to those who may write them.
 const SECRETS: &str = "secrets";
@@ -109,6 +110,9 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         (COMPUTE, "instances", "status") | (NETWORK, "ports" | "floatingips" | "loadbalancers", "status") => {
             writes || request.verb == Verb::Get
         }
+        (STORAGE, _, "") => request.verb.is_read(),
+        (STORAGE, "volumes" | "volumesnapshots", "status") => writes || request.verb == Verb::Get,
+        (STORAGE, "volumes" | "volumesnapshots", "release") => request.verb == Verb::Create,
         // One at a time and by name; that the host needs it, the server checks.
         ("", SECRETS, "") => request.verb == Verb::Get,
         // The host's word that nothing of a deleted instance is left, and credentials of an instance's role; the server

@@ -23,6 +23,7 @@ pub mod event;
 pub mod identity;
 pub mod network;
 pub mod secret;
+pub mod storage;
 pub mod topology;
 
 pub use claim::{Claim, Hold, Reference};

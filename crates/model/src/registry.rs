@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     Claim, ColumnType, FieldErrors, KindInfo, ObjectMeta, Reference, Resource, Resources, Timestamp,
 };
-use crate::{compute, event, identity, network, secret, topology};
+use crate::{compute, event, identity, network, secret, storage, topology};
 
 /// Every kind, in the order in which discovery lists them.
 pub fn kinds() -> &'static [KindEntry] {
@@ -45,6 +45,9 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<network::DnsZone>(),
         KindEntry::of::<network::DnsRecord>(),
         KindEntry::of::<network::LoadBalancer>(),
+        KindEntry::of::<storage::Pool>(),
+        KindEntry::of::<storage::Volume>(),
+        KindEntry::of::<storage::VolumeSnapshot>(),
         KindEntry::of::<compute::Instance>(),
         KindEntry::of::<compute::InstanceType>(),
         KindEntry::of::<compute::InstanceSet>(),

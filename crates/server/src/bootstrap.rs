@@ -3,6 +3,7 @@
 use client::Client;
 use model::compute::{InstanceType, InstanceTypeSpec};
 use model::identity::{Domain, DomainSpec, Project, ProjectSpec, Role};
+use model::storage::{DEFAULT_POOL, Pool, PoolSpec};
 use model::topology::{Zone, ZoneSpec};
 use model::{ApiError, Object, ObjectMeta, Reason, Resource};
 
@@ -19,6 +20,7 @@ pub async fn bootstrap(client: &Client) -> Result<(), ApiError> {
         ensure(client, Project::new(ObjectMeta::named(name), spec)).await?;
     }
     ensure(client, Zone::new(ObjectMeta::named("default"), ZoneSpec::default())).await?;
+    ensure(client, Pool::new(ObjectMeta::named(DEFAULT_POOL), PoolSpec::default())).await?;
     for role in identity::builtin_roles() {
         ensure::<Role>(client, role).await?;
     }

@@ -140,6 +140,9 @@ impl Server {
             (Verb::Create, "credentials") if info.plural == "instances" => {
                 self.instance_credentials(caller, request).await
             }
+            (Verb::Create, "release") if matches!(info.plural, "volumes" | "volumesnapshots") => {
+                self.release_storage(caller, request).await
+            }
             (Verb::Update, "" | "status") => self.update(caller, request).await,
             (Verb::Patch(kind), "" | "status") => self.patch(caller, kind, request).await,
             (Verb::Delete, "") => self.delete(caller, request).await,

@@ -161,7 +161,7 @@ impl Instances {
 }
 
 fn disk(path: PathBuf, format: DiskFormat, serial: &str) -> DiskPlan {
-    DiskPlan { path, format, serial: serial.into(), read_only: false }
+    DiskPlan { path, format, serial: serial.into(), read_only: false, limits: VolumeLimits::default() }
 }
 
 async fn clone_disk(base: PathBuf, target: PathBuf, size: Bytes) -> Result<(), InstanceError> {

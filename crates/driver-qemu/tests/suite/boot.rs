@@ -27,7 +27,7 @@ async fn a_pc_starts_a_kernel_and_shows_it_its_disks_and_network() {
         )
         .await
         .unwrap();
-        vm.disks.push(DiskPlan { path, format, serial: serial.into(), read_only: false });
+        vm.disks.push(DiskPlan { path, format, serial: serial.into(), read_only: false, limits: VolumeLimits::default() });
     }
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     vm.nics.push(NicPlan::User { mac: "02:00:00:00:00:07".into(), forwards: vec![(port, 22)] });
@@ -71,6 +71,7 @@ async fn a_pc_boots_its_disk_by_bios_and_shows_its_screen() {
         format: DiskFormat::Qcow2,
         serial: "root".into(),
         read_only: false,
+        limits: VolumeLimits::default(),
     });
 
     driver.ensure(&plan).await.unwrap();
@@ -92,7 +93,7 @@ async fn uefi_runs_with_variables_of_its_own() {
     std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
     let vm = plan.vm.as_mut().unwrap();
     vm.boot = Boot::Firmware(Firmware::Uefi);
-    vm.disks.push(DiskPlan { path: disk, format: DiskFormat::Raw, serial: "root".into(), read_only: true });
+    vm.disks.push(DiskPlan { path: disk, format: DiskFormat::Raw, serial: "root".into(), read_only: true, limits: VolumeLimits::default() });
 
     driver.ensure(&plan).await.unwrap();
     // The boot manager names the disk it tries: the firmware works and sees it.
@@ -123,6 +124,7 @@ async fn a_start_that_fails_is_told_in_qemu_s_own_words() {
         format: DiskFormat::Raw,
         serial: String::new(),
         read_only: true,
+        limits: VolumeLimits::default(),
     });
     let error = driver.ensure(&plan).await.unwrap_err().to_string();
     assert!(error.contains("Could not open") && error.contains("missing.img"), "{error}");

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::network::{self, InstanceNetwork};
+use super::volumes::{self, InstanceVolume};
 use super::{Cell, GROUP, Isolation, Payload, PlacementSpec};
 use crate::{
     Bytes, Claim, Column, Condition, FieldErrors, KindInfo, Object, Reference, Resources, Scope, Spec,
@@ -52,6 +53,9 @@ pub struct InstanceSpec {
     /// Its network cards, in order. One in the project's default subnet when left out, where there is one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<InstanceNetwork>,
+    /// Its volumes, beside the disk it starts from. Can be changed while it runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<InstanceVolume>,
     /// Refuse deletion while set.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
@@ -262,6 +266,7 @@ impl Spec for InstanceSpec {
             "is only for isolation vm and microvm",
         );
         network::validate(&self.networks, self.isolation, errors);
+        volumes::validate(&self.volumes, self.isolation, errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
@@ -310,11 +315,11 @@ impl Spec for InstanceSpec {
     }
 
     fn claims(i: &Instance) -> Vec<Claim> {
-        network::claims(i)
+        network::claims(i).into_iter().chain(volumes::claims(i)).collect()
     }
 
     fn references(i: &Instance) -> Vec<Reference> {
-        network::references(i)
+        network::references(i).into_iter().chain(volumes::references(i)).collect()
     }
 }
 

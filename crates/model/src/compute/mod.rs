@@ -9,6 +9,7 @@ mod launch_template;
 mod network;
 mod payload;
 mod placement;
+mod volumes;
 
 pub use image::{
     Artifact, ArtifactRole, Image, ImageFormat, ImagePhase, ImageSource, ImageSpec, ImageStatus, Visibility,
@@ -27,5 +28,6 @@ pub use payload::{
     Payload, PayloadKind, RootfsPayload,
 };
 pub use placement::{Affinity, PlacementSpec, SpreadConstraint, Strategy, Toleration, TopologyKey};
+pub use volumes::{InstanceVolume, VOLUMES_MAX};
 
 pub(crate) const GROUP: &str = "compute.corten.dev";

@@ -6,11 +6,13 @@ mod identity;
 mod instance;
 mod network;
 mod secret;
+mod storage;
 
 use ::identity::Principal;
 use model::compute::{Instance, InstanceSet};
 use model::identity::{AccessKey, Project};
 use model::secret::Secret;
+use model::storage::Volume;
 use model::{AnyObject, ApiError, FieldErrors, Reason, Resource};
 use serde::de::DeserializeOwned;
 
@@ -54,6 +56,8 @@ impl Server {
             if operation == Operation::Create && !project.metadata.finalizers.iter().any(|f| f == CONTENTS) {
                 project.metadata.finalizers.push(CONTENTS.into());
             }
+        } else if let Some(volume) = object.as_any_mut().downcast_mut::<Volume>() {
+            self.complete_volume(volume).await?;
         } else if let Some(secret) = object.as_any_mut().downcast_mut::<Secret>() {
             secret::check_secret(secret, &mut errors);
         } else {

@@ -78,6 +78,7 @@ impl Server {
                         as_instance(&mut *new)?.status.host.clone_from(&instance.status.host);
                     }
                 }
+                self.check_storage_report(caller, &*old, &mut *new)?;
                 self.check_report(caller, &*old, &mut *new).await?;
             } else {
                 new.keep_status_of(&*old);
@@ -98,7 +99,7 @@ impl Server {
 
     /// Writes `new` over `entry`, or removes the object when it was only waiting for its last finalizer. Its claims
     /// come and go with it.
-    pub(super) async fn replace(
+    pub(crate) async fn replace(
         &self,
         request: &Request,
         entry: &Entry,
@@ -193,7 +194,7 @@ fn keep_identity(request: &Request, old: &dyn AnyObject, new: &mut dyn AnyObject
     Ok(())
 }
 
-pub(super) fn changed_meanwhile(request: &Request) -> ApiError {
+pub(crate) fn changed_meanwhile(request: &Request) -> ApiError {
     ApiError::conflict(format!(
         "{} {:?} has been modified meanwhile: read it again and repeat the change",
         request.kind.info.resource(),

@@ -1,0 +1,249 @@
+//! The contract of volumes, kept by files. One change at a time: each takes milliseconds.
+
+use std::path::PathBuf;
+
+use ::driver::{
+    DiskFormat, DriverError, ObservedVolume, OpenedVolume, VolumeDriver, VolumeOrigin, VolumePlace,
+    VolumePlan,
+};
+use async_trait::async_trait;
+use model::{Bytes, Uid};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::NAME;
+use crate::pool::Pool;
+use crate::record::{SnapshotRecord, VolumeRecord};
+
+/// Volumes below one folder of this host.
+#[derive(Debug)]
+pub struct DirDriver {
+    root: PathBuf,
+    turn: Mutex<()>,
+}
+
+impl DirDriver {
+    /// `root` has a folder for each pool; made when missing.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), turn: Mutex::new(()) }
+    }
+
+    async fn pool(&self, name: &str) -> Result<(Pool, MutexGuard<'_, ()>), DriverError> {
+        let turn = self.turn.lock().await;
+        Ok((Pool::open(&self.root, name)?, turn))
+    }
+}
+
+fn there(pool: &Pool, uid: &Uid) -> Result<VolumeRecord, DriverError> {
+    pool.volume(uid)?.ok_or_else(|| DriverError::NotFound(format!("{uid} (a volume)")))
+}
+
+fn require_unheld(volume: &VolumeRecord, what: &str) -> Result<(), DriverError> {
+    match &volume.holder {
+        Some(holder) => Err(DriverError::WrongState(format!(
+            "the volume cannot be {what} while {holder} may open it; detach it first"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Puts a snapshot that was begun to its end: whatever head is in use, both show the same.
+fn settle(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), DriverError> {
+    let Some(snapshot) = volume.pending.clone() else { return Ok(()) };
+    let layer = Pool::head_name(uid, volume.head);
+    pool.freeze(&layer)?;
+    pool.keep_snapshot(&snapshot, &SnapshotRecord { size: volume.size, layer })?;
+    volume.head += 1;
+    volume.pending = None;
+    pool.keep_volume(uid, volume)
+}
+
+/// Like [`settle`], when the head that is to be may not be there.
+async fn settle_offline(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), DriverError> {
+    if volume.pending.is_some() {
+        let (old, new) = (Pool::head_name(uid, volume.head), Pool::head_name(uid, volume.head + 1));
+        pool.make(&new, volume.size, Some(&old)).await?;
+    }
+    settle(pool, uid, volume)
+}
+
+#[async_trait]
+impl VolumeDriver for DirDriver {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn create(&self, plan: &VolumePlan) -> Result<(), DriverError> {
+        let uid = &plan.place.uid;
+        let (pool, _turn) = self.pool(&plan.place.pool).await?;
+        if pool.volume(uid)?.is_some() {
+            return Ok(());
+        }
+        let (backing, least) = match &plan.source {
+            VolumeOrigin::Empty => (None, Bytes(0)),
+            VolumeOrigin::Image(image) => {
+                let (name, size) = pool.adopt_image(image)?;
+                (Some(name), size)
+            }
+            VolumeOrigin::Snapshot(snapshot) => {
+                let found = pool.snapshot(snapshot)?;
+                let found = found.ok_or_else(|| DriverError::NotFound(format!("{snapshot} (a snapshot)")))?;
+                (Some(found.layer), found.size)
+            }
+        };
+        let size = if plan.size.0 == 0 { least } else { plan.size };
+        if size < least || size.0 == 0 {
+            return Err(DriverError::Invalid(format!(
+                "a volume of {size} is smaller than its source; spec.size must be at least {least}"
+            )));
+        }
+        pool.make(&Pool::head_name(uid, 0), size, backing.as_deref()).await?;
+        let volume = VolumeRecord { size, head: 0, epoch: 0, holder: None, pending: None };
+        pool.keep_volume(uid, &volume)
+    }
+
+    async fn grow(&self, place: &VolumePlace, size: Bytes) -> Result<(), DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let mut volume = there(&pool, &place.uid)?;
+        if size <= volume.size {
+            return Ok(());
+        }
+        settle_offline(&pool, &place.uid, &mut volume).await?;
+        pool.resize(&Pool::head_name(&place.uid, volume.head), size).await?;
+        volume.size = size;
+        pool.keep_volume(&place.uid, &volume)
+    }
+
+    async fn grown(&self, place: &VolumePlace, size: Bytes) -> Result<(), DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let mut volume = there(&pool, &place.uid)?;
+        if size <= volume.size {
+            return Ok(());
+        }
+        volume.size = size;
+        pool.keep_volume(&place.uid, &volume)
+    }
+
+    async fn delete(&self, place: &VolumePlace) -> Result<(), DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        if let Some(mut volume) = pool.volume(&place.uid)? {
+            require_unheld(&volume, "deleted")?;
+            settle_offline(&pool, &place.uid, &mut volume).await?;
+            pool.forget_volume(&place.uid)?;
+        }
+        pool.sweep()
+    }
+
+    async fn open(&self, place: &VolumePlace, holder: &Uid, epoch: u64) -> Result<OpenedVolume, DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let mut volume = there(&pool, &place.uid)?;
+        let again = volume.holder.as_ref() == Some(holder) && epoch == volume.epoch;
+        if epoch < volume.epoch || (epoch == volume.epoch && !again) {
+            return Err(DriverError::WrongState(format!(
+                "epoch {epoch} of the volume is over: it was opened under epoch {} since",
+                volume.epoch
+            )));
+        }
+        if volume.holder.as_ref().is_some_and(|other| other != holder) {
+            require_unheld(&volume, "attached")?;
+        }
+        if !again {
+            settle_offline(&pool, &place.uid, &mut volume).await?;
+            volume.epoch = epoch;
+            volume.holder = Some(holder.clone());
+            pool.keep_volume(&place.uid, &volume)?;
+        }
+        let name = Pool::head_name(&place.uid, volume.head);
+        pool.check_chain(&name)?;
+        Ok(OpenedVolume { path: pool.data(&name), format: DiskFormat::Qcow2 })
+    }
+
+    async fn close(&self, place: &VolumePlace, holder: &Uid) -> Result<(), DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let Some(mut volume) = pool.volume(&place.uid)? else { return Ok(()) };
+        if volume.holder.as_ref() != Some(holder) {
+            return Ok(());
+        }
+        settle_offline(&pool, &place.uid, &mut volume).await?;
+        pool.take_back(&Pool::head_name(&place.uid, volume.head))?;
+        volume.holder = None;
+        pool.keep_volume(&place.uid, &volume)
+    }
+
+    async fn begin_snapshot(
+        &self,
+        place: &VolumePlace,
+        snapshot: &Uid,
+    ) -> Result<Option<PathBuf>, DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        if pool.snapshot(snapshot)?.is_some() {
+            return Ok(None);
+        }
+        let mut volume = there(&pool, &place.uid)?;
+        if let Some(other) = volume.pending.as_ref().filter(|other| *other != snapshot) {
+            return Err(DriverError::WrongState(format!("snapshot {other} of the volume is being taken")));
+        }
+        let (old, new) = (volume.head, volume.head + 1);
+        if volume.pending.is_none() {
+            // What a return to a snapshot that was cut off has left.
+            pool.discard(&Pool::head_name(&place.uid, new))?;
+            volume.pending = Some(snapshot.clone());
+            pool.keep_volume(&place.uid, &volume)?;
+        }
+        let new = Pool::head_name(&place.uid, new);
+        pool.make(&new, volume.size, Some(&Pool::head_name(&place.uid, old))).await?;
+        Ok(Some(pool.data(&new)))
+    }
+
+    async fn finish_snapshot(&self, place: &VolumePlace, snapshot: &Uid) -> Result<Bytes, DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let mut volume = there(&pool, &place.uid)?;
+        if volume.pending.as_ref() == Some(snapshot) {
+            settle(&pool, &place.uid, &mut volume)?;
+        }
+        let found = pool.snapshot(snapshot)?;
+        found.map(|s| s.size).ok_or_else(|| DriverError::NotFound(format!("{snapshot} (a snapshot)")))
+    }
+
+    async fn delete_snapshot(&self, snapshot: &VolumePlace) -> Result<(), DriverError> {
+        let (pool, _turn) = self.pool(&snapshot.pool).await?;
+        pool.forget_snapshot(&snapshot.uid)?;
+        pool.sweep()
+    }
+
+    async fn revert(&self, place: &VolumePlace, snapshot: &Uid) -> Result<(), DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let mut volume = there(&pool, &place.uid)?;
+        require_unheld(&volume, "taken back to a snapshot")?;
+        settle_offline(&pool, &place.uid, &mut volume).await?;
+        let found = pool.snapshot(snapshot)?;
+        let found = found.ok_or_else(|| DriverError::NotFound(format!("{snapshot} (a snapshot)")))?;
+        // As large as it is: a disk never shrinks under whoever knows its size.
+        let next = Pool::head_name(&place.uid, volume.head + 1);
+        pool.discard(&next)?;
+        pool.make(&next, volume.size, Some(&found.layer)).await?;
+        volume.head += 1;
+        pool.keep_volume(&place.uid, &volume)?;
+        pool.sweep()
+    }
+
+    async fn observe(&self, place: &VolumePlace) -> Result<ObservedVolume, DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let volume = there(&pool, &place.uid)?;
+        let used = pool.used(&place.uid)?;
+        Ok(ObservedVolume { size: volume.size, used, epoch: volume.epoch, holder: volume.holder })
+    }
+
+    async fn held_by(&self, holder: &Uid) -> Result<Vec<VolumePlace>, DriverError> {
+        let pools = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let mut held = Vec::new();
+        for name in pools.filter_map(|entry| entry.file_name().into_string().ok()) {
+            let (pool, _turn) = self.pool(&name).await?;
+            for uid in pool.volumes()? {
+                if pool.volume(&uid)?.is_some_and(|volume| volume.holder.as_ref() == Some(holder)) {
+                    held.push(VolumePlace { pool: name.clone(), uid });
+                }
+            }
+        }
+        Ok(held)
+    }
+}

@@ -1,0 +1,18 @@
+//! Volumes as qcow2 files in a folder of the host. A volume is a head, which takes writes, on a chain of layers,
+//! which never change: a snapshot freezes the head into a layer, a clone puts a new head on one, so that both
+//! take the same time whatever the size. A layer goes when no volume and no snapshot stands on it: found out by
+//! looking, never counted.
+//!
+//! `POOL/volumes/UID` and `POOL/snapshots/UID` are records, written whole and synced; `POOL/data/` has the files.
+//! What a guest's own QEMU wrote is never trusted: before a tool opens a file, its header has to name just the
+//! layer that our record names.
+
+mod driver;
+mod header;
+mod pool;
+mod record;
+
+pub use crate::driver::DirDriver;
+
+/// The driver's name in messages.
+const NAME: &str = "dir";

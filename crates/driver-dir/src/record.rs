@@ -1,0 +1,73 @@
+//! What is kept on disk of volumes, snapshots and layers, and how it is written so that it survives.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use model::{Bytes, Uid};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A volume's record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct VolumeRecord {
+    pub(crate) size: Bytes,
+    /// The number of its head.
+    pub(crate) head: u32,
+    pub(crate) epoch: u64,
+    #[serde(default)]
+    pub(crate) holder: Option<Uid>,
+    /// A snapshot that was begun: the head with the next number may be in use already.
+    #[serde(default)]
+    pub(crate) pending: Option<Uid>,
+}
+
+/// A snapshot's record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SnapshotRecord {
+    pub(crate) size: Bytes,
+    /// The file's name in the pool's data folder.
+    pub(crate) layer: String,
+}
+
+/// What a file was made with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LayerRecord {
+    /// The name, in the data folder, of the file that it stands on.
+    pub(crate) backing: Option<String>,
+}
+
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| io::Error::other(format!("{}: {e}", path.display()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whole or not at all, and on the disk when it returns.
+pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let unfinished = path.with_extension("new");
+    let mut file = File::create(&unfinished)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    sync_folder(path)
+}
+
+/// Removes a file for good; one that is not there is removed already.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        Err(_) => Ok(()),
+        Ok(()) => sync_folder(path),
+    }
+}
+
+/// Names are on the disk only when their folder is.
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}

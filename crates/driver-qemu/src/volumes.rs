@@ -1,0 +1,299 @@
+//! Volumes: disks that come and go while the machine runs. Which there are is asked of QEMU, never remembered.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::driver::{DiskFormat, DiskPlan, DriverError, Plan, PluggedDisk, VolumeAccess};
+use async_trait::async_trait;
+use model::compute::Machine;
+use model::storage::VolumeLimits;
+use model::{Bytes, Uid};
+use serde_json::{Value, json};
+use sys::process::Process;
+use tokio::time::{Instant, sleep};
+
+use crate::QemuDriver;
+use crate::devices::{HOTPLUG_SLOTS, virtio};
+use crate::launch::hand_over;
+use crate::qmp::{Qmp, QmpError};
+use crate::state::{State, socket};
+
+/// How long a guest may take to let go of a disk.
+const UNPLUG_MAX: Duration = Duration::from_secs(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Layers of one volume in one QEMU; a chain that is longer waits for the machine's next start.
+const NODES_MAX: usize = 64;
+const PREFIX: &str = "v-";
+
+/// The block node of a volume, as QEMU's options.
+pub(crate) fn node(disk: &DiskPlan) -> Value {
+    json!({
+        "node-name": node_name(&disk.serial),
+        "driver": match disk.format { DiskFormat::Raw => "raw", DiskFormat::Qcow2 => "qcow2" },
+        "read-only": disk.read_only,
+        "discard": "unmap",
+        "file": file(&disk.path),
+    })
+}
+
+/// The disk that the guest sees.
+pub(crate) fn device(disk: &DiskPlan, driver: String, slot: Option<&str>) -> Value {
+    let mut device = json!({
+        "driver": driver,
+        "id": device_id(&disk.serial),
+        "drive": node_name(&disk.serial),
+        "serial": disk.serial,
+    });
+    if let Some(slot) = slot {
+        device["bus"] = json!(slot);
+    }
+    device
+}
+
+/// Locked, so that no second process can open the file for writing.
+fn file(path: &Path) -> Value {
+    json!({ "driver": "file", "filename": path.to_string_lossy(), "discard": "unmap", "locking": "on" })
+}
+
+fn node_name(serial: &str) -> String {
+    format!("{PREFIX}{serial}")
+}
+
+fn device_id(serial: &str) -> String {
+    format!("volume-{serial}")
+}
+
+/// One volume in QEMU's own words.
+struct Found {
+    disk: PluggedDisk,
+    /// The block node that takes writes.
+    node: String,
+}
+
+/// The machine while it runs, and a conversation with it.
+struct Machinery {
+    plan: Plan,
+    state: State,
+    process: Process,
+    qmp: Qmp,
+}
+
+impl QemuDriver {
+    async fn machinery(&self, uid: &Uid) -> Result<Option<Machinery>, DriverError> {
+        let (state, process) = match self.running(uid) {
+            Ok(running) => running,
+            Err(DriverError::WrongState(_) | DriverError::NotFound(_)) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let plan = state.plan().map_err(|e| DriverError::failed("reading the plan", e))?;
+        let plan = plan.ok_or_else(|| DriverError::WrongState(format!("the plan of {uid} is lost")))?;
+        let qmp = Qmp::connect(state.folder(), socket::MONITOR).await;
+        match qmp {
+            Ok(qmp) => Ok(Some(Machinery { plan, state, process, qmp })),
+            Err(_) if !process.is_alive().unwrap_or(true) => Ok(None),
+            Err(e) => Err(DriverError::failed("asking qemu for its disks", e)),
+        }
+    }
+
+    async fn must_run(&self, uid: &Uid) -> Result<Machinery, DriverError> {
+        let running = self.machinery(uid).await?;
+        running.ok_or_else(|| DriverError::WrongState(format!("{uid} does not run")))
+    }
+}
+
+impl Machinery {
+    async fn run(&mut self, command: &str, arguments: Value) -> Result<Value, DriverError> {
+        self.qmp
+            .execute(command, arguments)
+            .await
+            .map_err(|e| DriverError::failed(format!("telling qemu to {command}"), e))
+    }
+
+    async fn found(&mut self) -> Result<Vec<Found>, DriverError> {
+        let blocks = self.run("query-block", json!({})).await?;
+        Ok(blocks.as_array().into_iter().flatten().filter_map(read).collect())
+    }
+
+    async fn find(&mut self, serial: &str) -> Result<Option<Found>, DriverError> {
+        Ok(self.found().await?.into_iter().find(|found| found.disk.serial == serial))
+    }
+
+    /// Whether the device is there, with or without a disk in it.
+    async fn has_device(&mut self, serial: &str) -> Result<bool, DriverError> {
+        let blocks = self.run("query-block", json!({})).await?;
+        let id = format!("/{}/", device_id(serial));
+        Ok(blocks.as_array().into_iter().flatten().any(|block| text(&block["qdev"]).contains(&id)))
+    }
+
+    async fn limit(&mut self, serial: &str, limits: VolumeLimits) -> Result<(), DriverError> {
+        let limits = json!({
+            "id": device_id(serial),
+            "bps": limits.bytes_per_second, "bps_rd": 0, "bps_wr": 0,
+            "iops": limits.iops, "iops_rd": 0, "iops_wr": 0,
+        });
+        self.run("block_set_io_throttle", limits).await.map(drop)
+    }
+
+    /// Closes every node of a volume, whichever stands on which.
+    async fn close_nodes(&mut self, serial: &str) -> Result<(), DriverError> {
+        for _ in 0..NODES_MAX {
+            let nodes = self.run("query-named-block-nodes", json!({ "flat": true })).await?;
+            let prefix = node_name(serial);
+            let names = nodes.as_array().into_iter().flatten().map(|node| text(&node["node-name"]));
+            let own: Vec<String> = names.filter(|name| name.starts_with(&prefix)).collect();
+            if own.is_empty() {
+                return Ok(());
+            }
+            let mut refusal = None;
+            let mut closed = 0;
+            for name in own {
+                match self.qmp.execute("blockdev-del", json!({ "node-name": name })).await {
+                    Ok(_) => closed += 1,
+                    Err(e @ QmpError::Refused(_)) => refusal = Some(e),
+                    Err(e) => return Err(DriverError::failed("closing a volume", e)),
+                }
+            }
+            if let (0, Some(refusal)) = (closed, refusal) {
+                return Err(DriverError::failed("closing a volume", refusal));
+            }
+        }
+        Err(DriverError::failed("closing a volume", "it has too many layers"))
+    }
+
+    async fn keep_plan(&self, edit: impl FnOnce(&mut Vec<DiskPlan>)) -> Result<(), DriverError> {
+        let mut plan = self.plan.clone();
+        if let Some(vm) = &mut plan.vm {
+            edit(&mut vm.volumes);
+        }
+        self.state.keep_plan(&plan).map_err(|e| DriverError::failed("keeping the plan", e))
+    }
+}
+
+#[async_trait]
+impl VolumeAccess for QemuDriver {
+    async fn plugged(&self, uid: &Uid) -> Result<Vec<PluggedDisk>, DriverError> {
+        let Some(mut machine) = self.machinery(uid).await? else { return Ok(Vec::new()) };
+        match machine.found().await {
+            Ok(found) => Ok(found.into_iter().map(|found| found.disk).collect()),
+            // It ended while it was asked.
+            Err(_) if !machine.process.is_alive().unwrap_or(true) => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn plug(&self, uid: &Uid, disk: &DiskPlan) -> Result<(), DriverError> {
+        let lock = self.lock(uid);
+        let _changing = lock.lock().await;
+        let mut machine = self.must_run(uid).await?;
+        if machine.find(&disk.serial).await?.is_some() {
+            return machine.limit(&disk.serial, disk.limits).await;
+        }
+        if machine.plan.vm.as_ref().is_none_or(|vm| vm.machine != Machine::Q35) {
+            return Err(DriverError::Unsupported {
+                driver: crate::NAME,
+                what: "plug a volume into a microvm that runs; stop and start it".into(),
+            });
+        }
+        hand_over(&disk.path, machine.plan.user_id)?;
+        // A node that an attempt before this one left.
+        machine.close_nodes(&disk.serial).await?;
+        machine.run("blockdev-add", node(disk)).await?;
+        let mut refusal = None;
+        for slot in 1..=HOTPLUG_SLOTS {
+            let slot = format!("slot{slot}");
+            let device = device(disk, virtio(Machine::Q35, "blk"), Some(&slot));
+            match machine.qmp.execute("device_add", device).await {
+                Ok(_) => {
+                    machine.limit(&disk.serial, disk.limits).await?;
+                    return machine.keep_plan(|volumes| volumes.push(disk.clone())).await;
+                }
+                // The slot is taken, or still being emptied.
+                Err(QmpError::Refused(why)) => refusal = Some(why),
+                Err(e) => return Err(DriverError::failed("plugging a volume", e)),
+            }
+        }
+        machine.close_nodes(&disk.serial).await?;
+        Err(DriverError::failed("plugging a volume: no slot is free", refusal.unwrap_or_default()))
+    }
+
+    async fn unplug(&self, uid: &Uid, serial: &str) -> Result<(), DriverError> {
+        let lock = self.lock(uid);
+        let _changing = lock.lock().await;
+        let Some(mut machine) = self.machinery(uid).await? else { return Ok(()) };
+        let give_up = Instant::now() + UNPLUG_MAX;
+        let mut asked: Option<Instant> = None;
+        while machine.has_device(serial).await? {
+            if Instant::now() >= give_up {
+                return Err(DriverError::WrongState(
+                    "the guest does not let go of the disk: unmount it there, or stop the instance".into(),
+                ));
+            }
+            // A guest that is still starting does not notice the first time.
+            if asked.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
+                asked = Some(Instant::now());
+                match machine.qmp.execute("device_del", json!({ "id": device_id(serial) })).await {
+                    Ok(_) | Err(QmpError::Refused(_)) => {}
+                    Err(e) => return Err(DriverError::failed("unplugging a volume", e)),
+                }
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        machine.close_nodes(serial).await?;
+        machine.keep_plan(|volumes| volumes.retain(|disk| disk.serial != serial)).await
+    }
+
+    async fn resize(&self, uid: &Uid, serial: &str, size: Bytes) -> Result<(), DriverError> {
+        let mut machine = self.must_run(uid).await?;
+        let found = machine.find(serial).await?;
+        let found = found.ok_or_else(|| DriverError::NotFound(format!("{serial} (a disk)")))?;
+        if found.disk.size >= size {
+            return Ok(());
+        }
+        machine.run("block_resize", json!({ "node-name": found.node, "size": size.0 })).await.map(drop)
+    }
+
+    async fn switch(&self, uid: &Uid, serial: &str, overlay: &Path) -> Result<(), DriverError> {
+        let lock = self.lock(uid);
+        let _changing = lock.lock().await;
+        let mut machine = self.must_run(uid).await?;
+        let found = machine.find(serial).await?;
+        let found = found.ok_or_else(|| DriverError::NotFound(format!("{serial} (a disk)")))?;
+        if found.disk.path == overlay {
+            return Ok(());
+        }
+        hand_over(overlay, machine.plan.user_id)?;
+        let number = overlay.file_stem().and_then(|stem| stem.to_str()?.rsplit('.').next());
+        let name = format!("{}-{}", node_name(serial), number.unwrap_or("x"));
+        // Left by an attempt that was cut off: nothing stands on it yet.
+        let _ = machine.qmp.execute("blockdev-del", json!({ "node-name": name })).await;
+        let node = json!({
+            "node-name": name, "driver": "qcow2", "discard": "unmap", "backing": null, "file": file(overlay),
+        });
+        machine.run("blockdev-add", node).await?;
+        machine.run("blockdev-snapshot", json!({ "node": found.node, "overlay": name })).await?;
+        let path: PathBuf = overlay.to_owned();
+        machine
+            .keep_plan(|volumes| {
+                for disk in volumes.iter_mut().filter(|disk| disk.serial == serial) {
+                    disk.path.clone_from(&path);
+                }
+            })
+            .await
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn read(block: &Value) -> Option<Found> {
+    let path = block["qdev"].as_str()?;
+    let serial = path.split('/').find_map(|part| part.strip_prefix("volume-"))?;
+    let inserted = &block["inserted"];
+    let disk = PluggedDisk {
+        serial: serial.to_owned(),
+        path: inserted["image"]["filename"].as_str()?.into(),
+        size: Bytes(inserted["image"]["virtual-size"].as_u64()?),
+    };
+    Some(Found { disk, node: inserted["node-name"].as_str()?.to_owned() })
+}

@@ -1,0 +1,101 @@
+//! The contract of volumes: disks in a pool of this host, attached under epochs that only grow.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use model::{Bytes, Uid};
+
+use crate::{DiskFormat, DriverError};
+
+/// Where something lies: a pool of this host and the uid of a volume or snapshot in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumePlace {
+    pub pool: String,
+    pub uid: Uid,
+}
+
+/// A volume to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumePlan {
+    pub place: VolumePlace,
+    /// 0 means that of its source.
+    pub size: Bytes,
+    pub source: VolumeOrigin,
+}
+
+/// What is in a volume at first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeOrigin {
+    Empty,
+    /// A verified qcow2 of the image cache.
+    Image(PathBuf),
+    /// A snapshot in the same pool.
+    Snapshot(Uid),
+}
+
+/// A volume as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedVolume {
+    pub size: Bytes,
+    /// What it alone takes on the disk.
+    pub used: Bytes,
+    /// The epoch of the last attachment.
+    pub epoch: u64,
+    /// Who may open it now.
+    pub holder: Option<Uid>,
+}
+
+/// A disk to be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenedVolume {
+    pub path: PathBuf,
+    pub format: DiskFormat,
+}
+
+/// Keeps volumes in pools of this host. Every method is idempotent and safe to repeat after a crash at any line;
+/// what has been answered is on the disk.
+#[async_trait]
+pub trait VolumeDriver: Send + Sync + 'static {
+    /// The driver's name in messages, e.g. `dir`.
+    fn name(&self) -> &'static str;
+
+    async fn create(&self, plan: &VolumePlan) -> Result<(), DriverError>;
+
+    /// Makes it larger while nobody has it open; smaller or equal changes nothing.
+    async fn grow(&self, place: &VolumePlace, size: Bytes) -> Result<(), DriverError>;
+
+    /// Notes that whoever has it open made it larger.
+    async fn grown(&self, place: &VolumePlace, size: Bytes) -> Result<(), DriverError>;
+
+    /// Refused while it has a holder; deleting what does not exist succeeds.
+    async fn delete(&self, place: &VolumePlace) -> Result<(), DriverError>;
+
+    /// Lets `holder`, and nobody else, open it. `epoch` must be larger than any before, unless the holder has it
+    /// already under this very epoch.
+    async fn open(&self, place: &VolumePlace, holder: &Uid, epoch: u64) -> Result<OpenedVolume, DriverError>;
+
+    /// Takes it away from its holder, which has no path to it any more. Not the holder's: nothing happens.
+    async fn close(&self, place: &VolumePlace, holder: &Uid) -> Result<(), DriverError>;
+
+    /// Prepares a snapshot and returns the disk that takes writes from then on: whoever has the volume open has to
+    /// go over to it before [`Self::finish_snapshot`]. `None` when the snapshot is there already.
+    async fn begin_snapshot(
+        &self,
+        volume: &VolumePlace,
+        snapshot: &Uid,
+    ) -> Result<Option<PathBuf>, DriverError>;
+
+    /// The snapshot counts from now on; its size.
+    async fn finish_snapshot(&self, volume: &VolumePlace, snapshot: &Uid) -> Result<Bytes, DriverError>;
+
+    async fn delete_snapshot(&self, snapshot: &VolumePlace) -> Result<(), DriverError>;
+
+    /// Makes the volume what it was; refused while it has a holder.
+    async fn revert(&self, volume: &VolumePlace, snapshot: &Uid) -> Result<(), DriverError>;
+
+    /// `NotFound` when there is none.
+    async fn observe(&self, place: &VolumePlace) -> Result<ObservedVolume, DriverError>;
+
+    /// Volumes of this host that `holder` may open.
+    async fn held_by(&self, holder: &Uid) -> Result<Vec<VolumePlace>, DriverError>;
+}

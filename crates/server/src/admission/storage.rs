@@ -1,0 +1,126 @@
+//! Volumes and snapshots: where they are to be, what hosts report of them, and a host's word that nothing of one
+//! is left.
+
+use ::identity::Principal;
+use client::{Reply, Request};
+use model::storage::{Volume, VolumeSnapshot};
+use model::topology::Host;
+use model::{AnyObject, ApiError, Reason, Resource, Uid};
+use serde::Deserialize;
+use store::ListOptions;
+
+use crate::claims::Draft;
+use crate::record;
+use crate::server::{Server, store_error};
+use crate::verbs::changed_meanwhile;
+
+/// Held by the agent of the host that keeps a volume or a snapshot.
+const FINALIZER: &str = "storage.corten.dev/agent";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Release {
+    uid: Uid,
+}
+
+impl Server {
+    /// A volume is made where what it is made from lies, and on the only host of a cloud with one.
+    pub(super) async fn complete_volume(&self, volume: &mut Volume) -> Result<(), ApiError> {
+        if !volume.spec.host.is_empty() {
+            return Ok(());
+        }
+        let (project, source) = (&volume.metadata.namespace, &volume.spec.source);
+        if !source.snapshot.is_empty() {
+            let found = self.read::<VolumeSnapshot>(project, &source.snapshot).await?;
+            let volume_of = found.as_ref().map(|s| s.spec.volume.clone()).unwrap_or_default();
+            volume.spec.host = match found.map(|s| s.status.host).filter(|host| !host.is_empty()) {
+                Some(host) => host,
+                None => self.host_of_volume(project, &volume_of).await?,
+            };
+        } else if !source.volume.is_empty() {
+            volume.spec.host = self.host_of_volume(project, &source.volume).await?;
+        }
+        if volume.spec.host.is_empty() {
+            let options = ListOptions { limit: 2, ..ListOptions::default() };
+            let hosts = self.inner.store.list(&Host::KIND.prefix(), options).await.map_err(store_error)?;
+            if let [only] = &hosts.entries[..] {
+                only.key.rsplit('/').next().unwrap_or_default().clone_into(&mut volume.spec.host);
+            }
+        }
+        Ok(())
+    }
+
+    async fn host_of_volume(&self, project: &str, name: &str) -> Result<String, ApiError> {
+        let found = self.read::<Volume>(project, name).await?;
+        Ok(found.map(|volume| volume.home().to_owned()).unwrap_or_default())
+    }
+
+    /// A host speaks for what it keeps. The first report of a host takes what nobody keeps yet, and from then on
+    /// the object goes only when that host has let go of it.
+    pub(crate) fn check_storage_report(
+        &self,
+        caller: &Principal,
+        old: &dyn AnyObject,
+        new: &mut dyn AnyObject,
+    ) -> Result<(), ApiError> {
+        let Some((before, wanted)) = keeper(old) else { return Ok(()) };
+        if let Some(host) = caller.host() {
+            let keeps = if before.is_empty() { wanted } else { before };
+            if !keeps.is_empty() && keeps != host {
+                let (kind, name) = (old.info().singular, &old.metadata().name);
+                let message = format!("{kind} {name:?} is on host {keeps:?}, not on {host:?}");
+                return Err(ApiError::new(Reason::Forbidden, message));
+            }
+        }
+        if !before.is_empty() {
+            let before = before.to_owned();
+            if let Some(volume) = new.as_any_mut().downcast_mut::<Volume>() {
+                volume.status.host = before;
+            } else if let Some(snapshot) = new.as_any_mut().downcast_mut::<VolumeSnapshot>() {
+                snapshot.status.host = before;
+            }
+        }
+        let kept = keeper(new).is_some_and(|(host, _)| !host.is_empty());
+        let meta = new.metadata_mut();
+        if kept && !meta.is_deleting() && !meta.finalizers.iter().any(|f| f == FINALIZER) {
+            meta.finalizers.push(FINALIZER.into());
+        }
+        Ok(())
+    }
+
+    /// The host's word that nothing of a deleted volume or snapshot is left.
+    pub(crate) async fn release_storage(
+        &self,
+        caller: &Principal,
+        request: Request,
+    ) -> Result<Reply, ApiError> {
+        let release: Release = serde_json::from_slice(&request.body)
+            .map_err(|e| ApiError::bad_request(format!("this is not a valid release: {e}")))?;
+        loop {
+            let entry = self.entry(&request).await?;
+            let old = record::decode(request.kind, &entry)?;
+            let mut new = old.clone_box();
+            let (singular, name) = (request.kind.info.singular, &request.name);
+            if new.metadata().uid != release.uid {
+                return Err(ApiError::not_found(singular, name));
+            }
+            self.check_storage_report(caller, &*old, &mut *new)?;
+            if !new.metadata().is_deleting() {
+                return Err(ApiError::conflict(format!("{singular} {name:?} is not being deleted")));
+            }
+            new.metadata_mut().finalizers.retain(|f| f != FINALIZER);
+            match self.replace(&request, &entry, &*old, new, &Draft::default()).await {
+                Err(e) if e == changed_meanwhile(&request) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// The host that keeps it, and the one that is asked to.
+fn keeper(object: &dyn AnyObject) -> Option<(&str, &str)> {
+    if let Some(volume) = object.as_any().downcast_ref::<Volume>() {
+        return Some((&volume.status.host, &volume.spec.host));
+    }
+    object.as_any().downcast_ref::<VolumeSnapshot>().map(|s| (s.status.host.as_str(), ""))
+}
