@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, ListParams, Recorder};
-use driver::{BalancerDriver, ComputeDriver, NetworkDriver};
+use driver::{BalancerDriver, ComputeDriver, NetworkDriver, VolumeDriver};
 use model::compute::Instance;
 use model::topology::DriverStatus;
 use model::{ApiError, Timestamp, Uid};
@@ -22,6 +22,7 @@ use crate::network::Networks;
 use crate::network::balancer::{Assigned, Balancers};
 use crate::registration::{Registration, probe, probe_balancers, probe_network};
 use crate::streams::Streams;
+use crate::volume::{Given, Volumes};
 
 /// Instances worked on at the same time. Stopping waits for guests, so this is more than there are cores.
 const WORKERS: usize = 64;
@@ -39,6 +40,8 @@ pub struct AgentOptions {
     pub drivers: Vec<Arc<dyn ComputeDriver>>,
     /// Makes networks; `None` where the cloud has none.
     pub network: Option<NetworkOptions>,
+    /// Keeps volumes; `None` where the host has no pool.
+    pub volumes: Option<Arc<dyn VolumeDriver>>,
     pub images: Images,
     /// Where instances' directories lie.
     pub instances_dir: PathBuf,
@@ -129,6 +132,18 @@ impl Agent {
             (networks, balancers)
         });
         let (networks, balancers) = networks.unzip();
+        let volumes = options.volumes.clone().map(|driver| {
+            Volumes::follow(Given {
+                host: options.host.clone(),
+                client: options.client.clone(),
+                driver,
+                drivers: serving.clone(),
+                images: options.images.clone(),
+                instances: cache.clone(),
+                instances_queue: queue.clone(),
+                now: Arc::clone(&options.now),
+            })
+        });
         let instances = Arc::new(Instances {
             host: options.host.clone(),
             client: options.client.clone(),
@@ -137,6 +152,7 @@ impl Agent {
             images: options.images.clone(),
             homes,
             networks: networks.clone(),
+            volumes: volumes.clone(),
             cache,
             now: Arc::clone(&options.now),
             restarts: parking_lot::Mutex::default(),
@@ -150,6 +166,9 @@ impl Agent {
         if let Some(networks) = networks {
             tasks.push(tokio::spawn(networks.clone().record_flows(Arc::clone(&options.now))));
             tasks.push(tokio::spawn(networks.run()));
+        }
+        if let Some(volumes) = volumes {
+            tasks.push(tokio::spawn(volumes.run()));
         }
         if let Some(balancers) = balancers {
             tasks.push(tokio::spawn(balancers.run()));
@@ -252,6 +271,9 @@ impl Instances {
             if let Some(serving) = serving {
                 tracing::info!(%uid, driver = serving.driver.name(), "removing a sandbox that no instance stands for");
                 serving.driver.delete(&uid).await?;
+            }
+            if let Some(volumes) = &self.volumes {
+                volumes.close_all(&uid).await?;
             }
             self.homes.remove(&uid).await?;
         }

@@ -12,6 +12,7 @@ mod machine;
 mod network;
 mod registration;
 mod streams;
+mod volume;
 
 pub use agent::{Agent, AgentOptions, NetworkOptions};
 pub use images::{BlobSource, Images, SharedBlobs};

@@ -155,6 +155,7 @@ impl SimHost {
             client,
             drivers: vec![driver],
             network: None,
+            volumes: None,
             images,
             instances_dir: self.dir.join("instances"),
             endpoint: String::new(),

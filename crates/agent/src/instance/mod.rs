@@ -4,6 +4,7 @@ mod decide;
 mod home;
 mod plan;
 mod report;
+mod volumes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub(crate) enum InstanceError {
     Image(String),
     #[error(transparent)]
     Network(#[from] crate::network::NetworkError),
+    #[error(transparent)]
+    Volume(#[from] crate::volume::VolumeError),
 }
 
 pub(crate) struct Instances {
@@ -58,6 +61,8 @@ pub(crate) struct Instances {
     pub(crate) homes: Homes,
     /// `None` where this host makes no networks.
     pub(crate) networks: Option<crate::network::Networks>,
+    /// `None` where this host keeps no volumes.
+    pub(crate) volumes: Option<crate::volume::Volumes>,
     pub(crate) cache: Cache<Instance>,
     pub(crate) now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     pub(crate) restarts: Mutex<std::collections::HashMap<String, Restarts>>,
@@ -148,8 +153,12 @@ impl Instances {
                 if phase == InstancePhase::Running {
                     self.tell_networks(instance);
                 }
+                let in_order = self.sync_volumes(instance, driver, phase).await;
                 let condition = report::condition(phase, observed.as_ref());
                 self.report(instance, phase, condition, observed.as_ref()).await?;
+                if !in_order {
+                    return Ok(Some(Outcome::RequeueAfter(RESTART_FIRST)));
+                }
                 let running =
                     matches!(phase, InstancePhase::Running | InstancePhase::Paused | InstancePhase::Unknown);
                 return Ok(Some(if running { Outcome::RequeueAfter(RESYNC) } else { Outcome::Done }));
@@ -166,7 +175,9 @@ impl Instances {
     ) -> Result<(), InstanceError> {
         let wanted = instance.clone();
         let preparation = async {
-            let plan = self.plan(&wanted).await?;
+            let prepared = self.prepare_volumes(&wanted).await?;
+            let disks = prepared.as_ref().map(|p| p.disks.clone()).unwrap_or_default();
+            let plan = self.plan(&wanted, disks).await?;
             let observed = driver.ensure(&plan).await?;
             Ok::<_, InstanceError>((plan, observed))
         };
@@ -251,6 +262,9 @@ impl Instances {
             }
         }
         driver.delete(uid).await?;
+        if let Some(volumes) = &self.volumes {
+            volumes.close_all(uid).await?;
+        }
         self.homes.remove(uid).await?;
         if let Some(networks) = &self.networks {
             networks.forget(instance).await?;

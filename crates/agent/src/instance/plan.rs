@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use driver::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};
 use image::oci::Limits;
 use model::compute::{ArtifactRole, Instance, Isolation, KeyPair, Machine, Payload};
+use model::storage::VolumeLimits;
 use model::{Bytes, Uid};
 
 use super::home::Home;
@@ -24,7 +25,11 @@ const SSH_PORT: u16 = 22;
 
 impl Instances {
     /// The plan of an instance; its files exist when this returns.
-    pub(super) async fn plan(&self, instance: &Instance) -> Result<Plan, InstanceError> {
+    pub(super) async fn plan(
+        &self,
+        instance: &Instance,
+        volumes: Vec<DiskPlan>,
+    ) -> Result<Plan, InstanceError> {
         let home = self.homes.ensure(&instance.metadata.uid)?;
         let known = read_plan(&home.dir);
         let mut plan = Plan {
@@ -46,7 +51,8 @@ impl Instances {
             }
         };
         if matches!(instance.spec.isolation, Isolation::Vm | Isolation::MicroVm) {
-            plan.vm = Some(self.vm_plan(instance, &home, known.as_ref(), &cards).await?);
+            let vm = self.vm_plan(instance, &home, known.as_ref(), &cards).await?;
+            plan.vm = Some(VmPlan { volumes, ..vm });
         } else if let Some(card) = cards.first() {
             write_new(&home.dir.join(RESOLV_CONF), resolv_conf(card).as_bytes(), "resolv.conf")?;
         }
@@ -102,6 +108,7 @@ impl Instances {
             machine: instance.spec.machine.unwrap_or(default_machine),
             boot,
             disks,
+            volumes: Vec::new(),
             nics: if cards.is_empty() {
                 vec![user_nic(uid, known)?]
             } else {

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use agent::NetworkOptions;
-use driver::ComputeDriver;
+use driver::{ComputeDriver, VolumeDriver};
+use driver_dir::DirDriver;
 use driver_haproxy::{HaproxyDriver, HaproxyOptions};
 use driver_oci::{OciDriver, OciOptions};
 use driver_qemu::{QemuDriver, QemuOptions};
@@ -26,6 +27,11 @@ pub(crate) fn all(layout: &Layout) -> Vec<Arc<dyn ComputeDriver>> {
         Err(e) => tracing::warn!(error = %e, "containers are not possible here"),
     }
     drivers
+}
+
+/// The driver of volumes: pools of files beside the rest of the data.
+pub(crate) fn volumes(layout: &Layout) -> Arc<dyn VolumeDriver> {
+    Arc::new(DirDriver::new(layout.pools()))
 }
 
 /// The network driver, unless networks are switched off: `CORTEN_NETWORKS=off`.

@@ -8,7 +8,7 @@ pub use pool::{Pool, PoolDriver, PoolSpec, PoolStatus};
 pub use snapshot::{VolumeSnapshot, VolumeSnapshotSpec, VolumeSnapshotStatus};
 pub use volume::{
     DEFAULT_POOL, Volume, VolumeAttachment, VolumeLimits, VolumePhase, VolumeRevert, VolumeSource,
-    VolumeSpec, VolumeStatus,
+    VolumeSpec, VolumeStatus, serial_of,
 };
 
 pub(crate) const GROUP: &str = "storage.corten.dev";

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::pool::PoolSpec;
 use super::{GROUP, VolumeSnapshotSpec};
 use crate::{
-    Bytes, Column, Condition, FieldErrors, KindInfo, Name, Object, Reference, Resources, Scope, Spec,
+    Bytes, Column, Condition, FieldErrors, KindInfo, Name, Object, Reference, Resources, Scope, Spec, Uid,
 };
 
 pub type Volume = Object<VolumeSpec>;
@@ -144,6 +144,11 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// A volume's serial number in a guest: the first 20 digits of its uid, which is all that virtio has room for.
+pub fn serial_of(uid: &Uid) -> String {
+    uid.as_str().chars().filter(char::is_ascii_alphanumeric).take(20).collect()
+}
+
 impl VolumeSource {
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
@@ -151,9 +156,9 @@ impl VolumeSource {
 }
 
 impl Object<VolumeSpec> {
-    /// The disk's serial number in a guest: the first 20 digits of the uid, which is all that virtio has room for.
+    /// The disk's serial number in a guest.
     pub fn serial(&self) -> String {
-        self.metadata.uid.as_str().chars().filter(char::is_ascii_alphanumeric).take(20).collect()
+        serial_of(&self.metadata.uid)
     }
 
     /// The host that has it or is to have it; empty when that is not decided.

@@ -1,0 +1,159 @@
+//! Volumes of instances: opened before a guest starts, plugged and taken out while it runs, closed when nothing of
+//! it is left.
+
+use driver::{ComputeDriver, DiskPlan, DriverError, OpenedVolume, VolumePlace};
+use model::Uid;
+use model::compute::Instance;
+use model::storage::Volume;
+use tokio::sync::OwnedMutexGuard;
+
+use super::{VolumeError, Volumes, place};
+
+/// Disks for a start, and the locks that keep them as they are until it has happened.
+pub(crate) struct Prepared {
+    pub(crate) disks: Vec<DiskPlan>,
+    _locks: Vec<OwnedMutexGuard<()>>,
+}
+
+/// Why a volume is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Nothing of the instance runs: a new epoch.
+    Start,
+    /// It runs, and keeps its epoch.
+    Keep,
+}
+
+impl Volumes {
+    /// The disks of an instance that is about to start.
+    pub(crate) async fn prepare(&self, instance: &Instance) -> Result<Prepared, VolumeError> {
+        let mut volumes = Vec::new();
+        for named in &instance.spec.volumes {
+            volumes.push(self.find(instance, &named.volume).await?);
+        }
+        let mut locks = Vec::new();
+        let mut disks = Vec::new();
+        for volume in &volumes {
+            locks.push(self.lock(&volume.metadata.uid).await);
+            disks.push(self.open(instance, volume, Purpose::Start).await?);
+        }
+        Ok(Prepared { disks, _locks: locks })
+    }
+
+    /// Makes the disks of an instance those of its spec. `runs`: its guest is there to plug them into.
+    pub(crate) async fn sync(
+        &self,
+        instance: &Instance,
+        driver: &dyn ComputeDriver,
+        runs: bool,
+    ) -> Result<(), VolumeError> {
+        let uid = &instance.metadata.uid;
+        let mut wanted = Vec::new();
+        for named in &instance.spec.volumes {
+            wanted.push(self.find(instance, &named.volume).await?);
+        }
+        for held in self.held(uid).await? {
+            if wanted.iter().any(|volume| volume.metadata.uid == held.uid) {
+                continue;
+            }
+            self.detach(instance, driver, &held).await?;
+        }
+        let (true, Some(access)) = (runs, driver.volumes()) else { return Ok(()) };
+        for volume in &wanted {
+            let _changing = self.lock(&volume.metadata.uid).await;
+            let disk = self.open(instance, volume, Purpose::Keep).await?;
+            access.plug(uid, &disk).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes everything of an instance of which nothing runs any more.
+    pub(crate) async fn close_all(&self, holder: &Uid) -> Result<(), VolumeError> {
+        for held in self.held(holder).await? {
+            let _changing = self.lock(&held.uid).await;
+            self.0.driver.close(&held, holder).await?;
+            self.look_at(&held.uid);
+        }
+        self.0.holders.lock().remove(holder);
+        Ok(())
+    }
+
+    async fn detach(
+        &self,
+        instance: &Instance,
+        driver: &dyn ComputeDriver,
+        held: &VolumePlace,
+    ) -> Result<(), VolumeError> {
+        let uid = &instance.metadata.uid;
+        let _changing = self.lock(&held.uid).await;
+        if let Some(access) = driver.volumes() {
+            access.unplug(uid, &model::storage::serial_of(&held.uid)).await?;
+        }
+        self.0.driver.close(held, uid).await?;
+        self.look_at(&held.uid);
+        Ok(())
+    }
+
+    async fn open(
+        &self,
+        instance: &Instance,
+        volume: &Volume,
+        purpose: Purpose,
+    ) -> Result<DiskPlan, VolumeError> {
+        let (place, holder) = (place(volume), &instance.metadata.uid);
+        let name = &volume.metadata.name;
+        let observed = self.0.driver.observe(&place).await.map_err(|e| match e {
+            DriverError::NotFound(_) => VolumeError::Waits(format!("volume {name:?} is not made yet")),
+            e => e.into(),
+        })?;
+        let has_it = observed.holder.as_ref() == Some(holder);
+        let epoch = if has_it && purpose == Purpose::Keep {
+            observed.epoch
+        } else {
+            observed.epoch.max(volume.status.epoch) + 1
+        };
+        self.0.holders.lock().insert(holder.clone(), true);
+        let OpenedVolume { path, format } = self.0.driver.open(&place, holder, epoch).await?;
+        if !has_it {
+            self.look_at(&place.uid);
+        }
+        let (serial, limits) = (volume.serial(), volume.spec.limits);
+        Ok(DiskPlan { path, format, serial, read_only: false, limits })
+    }
+
+    /// A volume that is here.
+    async fn find(&self, instance: &Instance, name: &str) -> Result<Volume, VolumeError> {
+        let project = &instance.metadata.namespace;
+        let volume = match self.0.volumes.get(&format!("{project}/{name}")) {
+            Some(volume) => (*volume).clone(),
+            None => self.0.client.project::<Volume>(project).get(name).await?,
+        };
+        match volume.status.host.as_str() {
+            here if here == self.0.host => Ok(volume),
+            "" => {
+                self.0.queue.add(format!("v/{}", volume.metadata.key()));
+                Err(VolumeError::Waits(format!("volume {name:?} is not made yet")))
+            }
+            there => Err(VolumeError::Waits(format!(
+                "volume {name:?} is on host {there:?}, the instance on {:?}: detach it, or make the instance there",
+                self.0.host
+            ))),
+        }
+    }
+
+    async fn held(&self, holder: &Uid) -> Result<Vec<VolumePlace>, VolumeError> {
+        if self.0.holders.lock().get(holder) == Some(&false) {
+            return Ok(Vec::new());
+        }
+        let held = self.0.driver.held_by(holder).await?;
+        self.0.holders.lock().insert(holder.clone(), !held.is_empty());
+        Ok(held)
+    }
+
+    /// Its status is written anew.
+    fn look_at(&self, uid: &Uid) {
+        for volume in self.0.volumes.filter(|volume| volume.metadata.uid == *uid) {
+            self.0.queue.add(format!("v/{}", volume.metadata.key()));
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Volumes and snapshots on this host: made, grown, taken and deleted as wanted, attached to instances under epochs,
+//! and reported as they are. Whoever changes a volume holds its lock, so that a machine never starts with a disk
+//! that is being frozen.
+
+mod attach;
+mod origin;
+mod report;
+
+pub(crate) use attach::Prepared;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Client, ListParams};
+use driver::{DriverError, ObservedVolume, VolumeAccess, VolumeDriver, VolumePlace};
+use model::compute::Instance;
+use model::storage::{Pool, Volume, VolumeSnapshot};
+use model::{ApiError, Bytes, Resource, Timestamp, Uid};
+use parking_lot::Mutex;
+use reconcile::{Cache, Change, Outcome, Queue};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::images::Images;
+use crate::instance::{Serving, driver_for};
+
+/// Volumes and snapshots worked on at the same time.
+const WORKERS: usize = 8;
+/// How often what is used is looked at.
+const RESYNC: Duration = Duration::from_secs(30);
+/// How long what waits for something else waits before it looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a volume is not as wanted yet.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VolumeError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// It waits for something that will come, or that the user has to do.
+    #[error("{0}")]
+    Waits(String),
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// What the volumes of a host are made with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Volumes(Arc<Inner>);
+
+struct Inner {
+    host: String,
+    client: Client,
+    driver: Arc<dyn VolumeDriver>,
+    drivers: Vec<Serving>,
+    images: Images,
+    volumes: Cache<Volume>,
+    snapshots: Cache<VolumeSnapshot>,
+    instances: Cache<Instance>,
+    queue: Queue,
+    /// Instances whose volumes have changed.
+    instances_queue: Queue,
+    locks: Mutex<HashMap<Uid, Arc<tokio::sync::Mutex<()>>>>,
+    /// Whether an instance may hold volumes; one that is not in it was not looked at yet.
+    holders: Mutex<HashMap<Uid, bool>>,
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+/// What [`Volumes::follow`] is given.
+pub(crate) struct Given {
+    pub(crate) host: String,
+    pub(crate) client: Client,
+    pub(crate) driver: Arc<dyn VolumeDriver>,
+    pub(crate) drivers: Vec<Serving>,
+    pub(crate) images: Images,
+    pub(crate) instances: Cache<Instance>,
+    pub(crate) instances_queue: Queue,
+    pub(crate) now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl Volumes {
+    pub(crate) fn follow(given: Given) -> Self {
+        let queue = Queue::new();
+        let Given { host, client, driver, drivers, images, instances, instances_queue, now } = given;
+        // Keys of two kinds in one line; a project's name has no slash.
+        let volumes = listen::<Volume>(&client, &queue, "v/");
+        let snapshots = listen::<VolumeSnapshot>(&client, &queue, "s/");
+        Self(Arc::new(Inner {
+            host,
+            client,
+            driver,
+            drivers,
+            images,
+            volumes,
+            snapshots,
+            instances,
+            queue,
+            instances_queue,
+            locks: Mutex::default(),
+            holders: Mutex::default(),
+            now,
+        }))
+    }
+
+    pub(crate) async fn run(self) {
+        tokio::join!(self.0.volumes.synced(), self.0.snapshots.synced(), self.0.instances.synced());
+        let queue = self.0.queue.clone();
+        reconcile::run("volumes", queue, WORKERS, |key| self.reconcile(key)).await;
+    }
+
+    async fn reconcile(&self, key: String) -> Result<Outcome, VolumeError> {
+        if let Some(key) = key.strip_prefix("v/") {
+            let Some(volume) = self.0.volumes.get(key) else { return Ok(Outcome::Done) };
+            return self.volume((*volume).clone()).await;
+        }
+        let key = key.trim_start_matches("s/");
+        let Some(snapshot) = self.0.snapshots.get(key) else { return Ok(Outcome::Done) };
+        self.snapshot((*snapshot).clone()).await
+    }
+
+    async fn volume(&self, volume: Volume) -> Result<Outcome, VolumeError> {
+        if volume.status.host != self.0.host {
+            if volume.status.host.is_empty() && !volume.metadata.is_deleting() && self.is_wanted_here(&volume)
+            {
+                self.claim(&volume).await?;
+            }
+            return Ok(Outcome::Done);
+        }
+        let _changing = self.lock(&volume.metadata.uid).await;
+        let result =
+            if volume.metadata.is_deleting() { self.delete(&volume).await } else { self.make(&volume).await };
+        match result {
+            Ok(outcome) => Ok(outcome),
+            Err(e) => {
+                self.report_trouble(&volume, &e).await?;
+                match e {
+                    VolumeError::Waits(_) => Ok(Outcome::RequeueAfter(LOOK_AGAIN)),
+                    e => Err(e),
+                }
+            }
+        }
+    }
+
+    /// It is to be on this host, or an instance of this host names it.
+    fn is_wanted_here(&self, volume: &Volume) -> bool {
+        if !volume.spec.host.is_empty() {
+            return volume.spec.host == self.0.host;
+        }
+        let (project, name) = (&volume.metadata.namespace, &volume.metadata.name);
+        let names = |i: &Instance| {
+            i.metadata.namespace == *project
+                && i.status.host == self.0.host
+                && i.spec.volumes.iter().any(|v| v.volume == *name)
+        };
+        !self.0.instances.filter(names).is_empty()
+    }
+
+    async fn make(&self, volume: &Volume) -> Result<Outcome, VolumeError> {
+        let place = place(volume);
+        let observed = match self.0.driver.observe(&place).await {
+            Ok(observed) => observed,
+            Err(DriverError::NotFound(_)) => {
+                self.require_room(volume).await?;
+                self.create(volume).await?;
+                self.0.driver.observe(&place).await?
+            }
+            Err(e) => return Err(e.into()),
+        };
+        if volume.spec.size > observed.size {
+            self.require_room(volume).await?;
+            self.grow(volume, &observed).await?;
+        }
+        let mut done = volume.status.reverts_done;
+        if let Some(revert) = volume.spec.revert.as_ref().filter(|revert| revert.count > done) {
+            if let Some(holder) = &observed.holder {
+                let name = self.instance_name(holder);
+                let what = format!("waits until it is detached from instance {name:?} before it goes back");
+                return Err(VolumeError::Waits(what));
+            }
+            let snapshot = self.ready_snapshot(&volume.metadata.namespace, &revert.snapshot)?;
+            self.0.driver.revert(&place, &snapshot).await?;
+            done = revert.count;
+        }
+        let observed = self.0.driver.observe(&place).await?;
+        self.report(volume, &observed, done).await?;
+        self.tell_instances(volume);
+        Ok(Outcome::RequeueAfter(RESYNC))
+    }
+
+    async fn grow(&self, volume: &Volume, observed: &ObservedVolume) -> Result<(), VolumeError> {
+        let (place, size) = (place(volume), volume.spec.size);
+        if let Some((access, holder)) = self.open_in(observed).await? {
+            let serial = volume.serial();
+            if access.plugged(&holder).await?.iter().any(|disk| disk.serial == serial) {
+                access.resize(&holder, &serial, size).await?;
+                return Ok(self.0.driver.grown(&place, size).await?);
+            }
+        }
+        Ok(self.0.driver.grow(&place, size).await?)
+    }
+
+    async fn delete(&self, volume: &Volume) -> Result<Outcome, VolumeError> {
+        let place = place(volume);
+        match self.0.driver.observe(&place).await {
+            Ok(ObservedVolume { holder: Some(holder), .. }) => {
+                let name = self.instance_name(&holder);
+                return Err(VolumeError::Waits(format!("waits until it is detached from instance {name:?}")));
+            }
+            Ok(_) | Err(DriverError::NotFound(_)) => {}
+            Err(e) => return Err(e.into()),
+        }
+        self.0.driver.delete(&place).await?;
+        // A clone that was cut off leaves a snapshot of its source under its own uid.
+        self.0.driver.delete_snapshot(&place).await?;
+        self.let_go(volume).await?;
+        self.0.locks.lock().remove(&volume.metadata.uid);
+        Ok(Outcome::Done)
+    }
+
+    async fn snapshot(&self, snapshot: VolumeSnapshot) -> Result<Outcome, VolumeError> {
+        let project = &snapshot.metadata.namespace;
+        let volume = self.0.volumes.get(&format!("{project}/{}", snapshot.spec.volume));
+        if snapshot.metadata.is_deleting() {
+            if snapshot.status.host == self.0.host {
+                // Whichever pool it is in: the volume may be gone.
+                for pool in self.pools().await? {
+                    let place = VolumePlace { pool, uid: snapshot.metadata.uid.clone() };
+                    self.0.driver.delete_snapshot(&place).await?;
+                }
+                self.let_go(&snapshot).await?;
+            }
+            return Ok(Outcome::Done);
+        }
+        let Some(volume) = volume.filter(|v| v.status.host == self.0.host && !snapshot.status.ready) else {
+            return Ok(Outcome::Done);
+        };
+        if snapshot.status.host.is_empty() {
+            // From now on it goes only when this host has let go of it.
+            self.report_snapshot(&snapshot, None, "").await?;
+            return Ok(Outcome::Done);
+        }
+        let _changing = self.lock(&volume.metadata.uid).await;
+        match self.take(&volume, &snapshot.metadata.uid).await {
+            Ok(size) => {
+                self.report_snapshot(&snapshot, Some(size), "").await?;
+                // Clones and returns may wait for it.
+                for waiting in self.0.volumes.filter(|v| v.metadata.namespace == *project) {
+                    self.0.queue.add(format!("v/{}", waiting.metadata.key()));
+                }
+                Ok(Outcome::Done)
+            }
+            Err(e) => {
+                self.report_snapshot(&snapshot, None, &e.to_string()).await?;
+                Ok(Outcome::RequeueAfter(LOOK_AGAIN))
+            }
+        }
+    }
+
+    /// Freezes the volume as it is; a guest that runs goes on with a new head, and notices nothing.
+    async fn take(&self, volume: &Volume, snapshot: &Uid) -> Result<Bytes, VolumeError> {
+        let place = place(volume);
+        let observed = self.0.driver.observe(&place).await?;
+        let Some(overlay) = self.0.driver.begin_snapshot(&place, snapshot).await? else {
+            return Ok(self.0.driver.finish_snapshot(&place, snapshot).await?);
+        };
+        if let Some((access, holder)) = self.open_in(&observed).await? {
+            let serial = volume.serial();
+            if access.plugged(&holder).await?.iter().any(|disk| disk.serial == serial) {
+                access.switch(&holder, &serial, &overlay).await?;
+            }
+        }
+        Ok(self.0.driver.finish_snapshot(&place, snapshot).await?)
+    }
+
+    /// The machine that may have it open now.
+    async fn open_in(
+        &self,
+        observed: &ObservedVolume,
+    ) -> Result<Option<(&dyn VolumeAccess, Uid)>, VolumeError> {
+        let Some(holder) = &observed.holder else { return Ok(None) };
+        let instance = self.0.instances.filter(|i| i.metadata.uid == *holder).into_iter().next();
+        let Some(instance) = instance else { return Ok(None) };
+        let driver = driver_for(&self.0.drivers, instance.spec.cell());
+        Ok(driver.and_then(|driver| driver.volumes()).map(|access| (access, holder.clone())))
+    }
+
+    /// The pool's limit on what its volumes promise on this host.
+    async fn require_room(&self, volume: &Volume) -> Result<(), VolumeError> {
+        let pool = self.0.client.all::<Pool>().find(&volume.spec.pool).await?;
+        let Some(capacity) = pool.and_then(|pool| pool.spec.capacity) else { return Ok(()) };
+        let others = self.0.volumes.filter(|v| {
+            v.metadata.uid != volume.metadata.uid
+                && v.spec.pool == volume.spec.pool
+                && v.status.host == self.0.host
+        });
+        let taken: u64 = others.iter().map(|v| v.status.size.0).sum();
+        if taken.saturating_add(volume.spec.size.0) <= capacity.0 {
+            return Ok(());
+        }
+        Err(VolumeError::Waits(format!(
+            "pool {:?} has {} left of {capacity} on host {:?}; delete volumes or raise the pool's capacity",
+            volume.spec.pool,
+            Bytes(capacity.0.saturating_sub(taken)),
+            self.0.host
+        )))
+    }
+
+    async fn pools(&self) -> Result<Vec<String>, VolumeError> {
+        let pools = self.0.client.all::<Pool>().list(&ListParams::default()).await?;
+        Ok(pools.items.into_iter().map(|pool| pool.metadata.name).collect())
+    }
+
+    async fn lock(&self, uid: &Uid) -> OwnedMutexGuard<()> {
+        let lock = Arc::clone(self.0.locks.lock().entry(uid.clone()).or_default());
+        lock.lock_owned().await
+    }
+
+    /// Instances that wait for it look again.
+    fn tell_instances(&self, volume: &Volume) {
+        if volume.status.phase != model::storage::VolumePhase::Pending {
+            return;
+        }
+        let (project, name) = (&volume.metadata.namespace, &volume.metadata.name);
+        let names = |i: &Instance| {
+            i.metadata.namespace == *project && i.spec.volumes.iter().any(|v| v.volume == *name)
+        };
+        for instance in self.0.instances.filter(names) {
+            self.0.instances_queue.add(instance.metadata.key());
+        }
+    }
+
+    fn instance_name(&self, uid: &Uid) -> String {
+        let found = self.0.instances.filter(|i| i.metadata.uid == *uid);
+        found.first().map_or_else(|| uid.to_string(), |i| i.metadata.name.clone())
+    }
+}
+
+fn place(volume: &Volume) -> VolumePlace {
+    VolumePlace { pool: volume.spec.pool.clone(), uid: volume.metadata.uid.clone() }
+}
+
+fn listen<R: Resource>(client: &Client, queue: &Queue, prefix: &'static str) -> Cache<R> {
+    let queue = queue.clone();
+    let listener = move |change: &Change<R>| {
+        if let Change::Applied { new, .. } = change {
+            queue.add(format!("{prefix}{}", Resource::metadata(&**new).key()));
+        }
+    };
+    Cache::start(client.all::<R>(), ListParams::default(), vec![Box::new(listener)])
+}
