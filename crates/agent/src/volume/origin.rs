@@ -18,7 +18,8 @@ impl Volumes {
             VolumeOrigin::Snapshot(self.ready_snapshot(project, &source.snapshot)?)
         } else if !source.volume.is_empty() {
             let found = self.0.volumes.get(&format!("{project}/{}", source.volume));
-            let found = found.ok_or_else(|| VolumeError::Invalid(format!("volume {:?} is gone", source.volume)))?;
+            let found =
+                found.ok_or_else(|| VolumeError::Invalid(format!("volume {:?} is gone", source.volume)))?;
             // A snapshot under the clone's own uid, for as long as it takes to put the clone on it.
             let uid = volume.metadata.uid.clone();
             let _changing = self.lock(&found.metadata.uid).await;

@@ -26,8 +26,7 @@ impl Volumes {
             device: volume.serial(),
             epoch: observed.epoch,
         });
-        new.status.phase =
-            if attachment.is_some() { VolumePhase::InUse } else { VolumePhase::Available };
+        new.status.phase = if attachment.is_some() { VolumePhase::InUse } else { VolumePhase::Available };
         new.status.attachment = attachment;
         new.status.size = observed.size;
         new.status.used_bytes = observed.used;

@@ -6,6 +6,7 @@
 
 mod leadership;
 mod pending;
+mod volumes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +15,12 @@ use client::{Api, Fence, ListParams, Recorder, Severity, Verb, WriteOptions};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::compute::{Image, Instance};
+use model::storage::Volume;
 use model::topology::Host;
 use model::{ApiError, Condition, ConditionStatus, set_condition};
 use parking_lot::Mutex;
 use reconcile::{Cache, Change};
-use scheduler::{HostView, Index, Placement, Refusal, Request};
+use scheduler::{HostView, Index, Placement, Request};
 use tokio::sync::Notify;
 
 use crate::Context;
@@ -40,6 +42,7 @@ struct Scheduler {
     wake: Arc<Notify>,
     instances: Cache<Instance>,
     images: Cache<Image>,
+    volumes: Cache<Volume>,
     leadership: Leadership,
 }
 
@@ -58,10 +61,12 @@ pub(crate) async fn run(context: Context, Caches { hosts, instances }: Caches) {
     follow_hosts(&hosts, &index, &pending, &wake);
     follow_instances(&instances, &index, &pending, &wake);
     let images = Cache::start(context.client.all::<Image>(), ListParams::default(), Vec::new());
-    tokio::join!(hosts.synced(), instances.synced(), images.synced());
+    let volumes = follow_volumes(&context, &pending, &wake);
+    tokio::join!(hosts.synced(), instances.synced(), images.synced(), volumes.synced());
     let recorder = context.recorder("scheduler");
     let leadership = Leadership::start(context.clone());
-    let scheduler = Scheduler { context, recorder, index, pending, wake, instances, images, leadership };
+    let scheduler =
+        Scheduler { context, recorder, index, pending, wake, instances, images, volumes, leadership };
     scheduler.run().await;
 }
 
@@ -84,6 +89,22 @@ fn follow_hosts(
         pending.lock().retry_refused();
         wake.notify_one();
     });
+}
+
+/// A volume that has got its host, or that is gone, may be what an instance waits for.
+fn follow_volumes(context: &Context, pending: &Arc<Mutex<Pending>>, wake: &Arc<Notify>) -> Cache<Volume> {
+    let (pending, wake) = (Arc::clone(pending), Arc::clone(wake));
+    let listener = move |change: &Change<Volume>| {
+        let moved = match change {
+            Change::Applied { old, new } => old.as_ref().is_none_or(|old| old.home() != new.home()),
+            Change::Deleted(_) => true,
+        };
+        if moved {
+            pending.lock().retry_refused();
+            wake.notify_one();
+        }
+    };
+    Cache::start(context.client.all::<Volume>(), ListParams::default(), vec![Box::new(listener)])
 }
 
 fn follow_instances(
@@ -174,8 +195,14 @@ impl Scheduler {
         if !instance.status.host.is_empty() || instance.metadata.is_deleting() {
             return None;
         }
-        let request = Request::new(&instance, self.image_digests(&instance));
-        let decision = {
+        let mut request = Request::new(&instance, self.image_digests(&instance));
+        let pin = volumes::pin(&instance, &self.volumes);
+        if let Ok(Some(host)) = &pin {
+            request.placement.host.clone_from(host);
+        }
+        let decision = if let Err(why) = pin {
+            Err(why)
+        } else {
             let mut index = self.index.lock();
             let decision = index.place(&request);
             if let Ok(placement) = &decision {
@@ -185,7 +212,7 @@ impl Scheduler {
                     return None;
                 }
             }
-            decision
+            decision.map_err(|refusal| refusal.to_string())
         };
         if decision.is_err() {
             self.pending.lock().refuse(key.clone(), instance.spec.placement.priority);
@@ -213,18 +240,17 @@ impl Scheduler {
     }
 
     /// Writes down why there is no host, when it is news.
-    async fn explain(&self, key: String, instance: &Instance, refusal: &Refusal, fence: Fence) -> Attempt {
-        let message = refusal.to_string();
+    async fn explain(&self, key: String, instance: &Instance, message: &str, fence: Fence) -> Attempt {
         let known = instance.status.conditions.iter().any(|c| c.kind == "Scheduled" && c.message == message);
         if known {
             return Attempt::Settled;
         }
         let mut changed = instance.clone();
-        let condition = Condition::new("Scheduled", ConditionStatus::False, "NoHost", message.clone());
+        let condition = Condition::new("Scheduled", ConditionStatus::False, "NoHost", message);
         set_condition(&mut changed.status.conditions, condition, (self.context.now)());
         match self.api(instance, fence).update_status(&changed).await {
             Ok(written) => {
-                self.recorder.record(&written, Severity::Warning, "NoHost", &message).await;
+                self.recorder.record(&written, Severity::Warning, "NoHost", message).await;
                 Attempt::Settled
             }
             Err(e) => again(key, &e).await,

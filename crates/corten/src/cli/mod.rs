@@ -42,6 +42,7 @@ mod run;
 mod secret;
 mod security_group;
 mod show;
+mod snapshot;
 mod ssh;
 mod status;
 mod subnet;
@@ -50,6 +51,7 @@ mod top;
 mod up;
 mod user;
 mod version;
+mod volume;
 mod vpc;
 
 use std::future::Future;
@@ -110,6 +112,8 @@ enum Command {
     Top(top::Args),
     Image(image::Args),
     Host(host::Args),
+    Volume(volume::Args),
+    Snapshot(snapshot::Args),
     Vpc(vpc::Args),
     Subnet(subnet::Args),
     #[command(alias = "sg")]
@@ -161,6 +165,8 @@ impl Cli {
             Command::Top(_) => connected(&global, top::run),
             Command::Image(args) => image::run(&global, args),
             Command::Host(args) => connected(&global, |cloud| host::run(cloud, args)),
+            Command::Volume(args) => connected(&global, |cloud| volume::run(cloud, args)),
+            Command::Snapshot(args) => connected(&global, |cloud| snapshot::run(cloud, args)),
             Command::Vpc(args) => connected(&global, |cloud| vpc::run(cloud, args)),
             Command::Subnet(args) => connected(&global, |cloud| subnet::run(cloud, args)),
             Command::SecurityGroup(args) => connected(&global, |cloud| security_group::run(cloud, args)),

@@ -38,6 +38,11 @@ impl Args {
         let names = names.iter().map(|name| format!("{kind}/{name}")).collect();
         Self { names, wait: None, force: false, timeout: TIMEOUT }
     }
+
+    /// The same, and it returns when they are gone.
+    pub(crate) fn waiting(self) -> Self {
+        Self { wait: Some(true), ..self }
+    }
 }
 
 /// Everything that can be deleted is; the exit code is that of the first that could not.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::compute::{
     Container, ContainersPayload, DiskPayload, EnvVar, Image, Instance, InstanceNetwork, InstanceSpec,
-    Isolation, KernelPayload, Payload, PayloadKind, PlacementSpec, RestartPolicy,
+    InstanceVolume, Isolation, KernelPayload, Payload, PayloadKind, PlacementSpec, RestartPolicy,
 };
 use model::network::Address;
 use model::{Bytes, CpuMillis, ObjectMeta, Resources};
@@ -70,6 +70,9 @@ pub(crate) struct Args {
     /// Give its first card a floating address, which goes with the instance
     #[arg(long)]
     public: bool,
+    /// A Volume that it has from the start; can be repeated
+    #[arg(long, value_name = "VOLUME", value_parser = parse::name)]
+    volume: Vec<String>,
     /// What to do when it ends by itself
     #[arg(long, default_value = "on-failure", value_parser = parse::restart())]
     restart: RestartPolicy,
@@ -149,6 +152,7 @@ fn spec(args: &Args, image: &Image) -> Result<InstanceSpec, Failure> {
         key_pair: args.key.clone().unwrap_or_default(),
         user_data: args.user_data.as_deref().map(super::cloud::read).transpose()?.unwrap_or_default(),
         networks: networks(args),
+        volumes: args.volume.iter().map(|volume| InstanceVolume { volume: volume.clone() }).collect(),
         placement: PlacementSpec { host: args.host.clone().unwrap_or_default(), ..PlacementSpec::default() },
         ..InstanceSpec::default()
     })

@@ -23,7 +23,8 @@ impl Layout {
     /// through by everyone; what is secret in it is readable by root alone.
     pub(crate) fn prepare(root: &Path) -> Result<Self, Failure> {
         let layout = Self::at(root);
-        for dir in [layout.root.clone(), layout.images(), layout.layers(), layout.instances(), layout.pools()] {
+        for dir in [layout.root.clone(), layout.images(), layout.layers(), layout.instances(), layout.pools()]
+        {
             make_dir(&dir, 0o711)
                 .map_err(|e| Failure::failed(format!("{} cannot be made: {e}", dir.display())))?;
         }

@@ -27,7 +27,13 @@ async fn a_pc_starts_a_kernel_and_shows_it_its_disks_and_network() {
         )
         .await
         .unwrap();
-        vm.disks.push(DiskPlan { path, format, serial: serial.into(), read_only: false, limits: VolumeLimits::default() });
+        vm.disks.push(DiskPlan {
+            path,
+            format,
+            serial: serial.into(),
+            read_only: false,
+            limits: VolumeLimits::default(),
+        });
     }
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     vm.nics.push(NicPlan::User { mac: "02:00:00:00:00:07".into(), forwards: vec![(port, 22)] });
@@ -93,7 +99,13 @@ async fn uefi_runs_with_variables_of_its_own() {
     std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
     let vm = plan.vm.as_mut().unwrap();
     vm.boot = Boot::Firmware(Firmware::Uefi);
-    vm.disks.push(DiskPlan { path: disk, format: DiskFormat::Raw, serial: "root".into(), read_only: true, limits: VolumeLimits::default() });
+    vm.disks.push(DiskPlan {
+        path: disk,
+        format: DiskFormat::Raw,
+        serial: "root".into(),
+        read_only: true,
+        limits: VolumeLimits::default(),
+    });
 
     driver.ensure(&plan).await.unwrap();
     // The boot manager names the disk it tries: the firmware works and sees it.

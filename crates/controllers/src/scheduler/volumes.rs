@@ -1,0 +1,33 @@
+//! Where an instance's volumes are: in a pool whose volumes stay on their host, that decides where it can run.
+
+use model::compute::Instance;
+use model::storage::Volume;
+use reconcile::Cache;
+
+/// The one host on which the instance can have its volumes; none when they do not decide. The error says why there is
+/// no such host.
+pub(super) fn pin(instance: &Instance, volumes: &Cache<Volume>) -> Result<Option<String>, String> {
+    let asked = &instance.spec.placement.host;
+    let mut pin: Option<(String, &str)> = None;
+    for named in &instance.spec.volumes {
+        let key = format!("{}/{}", instance.metadata.namespace, named.volume);
+        let Some(volume) = volumes.get(&key).filter(|volume| !volume.home().is_empty()) else { continue };
+        let host = volume.home();
+        match &pin {
+            Some((other, name)) if other != host => {
+                return Err(format!(
+                    "no host can run it: volume {name:?} is on host {other:?} and volume {:?} on {host:?}; detach one",
+                    named.volume
+                ));
+            }
+            _ if !asked.is_empty() && asked != host => {
+                return Err(format!(
+                    "no host can run it: it is asked for on host {asked:?}, and volume {:?} is on {host:?}",
+                    named.volume
+                ));
+            }
+            _ => pin = Some((host.to_owned(), &named.volume)),
+        }
+    }
+    Ok(pin.map(|(host, _)| host))
+}
