@@ -127,7 +127,8 @@ impl Machinery {
 
     async fn limit(&mut self, serial: &str, limits: VolumeLimits) -> Result<(), DriverError> {
         let limits = json!({
-            "id": device_id(serial),
+            // The block device is a part of the virtio device.
+            "id": format!("/machine/peripheral/{}/virtio-backend", device_id(serial)),
             "bps": limits.bytes_per_second, "bps_rd": 0, "bps_wr": 0,
             "iops": limits.iops, "iops_rd": 0, "iops_wr": 0,
         });
