@@ -31,9 +31,6 @@ async fn ok<T>(what: &str, work: impl Future<Output = Result<T, DriverError>>) -
 ///
 /// # Panics
 /// At the first promise that is broken.
-///
-/// # Panics
-/// At the first promise that is broken.
 pub async fn epochs_only_grow(driver: &dyn VolumeDriver) {
     let volume = place("aa01");
     ok("create", driver.create(&plan("aa01", 1 << 20, VolumeOrigin::Empty))).await;
