@@ -25,6 +25,7 @@ const LAYERS: [&str; 25] = [
     "driver-vpc",
     "driver-dir",
     "driver-haproxy",
+    "objects",
     "server",
     "controllers",
     "agent",

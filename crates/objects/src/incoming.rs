@@ -1,0 +1,187 @@
+//! Bytes on their way in: digested, cut into blocks, in memory while they are few and in a file when they are not.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use md5::{Digest, Md5};
+use rusqlite::{Connection, params};
+
+use crate::database::Freed;
+use crate::types::{BLOCK, Error, Piece, Place, SMALL_MAX, sum};
+
+/// An object that is still coming. Dropped half-way it leaves nothing.
+pub struct Incoming {
+    directory: Arc<PathBuf>,
+    block: BytesMut,
+    md5: Md5,
+    sums: Vec<u64>,
+    size: u64,
+    file: Option<Unfinished>,
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Incoming").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Incoming {
+    pub(crate) fn new(directory: Arc<PathBuf>) -> Self {
+        Self { directory, block: BytesMut::new(), md5: Md5::new(), sums: Vec::new(), size: 0, file: None }
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let room = BLOCK - self.block.len();
+            let taken = bytes.split_to(room.min(bytes.len()));
+            self.size += taken.len() as u64;
+            self.block.extend_from_slice(&taken);
+            if self.block.len() == BLOCK {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts everything on the disk that will not lie in the database.
+    pub async fn finish(mut self) -> Result<Staged, Error> {
+        if self.file.is_none() && self.block.len() <= SMALL_MAX {
+            let data = self.block.freeze();
+            self.md5.update(&data);
+            let sums = if data.is_empty() { Vec::new() } else { vec![sum(&data)] };
+            return Ok(Staged { md5: self.md5.finalize().into(), size: self.size, sums, data, file: None });
+        }
+        if !self.block.is_empty() {
+            self.flush().await?;
+        }
+        let file = self.file.take();
+        let file = tokio::task::spawn_blocking(move || match file {
+            Some(file) => file.sync().map(Some),
+            None => Ok(None),
+        })
+        .await
+        .map_err(|_| Error::Closed)??;
+        let md5 = self.md5.finalize().into();
+        Ok(Staged { md5, size: self.size, sums: self.sums, data: Bytes::new(), file })
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        let block = std::mem::replace(&mut self.block, BytesMut::with_capacity(BLOCK)).freeze();
+        let (directory, file) = (Arc::clone(&self.directory), self.file.take());
+        let mut md5 = self.md5.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let mut file = match file {
+                Some(file) => file,
+                None => Unfinished::create(&directory)?,
+            };
+            file.file.write_all(&block)?;
+            md5.update(&block);
+            Ok::<_, Error>((file, md5, sum(&block)))
+        });
+        let (file, md5, sum) = task.await.map_err(|_| Error::Closed)??;
+        self.file = Some(file);
+        self.md5 = md5;
+        self.sums.push(sum);
+        Ok(())
+    }
+}
+
+/// Bytes that have come whole and wait for the row that names them. Dropped before, they go.
+#[derive(Debug)]
+pub struct Staged {
+    pub md5: [u8; 16],
+    pub size: u64,
+    sums: Vec<u64>,
+    data: Bytes,
+    file: Option<Unfinished>,
+}
+
+impl Staged {
+    /// The ETag of an object of these bytes.
+    pub fn etag(&self) -> String {
+        hex(&self.md5)
+    }
+
+    /// Names the bytes, in the transaction that makes their object.
+    pub(crate) fn place(mut self, connection: &Connection, freed: &mut Freed) -> Result<Vec<Piece>, Error> {
+        let len = self.size;
+        if let Some(file) = self.file.take() {
+            connection.prepare_cached("INSERT INTO file VALUES (?, 1)")?.execute(params![file.id])?;
+            let piece = Piece { place: Place::File(file.id.clone()), len, sums: self.sums };
+            freed.placed.push(Guard(file));
+            return Ok(vec![piece]);
+        }
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        connection.prepare_cached("INSERT INTO small (data) VALUES (?)")?.execute([&self.data[..]])?;
+        let place = Place::Small(connection.last_insert_rowid());
+        Ok(vec![Piece { place, len, sums: self.sums }])
+    }
+}
+
+/// Removes a file again unless its row was committed.
+#[derive(Debug)]
+pub(crate) struct Guard(Unfinished);
+
+impl Guard {
+    pub(crate) fn keep(mut self) {
+        self.0.keep = true;
+    }
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    id: String,
+    path: PathBuf,
+    file: File,
+    keep: bool,
+}
+
+impl Unfinished {
+    fn create(directory: &Path) -> Result<Self, Error> {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let path = path_of(directory, &id);
+        let file = File::options().write(true).create_new(true).open(&path)?;
+        Ok(Self { id, path, file, keep: false })
+    }
+
+    /// The bytes, and the name they are found by.
+    fn sync(self) -> Result<Self, Error> {
+        self.file.sync_all()?;
+        if let Some(parent) = self.path.parent() {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(self)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What stays is found at the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Two digits of the id are a folder.
+pub(crate) fn path_of(directory: &Path, id: &str) -> PathBuf {
+    directory.join(id.get(..2).unwrap_or("00")).join(id)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,195 @@
+//! The words: buckets, versions, what is kept of an object, and what can go wrong.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Bytes of one block, over which a checksum is kept.
+pub(crate) const BLOCK: usize = 1 << 20;
+/// Objects of at most so many bytes lie in the database, where many of them share one fsync.
+pub(crate) const SMALL_MAX: usize = 128 << 10;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no such bucket")]
+    NoBucket,
+    #[error("there is no such object")]
+    NoKey,
+    #[error("there is no such version")]
+    NoVersion,
+    #[error("there is no such upload")]
+    NoUpload,
+    #[error("the bucket is not empty")]
+    NotEmpty,
+    #[error("the condition does not hold")]
+    Precondition,
+    #[error("the newest version is a delete marker")]
+    DeleteMarker { version: String },
+    #[error("the version is locked until its retention ends")]
+    Locked,
+    #[error("part {0} was not uploaded, or is another one by now")]
+    InvalidPart(u32),
+    #[error("parts must be listed in ascending order")]
+    PartOrder,
+    #[error("part {0} is smaller than 5 MiB and not the last one")]
+    PartTooSmall(u32),
+    #[error("what is stored of {key:?} is damaged: {what}")]
+    Damaged { key: String, what: String },
+    #[error("the object store's database failed: {0}")]
+    Database(#[from] rusqlite::Error),
+    #[error("the object store's disk failed: {0}")]
+    Disk(#[from] std::io::Error),
+    #[error("{0} is in use by another process")]
+    InUse(String),
+    #[error("the object store is closed")]
+    Closed,
+    #[error("a row cannot be read: {0}")]
+    Row(#[from] serde_json::Error),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Versioning {
+    #[default]
+    Off,
+    Enabled,
+    Suspended,
+}
+
+impl Versioning {
+    pub(crate) fn code(self) -> i64 {
+        match self {
+            Self::Off => 0,
+            Self::Enabled => 1,
+            Self::Suspended => 2,
+        }
+    }
+
+    pub(crate) fn from_code(code: i64) -> Self {
+        match code {
+            1 => Self::Enabled,
+            2 => Self::Suspended,
+            _ => Self::Off,
+        }
+    }
+}
+
+/// A bucket as it is here. Who it belongs to is not said here.
+#[derive(Debug, Clone, Default)]
+pub struct Bucket {
+    pub versioning: Versioning,
+    /// Documents by name, kept as they were given.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// What is kept of an object beside its bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Meta {
+    /// Headers that are given back as they came, by their names in lower case.
+    pub headers: BTreeMap<String, String>,
+    pub user: BTreeMap<String, String>,
+    /// Base64 by the algorithm's name in lower case.
+    pub checksums: BTreeMap<String, String>,
+    pub tags: Vec<(String, String)>,
+    /// Of how many parts it was made; 0 for one that came whole.
+    pub parts: u32,
+    pub lock: Lock,
+}
+
+/// What keeps a version from being removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lock {
+    /// `GOVERNANCE` or `COMPLIANCE`; empty without retention.
+    pub mode: String,
+    pub until_ms: i64,
+    pub legal_hold: bool,
+}
+
+impl Lock {
+    /// Whether it holds at this time. `bypass` lifts governance, and nothing else.
+    pub fn holds(&self, now_ms: i64, bypass: bool) -> bool {
+        let retained = !self.mode.is_empty() && now_ms < self.until_ms;
+        self.legal_hold || (retained && !(bypass && self.mode == "GOVERNANCE"))
+    }
+}
+
+/// A version of an object, or a delete marker.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    pub key: String,
+    /// `null` for one that was written without versioning.
+    pub version: String,
+    pub is_latest: bool,
+    pub is_marker: bool,
+    pub size: u64,
+    pub etag: String,
+    pub modified_ms: i64,
+    pub meta: Meta,
+    pub(crate) pieces: Vec<Piece>,
+}
+
+/// Which version is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhichVersion {
+    Latest,
+    Id(String),
+}
+
+impl From<Option<String>> for WhichVersion {
+    fn from(id: Option<String>) -> Self {
+        id.map_or(Self::Latest, Self::Id)
+    }
+}
+
+/// What must be so in the moment of writing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Condition {
+    #[default]
+    None,
+    /// There is no such object.
+    Absent,
+    /// There is one.
+    Present,
+    /// Its ETag is this one.
+    Is(String),
+    IsNot(String),
+}
+
+impl Condition {
+    pub(crate) fn check(&self, current: Option<&Record>) -> Result<(), Error> {
+        let etag = current.filter(|record| !record.is_marker).map(|record| record.etag.as_str());
+        match (self, etag) {
+            (Self::Present | Self::Is(_), None) => Err(Error::NoKey),
+            (Self::Absent, Some(_)) => Err(Error::Precondition),
+            (Self::Is(wanted), Some(etag)) if wanted != etag => Err(Error::Precondition),
+            (Self::IsNot(unwanted), Some(etag)) if unwanted == etag => Err(Error::Precondition),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A run of bytes that lies in one place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Piece {
+    pub(crate) place: Place,
+    pub(crate) len: u64,
+    /// CRC-64/NVME of each block.
+    pub(crate) sums: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Place {
+    File(String),
+    /// A row of `small`.
+    Small(i64),
+}
+
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn sum(block: &[u8]) -> u64 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, block)
+}
