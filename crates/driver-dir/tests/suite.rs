@@ -1,4 +1,5 @@
 //! The suite of volume drivers, and that nothing is left in the folder.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use driver::{DiskFormat, DiskPlan, NicPlan};
 use model::compute::{Cell, Isolation, PayloadKind};
+use model::storage::VolumeLimits;
 use model::{Bytes, CpuMillis, Resources, Uid};
 use proptest::prelude::*;
 

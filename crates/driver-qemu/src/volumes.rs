@@ -161,7 +161,7 @@ impl Machinery {
         Err(DriverError::failed("closing a volume", "it has too many layers"))
     }
 
-    async fn keep_plan(&self, edit: impl FnOnce(&mut Vec<DiskPlan>)) -> Result<(), DriverError> {
+    fn keep_plan(&self, edit: impl FnOnce(&mut Vec<DiskPlan>)) -> Result<(), DriverError> {
         let mut plan = self.plan.clone();
         if let Some(vm) = &mut plan.vm {
             edit(&mut vm.volumes);
@@ -206,7 +206,7 @@ impl VolumeAccess for QemuDriver {
             match machine.qmp.execute("device_add", device).await {
                 Ok(_) => {
                     machine.limit(&disk.serial, disk.limits).await?;
-                    return machine.keep_plan(|volumes| volumes.push(disk.clone())).await;
+                    return machine.keep_plan(|volumes| volumes.push(disk.clone()));
                 }
                 // The slot is taken, or still being emptied.
                 Err(QmpError::Refused(why)) => refusal = Some(why),
@@ -240,7 +240,7 @@ impl VolumeAccess for QemuDriver {
             sleep(LOOK_AGAIN).await;
         }
         machine.close_nodes(serial).await?;
-        machine.keep_plan(|volumes| volumes.retain(|disk| disk.serial != serial)).await
+        machine.keep_plan(|volumes| volumes.retain(|disk| disk.serial != serial))
     }
 
     async fn resize(&self, uid: &Uid, serial: &str, size: Bytes) -> Result<(), DriverError> {
@@ -273,13 +273,11 @@ impl VolumeAccess for QemuDriver {
         machine.run("blockdev-add", node).await?;
         machine.run("blockdev-snapshot", json!({ "node": found.node, "overlay": name })).await?;
         let path: PathBuf = overlay.to_owned();
-        machine
-            .keep_plan(|volumes| {
-                for disk in volumes.iter_mut().filter(|disk| disk.serial == serial) {
-                    disk.path.clone_from(&path);
-                }
-            })
-            .await
+        machine.keep_plan(|volumes| {
+            for disk in volumes.iter_mut().filter(|disk| disk.serial == serial) {
+                disk.path.clone_from(&path);
+            }
+        })
     }
 }
 

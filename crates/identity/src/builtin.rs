@@ -112,12 +112,12 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         }
         (STORAGE, _, "") => request.verb.is_read(),
         (STORAGE, "volumes" | "volumesnapshots", "status") => writes || request.verb == Verb::Get,
-        (STORAGE, "volumes" | "volumesnapshots", "release") => request.verb == Verb::Create,
         // One at a time and by name; that the host needs it, the server checks.
         ("", SECRETS, "") => request.verb == Verb::Get,
-        // The host's word that nothing of a deleted instance is left, and credentials of an instance's role; the server
+        // The host's word that nothing of a deleted thing is left, and credentials of an instance's role; the server
         // checks that it is the host's.
-        (COMPUTE, "instances", "release" | "credentials") => request.verb == Verb::Create,
+        (COMPUTE, "instances", "release" | "credentials")
+        | (STORAGE, "volumes" | "volumesnapshots", "release") => request.verb == Verb::Create,
         // Which role it is.
         (IDENTITY, "iaminstanceprofiles", "") => request.verb.is_read(),
         (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),

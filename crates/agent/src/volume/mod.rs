@@ -190,7 +190,7 @@ impl Volumes {
 
     async fn grow(&self, volume: &Volume, observed: &ObservedVolume) -> Result<(), VolumeError> {
         let (place, size) = (place(volume), volume.spec.size);
-        if let Some((access, holder)) = self.open_in(observed).await? {
+        if let Some((access, holder)) = self.open_in(observed) {
             let serial = volume.serial();
             if access.plugged(&holder).await?.iter().any(|disk| disk.serial == serial) {
                 access.resize(&holder, &serial, size).await?;
@@ -264,7 +264,7 @@ impl Volumes {
         let Some(overlay) = self.0.driver.begin_snapshot(&place, snapshot).await? else {
             return Ok(self.0.driver.finish_snapshot(&place, snapshot).await?);
         };
-        if let Some((access, holder)) = self.open_in(&observed).await? {
+        if let Some((access, holder)) = self.open_in(&observed) {
             let serial = volume.serial();
             if access.plugged(&holder).await?.iter().any(|disk| disk.serial == serial) {
                 access.switch(&holder, &serial, &overlay).await?;
@@ -274,15 +274,11 @@ impl Volumes {
     }
 
     /// The machine that may have it open now.
-    async fn open_in(
-        &self,
-        observed: &ObservedVolume,
-    ) -> Result<Option<(&dyn VolumeAccess, Uid)>, VolumeError> {
-        let Some(holder) = &observed.holder else { return Ok(None) };
-        let instance = self.0.instances.filter(|i| i.metadata.uid == *holder).into_iter().next();
-        let Some(instance) = instance else { return Ok(None) };
-        let driver = driver_for(&self.0.drivers, instance.spec.cell());
-        Ok(driver.and_then(|driver| driver.volumes()).map(|access| (access, holder.clone())))
+    fn open_in(&self, observed: &ObservedVolume) -> Option<(&dyn VolumeAccess, Uid)> {
+        let holder = observed.holder.clone()?;
+        let instance = self.0.instances.filter(|i| i.metadata.uid == holder).into_iter().next()?;
+        let driver = driver_for(&self.0.drivers, instance.spec.cell())?;
+        Some((driver.volumes()?, holder))
     }
 
     /// The pool's limit on what its volumes promise on this host.

@@ -73,6 +73,7 @@ impl Host {
                     cmdline: cmdline.to_owned(),
                 },
                 disks: Vec::new(),
+                volumes: Vec::new(),
                 nics: Vec::new(),
             }),
             containers: Vec::new(),

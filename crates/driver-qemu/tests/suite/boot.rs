@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use driver::{Boot, ComputeDriver, DiskFormat, DiskPlan, NicPlan};
 use model::compute::{Cell, Firmware, Isolation, Machine, PayloadKind};
+use model::storage::VolumeLimits;
 use model::{Bytes, CpuMillis};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

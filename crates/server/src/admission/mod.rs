@@ -8,6 +8,8 @@ mod network;
 mod secret;
 mod storage;
 
+pub(crate) use storage::check_storage_report;
+
 use ::identity::Principal;
 use model::compute::{Instance, InstanceSet};
 use model::identity::{AccessKey, Project};

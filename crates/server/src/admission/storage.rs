@@ -55,39 +55,6 @@ impl Server {
         Ok(found.map(|volume| volume.home().to_owned()).unwrap_or_default())
     }
 
-    /// A host speaks for what it keeps. The first report of a host takes what nobody keeps yet, and from then on
-    /// the object goes only when that host has let go of it.
-    pub(crate) fn check_storage_report(
-        &self,
-        caller: &Principal,
-        old: &dyn AnyObject,
-        new: &mut dyn AnyObject,
-    ) -> Result<(), ApiError> {
-        let Some((before, wanted)) = keeper(old) else { return Ok(()) };
-        if let Some(host) = caller.host() {
-            let keeps = if before.is_empty() { wanted } else { before };
-            if !keeps.is_empty() && keeps != host {
-                let (kind, name) = (old.info().singular, &old.metadata().name);
-                let message = format!("{kind} {name:?} is on host {keeps:?}, not on {host:?}");
-                return Err(ApiError::new(Reason::Forbidden, message));
-            }
-        }
-        if !before.is_empty() {
-            let before = before.to_owned();
-            if let Some(volume) = new.as_any_mut().downcast_mut::<Volume>() {
-                volume.status.host = before;
-            } else if let Some(snapshot) = new.as_any_mut().downcast_mut::<VolumeSnapshot>() {
-                snapshot.status.host = before;
-            }
-        }
-        let kept = keeper(new).is_some_and(|(host, _)| !host.is_empty());
-        let meta = new.metadata_mut();
-        if kept && !meta.is_deleting() && !meta.finalizers.iter().any(|f| f == FINALIZER) {
-            meta.finalizers.push(FINALIZER.into());
-        }
-        Ok(())
-    }
-
     /// The host's word that nothing of a deleted volume or snapshot is left.
     pub(crate) async fn release_storage(
         &self,
@@ -104,7 +71,7 @@ impl Server {
             if new.metadata().uid != release.uid {
                 return Err(ApiError::not_found(singular, name));
             }
-            self.check_storage_report(caller, &*old, &mut *new)?;
+            check_storage_report(caller, &*old, &mut *new)?;
             if !new.metadata().is_deleting() {
                 return Err(ApiError::conflict(format!("{singular} {name:?} is not being deleted")));
             }
@@ -115,6 +82,38 @@ impl Server {
             }
         }
     }
+}
+
+/// A host speaks for what it keeps. The first report of a host takes what nobody keeps yet, and from then on
+/// the object goes only when that host has let go of it.
+pub(crate) fn check_storage_report(
+    caller: &Principal,
+    old: &dyn AnyObject,
+    new: &mut dyn AnyObject,
+) -> Result<(), ApiError> {
+    let Some((before, wanted)) = keeper(old) else { return Ok(()) };
+    if let Some(host) = caller.host() {
+        let keeps = if before.is_empty() { wanted } else { before };
+        if !keeps.is_empty() && keeps != host {
+            let (kind, name) = (old.info().singular, &old.metadata().name);
+            let message = format!("{kind} {name:?} is on host {keeps:?}, not on {host:?}");
+            return Err(ApiError::new(Reason::Forbidden, message));
+        }
+    }
+    if !before.is_empty() {
+        let before = before.to_owned();
+        if let Some(volume) = new.as_any_mut().downcast_mut::<Volume>() {
+            volume.status.host = before;
+        } else if let Some(snapshot) = new.as_any_mut().downcast_mut::<VolumeSnapshot>() {
+            snapshot.status.host = before;
+        }
+    }
+    let kept = keeper(new).is_some_and(|(host, _)| !host.is_empty());
+    let meta = new.metadata_mut();
+    if kept && !meta.is_deleting() && !meta.finalizers.iter().any(|f| f == FINALIZER) {
+        meta.finalizers.push(FINALIZER.into());
+    }
+    Ok(())
 }
 
 /// The host that keeps it, and the one that is asked to.

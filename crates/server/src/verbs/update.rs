@@ -8,7 +8,7 @@ use store::{Entry, StoreError, Txn};
 
 use super::bind::require_own_host;
 use super::{CONFLICT_RETRIES, decode_input, match_path};
-use crate::admission::Operation;
+use crate::admission::{Operation, check_storage_report};
 use crate::claims::Draft;
 use crate::record;
 use crate::server::{Server, store_error};
@@ -78,7 +78,7 @@ impl Server {
                         as_instance(&mut *new)?.status.host.clone_from(&instance.status.host);
                     }
                 }
-                self.check_storage_report(caller, &*old, &mut *new)?;
+                check_storage_report(caller, &*old, &mut *new)?;
                 self.check_report(caller, &*old, &mut *new).await?;
             } else {
                 new.keep_status_of(&*old);
