@@ -58,12 +58,21 @@ pub(crate) fn listener(namespace: &Path) -> Socket {
 
 /// Nothing differs from the plan, and to make it true again says nothing to the kernel.
 pub(crate) async fn is_settled(host: &Machine, plan: &VpcPlan) {
+    /// The kernel itself says up to a second later that a new link is up, and gives it its link-local route.
+    const LATE: usize = 5;
     assert_eq!(host.driver.check(plan).await.unwrap(), []);
-    let mut inside = listener(&namespace_of(host, &plan.uid));
-    let mut outside = listener(&host.namespace);
-    host.driver.ensure(plan).await.expect("ensure again");
-    assert_eq!(inside.news().unwrap(), [], "nothing was said inside");
-    assert_eq!(outside.news().unwrap(), [], "nor on the host");
+    let mut said = (Vec::new(), Vec::new());
+    for _ in 0..LATE {
+        let mut inside = listener(&namespace_of(host, &plan.uid));
+        let mut outside = listener(&host.namespace);
+        host.driver.ensure(plan).await.expect("ensure again");
+        said = (inside.news().unwrap(), outside.news().unwrap());
+        if said.0.is_empty() && said.1.is_empty() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+    assert_eq!(said, (vec![], vec![]), "nothing is said inside, nor on the host");
 }
 
 pub(crate) async fn ensure_all(lab: &Lab, plans: &[VpcPlan]) {

@@ -35,7 +35,7 @@ impl Spec for AddressPoolSpec {
         kind: "AddressPool",
         plural: "addresspools",
         singular: "addresspool",
-        short_names: &["pool", "pools"],
+        short_names: &[],
         scope: Scope::Cloud,
         summary: "Addresses of the outside that the cloud may give to its guests.",
     };

@@ -80,7 +80,7 @@ pub(crate) fn sample(kind: &str) -> Value {
             },
             "status": {},
         }),
-        other => match network::sample(other).or_else(|| iam(other)) {
+        other => match network::sample(other).or_else(|| iam(other)).or_else(|| storage(other)) {
             Some(body) => body,
             None => panic!("{other} has no sample: add one"),
         },
@@ -88,6 +88,32 @@ pub(crate) fn sample(kind: &str) -> Value {
     let mut document = json!({"metadata": metadata()});
     document.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
     document
+}
+
+/// Samples of the kinds of storage.
+fn storage(kind: &str) -> Option<Value> {
+    Some(match kind {
+        "Pool" => {
+            json!({"spec": {"driver": "dir", "capacity": "1Ti"}, "status": {"conditions": [condition()]}})
+        }
+        "Volume" => json!({
+            "spec": {
+                "size": "10Gi", "source": {"snapshot": "monday"}, "pool": "default", "host": "h1",
+                "limits": {"iops": 500, "bytesPerSecond": 1_048_576},
+                "revert": {"snapshot": "monday", "count": 2},
+            },
+            "status": {
+                "phase": "InUse", "host": "h1", "size": "10Gi", "usedBytes": "1Gi",
+                "attachment": {"instance": "web", "device": "vdb", "epoch": 4}, "epoch": 4, "revertsDone": 1,
+                "conditions": [condition()],
+            },
+        }),
+        "VolumeSnapshot" => json!({
+            "spec": {"volume": "data"},
+            "status": {"ready": true, "host": "h1", "size": "10Gi", "conditions": [condition()]},
+        }),
+        _ => return None,
+    })
 }
 
 /// Samples of IAM's kinds.
