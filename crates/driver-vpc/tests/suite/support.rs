@@ -58,21 +58,25 @@ pub(crate) fn listener(namespace: &Path) -> Socket {
 
 /// Nothing differs from the plan, and to make it true again says nothing to the kernel.
 pub(crate) async fn is_settled(host: &Machine, plan: &VpcPlan) {
-    /// The kernel itself says up to a second later that a new link is up, and gives it its link-local route.
-    const LATE: usize = 5;
     assert_eq!(host.driver.check(plan).await.unwrap(), []);
-    let mut said = (Vec::new(), Vec::new());
-    for _ in 0..LATE {
-        let mut inside = listener(&namespace_of(host, &plan.uid));
-        let mut outside = listener(&host.namespace);
-        host.driver.ensure(plan).await.expect("ensure again");
-        said = (inside.news().unwrap(), outside.news().unwrap());
-        if said.0.is_empty() && said.1.is_empty() {
+    let mut inside = listener(&namespace_of(host, &plan.uid));
+    let mut outside = listener(&host.namespace);
+    until_quiet(&mut inside, &mut outside).await;
+    host.driver.ensure(plan).await.expect("ensure again");
+    assert_eq!(inside.news().unwrap(), [], "nothing was said inside");
+    assert_eq!(outside.news().unwrap(), [], "nor on the host");
+}
+
+/// The kernel itself says up to a second later that a new link is up, and gives it its link-local route.
+async fn until_quiet(inside: &mut Socket, outside: &mut Socket) {
+    const QUIET: std::time::Duration = std::time::Duration::from_millis(1200);
+    const LOOKS_MAX: usize = 10;
+    for _ in 0..LOOKS_MAX {
+        tokio::time::sleep(QUIET).await;
+        if inside.news().unwrap().is_empty() && outside.news().unwrap().is_empty() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     }
-    assert_eq!(said, (vec![], vec![]), "nothing is said inside, nor on the host");
 }
 
 pub(crate) async fn ensure_all(lab: &Lab, plans: &[VpcPlan]) {
