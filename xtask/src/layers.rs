@@ -30,6 +30,7 @@ const LAYERS: [&str; 26] = [
     "controllers",
     "agent",
     "facade-aws",
+    "facade-s3",
     "sim",
     "corten",
     "xtask",

@@ -8,7 +8,7 @@ use model::identity::{AccessKey, IamUser, User};
 use crate::aws::{Message, Presented, SignatureError};
 use crate::iam::{self, Actor, Directory, Session, SessionOf};
 use crate::signers::Signers;
-use crate::{Authentication, MasterKey, Principal, Token, TokenDigest};
+use crate::{Authentication, MasterKey, Principal, Secret, Token, TokenDigest};
 
 /// Groups of this prefix are the cloud's own; no `User` object may put its user into one.
 const RESERVED: &str = "corten:";
@@ -74,6 +74,14 @@ pub struct Signer {
     pub service: String,
     /// Parameters of the query that were signed.
     pub parameters: Vec<(String, String)>,
+}
+
+/// Whose a key is, and what it signs with.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    pub principal: Principal,
+    pub project: String,
+    pub secret: Secret,
 }
 
 impl Authenticator {
@@ -183,6 +191,23 @@ impl Authenticator {
     pub fn remove_iam_user(&mut self, project: &str, object: &str) {
         self.signers.remove_iam(project, object);
         self.iam.remove("iamusers", project, object);
+    }
+
+    /// Whose a key is that signs, with its secret: for a verifier of bodies whose every chunk is signed. Nothing for
+    /// a key that is not known, has expired, or whose user may not act any more.
+    pub fn holder(&self, access_key_id: &str, now: Timestamp) -> Option<Holder> {
+        // IAM's users have names of their own: one may be called like a user of ours.
+        let key = self.signers.find(access_key_id).filter(|key| !key.is_iam)?;
+        let account = self.users.get(&key.user).filter(|account| !account.disabled)?;
+        if key.expires.is_some_and(|at| at <= now) {
+            return None;
+        }
+        let principal = Principal {
+            user: key.user.clone(),
+            groups: account.groups.clone(),
+            how: Authentication::Signature { key: key.name.clone() },
+        };
+        Some(Holder { principal, project: key.project.clone(), secret: key.secret().clone() })
     }
 
     /// A key whose digest cannot be read authenticates no one.

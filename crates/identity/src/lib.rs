@@ -19,7 +19,7 @@ mod signers;
 mod token;
 
 pub use attributes::{Attributes, Verb};
-pub use authenticator::{Authenticator, Refused, Signer};
+pub use authenticator::{Authenticator, Holder, Refused, Signer};
 pub use builtin::{ADMINS, HOSTS, builtin_roles};
 pub use escalation::Escalation;
 pub use policy::{Decision, Ground, Policy, VisibleProjects};

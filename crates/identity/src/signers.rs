@@ -34,6 +34,12 @@ pub(crate) struct SigningKey {
     secret: Secret,
 }
 
+impl SigningKey {
+    pub(crate) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+}
+
 impl Signers {
     pub(crate) fn new(master: Option<MasterKey>) -> Self {
         Self { master, ..Self::default() }
@@ -107,6 +113,10 @@ impl Signers {
         let secret = known.as_ref().map_or_else(|| Secret::new(DECOY), Session::secret);
         let is_signed = presented.is_signed_with(&secret);
         known.filter(|_| is_signed).ok_or(SignatureError::Refused)
+    }
+
+    pub(crate) fn find(&self, access_key_id: &str) -> Option<&SigningKey> {
+        self.keys.get(access_key_id)
     }
 
     /// The key that signed. Unknown keys and wrong signatures are one answer, in what it says and how long it takes.

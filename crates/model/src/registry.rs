@@ -54,6 +54,7 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<compute::Image>(),
         KindEntry::of::<compute::KeyPair>(),
         KindEntry::of::<compute::LaunchTemplate>(),
+        KindEntry::of::<storage::Bucket>(),
     ];
     KINDS
 }

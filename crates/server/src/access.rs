@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use identity::aws::{Message, SignatureError};
-use identity::{Attributes, Authenticator, Decision, Policy, Principal, Signer, Token};
+use identity::{Attributes, Authenticator, Decision, Holder, Policy, Principal, Signer, Token};
 use model::identity::{AccessKey, IamGroup, IamPolicy, IamRole, IamUser, Role, RoleBinding, User};
 use model::{ApiError, KindInfo, Reason, Resource};
 use parking_lot::RwLock;
@@ -99,6 +99,11 @@ impl Access {
 
     pub(crate) fn with_iam<T>(&self, ask: impl FnOnce(&identity::iam::Directory) -> T) -> T {
         ask(self.tables.read().authenticator.iam())
+    }
+
+    /// Whose a signing key is.
+    pub(crate) fn holder(&self, access_key_id: &str) -> Option<Holder> {
+        self.tables.read().authenticator.holder(access_key_id, self.environment.now())
     }
 
     /// Runs a check against the current policy.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use client::{Client, Reply, Request, Transport, Verb, WatchStream};
 use identity::aws::{Message, SignatureError};
-use identity::{Attributes, Principal, Signer};
+use identity::{Attributes, Holder, Principal, Signer};
 use model::{ApiError, Reason};
 use store::{Store, StoreError};
 
@@ -75,6 +75,11 @@ impl Server {
         self.inner.access.verify(message, regions)
     }
 
+    /// Whose a signing key is, with its secret: for a verifier of bodies whose every chunk is signed.
+    pub fn key_holder(&self, access_key_id: &str) -> Option<Holder> {
+        self.inner.access.holder(access_key_id)
+    }
+
     /// Checks that the caller may, does it, and leaves an audit line.
     pub async fn call(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
         let line = self.inner.audit.begin(caller, &request);
@@ -100,7 +105,8 @@ impl Server {
         self.watch_collection(request).await
     }
 
-    pub(crate) fn authorize(&self, caller: &Principal, request: &Request) -> Result<(), ApiError> {
+    /// Whether the caller may. For what is not carried out by [`Self::call`].
+    pub fn authorize(&self, caller: &Principal, request: &Request) -> Result<(), ApiError> {
         let info = &request.kind.info;
         let verb = match request.verb {
             Verb::Get => identity::Verb::Get,

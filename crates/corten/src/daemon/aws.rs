@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use client::Client;
 use facade_aws::{Aws, Cloud, KeyType, NewKey, Session};
 use http::Response;
 use http::request::Parts;
+use hyper::body::Incoming;
 use identity::aws::{Message, SignatureError};
 use identity::iam::{Actor, Facts, SessionOf};
 use identity::{Principal, Signer};
 use model::{ApiError, Timestamp};
-use server::http::{Foreign, HostGateway, logs};
+use server::http::{Body, Foreign, HostGateway, logs};
 use server::{Environment, Server};
 
 /// How long making a key may take; one of RSA takes some tries.
@@ -44,8 +44,11 @@ impl Foreign for Protocol {
         Aws::speaks(head)
     }
 
-    async fn answer(&self, head: Parts, body: Bytes) -> Response<Bytes> {
-        self.aws.answer(head, body).await
+    async fn answer(&self, head: Parts, body: Incoming) -> Response<Body> {
+        match server::http::read(body).await {
+            Ok(bytes) => self.aws.answer(head, bytes).await.map(server::http::full),
+            Err(e) => server::http::error(&e),
+        }
     }
 }
 

@@ -58,6 +58,9 @@ impl Layout {
     pub(crate) fn pools(&self) -> PathBuf {
         self.root.join("pools")
     }
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.root.join("objects")
+    }
     pub(crate) fn authority(&self) -> PathBuf {
         self.root.join("authority.json")
     }

@@ -11,6 +11,7 @@ mod join;
 mod layout;
 mod logs;
 mod remote;
+mod s3;
 mod serve;
 mod stop;
 mod underlay;

@@ -21,7 +21,7 @@ use super::blobs::ImageFiles;
 use super::gateway::Gateway;
 use super::layout::{claim, write_file};
 use super::remote::RemoteHosts;
-use super::{Layout, credentials, drivers, underlay};
+use super::{Layout, credentials, drivers, s3, underlay};
 use crate::failure::Failure;
 
 /// The range of every project's default network.
@@ -67,17 +67,19 @@ pub(crate) async fn serve(
     let gateway = Arc::new(Gateway::new(RemoteHosts::new(&authority, context.client.clone())?));
     let scratch = layout.run_dir().join("keys");
     let aws = Protocol::new(server.clone(), gateway.clone(), Arc::clone(&environment), scratch);
+    let objects = s3::Protocol::open(server.clone(), &layout)?;
     let extensions = Extensions {
         hosts: gateway.clone(),
         blobs: Arc::new(ImageFiles { importer: importer.clone(), cache: Arc::clone(&cache) }),
         authority: Arc::clone(&authority),
-        foreign: vec![Arc::new(aws)],
+        foreign: vec![Arc::new(objects.clone()), Arc::new(aws)],
     };
     let endpoint = format!("https://{}", reachable(listener.address()));
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(listener.serve(Face::new(server.clone(), extensions)));
     let _controllers = Controllers::start(&context);
     tasks.spawn(importer.run());
+    tasks.spawn(objects.keep());
 
     let host = host_name();
     let client = server.client(local_host(&host));

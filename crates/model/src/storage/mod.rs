@@ -1,9 +1,11 @@
-//! `storage.corten.dev`: pools of hosts' disks, the volumes in them, and snapshots of volumes.
+//! `storage.corten.dev`: pools of hosts' disks, the volumes in them, snapshots of volumes, and buckets of objects.
 
+mod bucket;
 mod pool;
 mod snapshot;
 mod volume;
 
+pub use bucket::{Bucket, BucketSpec, BucketStatus, is_bucket_name};
 pub use pool::{Pool, PoolDriver, PoolSpec, PoolStatus};
 pub use snapshot::{VolumeSnapshot, VolumeSnapshotSpec, VolumeSnapshotStatus};
 pub use volume::{

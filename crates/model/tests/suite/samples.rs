@@ -69,6 +69,7 @@ pub(crate) fn sample(kind: &str) -> Value {
             },
         }),
         "Image" => image(),
+        "Bucket" => json!({"spec": {}, "status": {}}),
         "KeyPair" => json!({"spec": {"publicKey": "ssh-ed25519 AAAA me@here"}, "status": {}}),
         "LaunchTemplate" => json!({
             "spec": {

@@ -32,7 +32,7 @@ pub(crate) fn stream(code: StatusCode, media_type: &'static str, body: Body) -> 
     response
 }
 
-pub(crate) fn error(error: &ApiError) -> Response<Body> {
+pub fn error(error: &ApiError) -> Response<Body> {
     let code = StatusCode::from_u16(error.reason.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(code, error.to_json().to_string());
     if error.reason == Reason::Unauthorized {

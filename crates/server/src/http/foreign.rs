@@ -1,15 +1,16 @@
 //! Protocols of other clouds on the same listener. They translate: what they do, they do as a client of the server.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use client::{Request, Verb};
 use http::Response;
 use http::request::Parts;
+use hyper::body::Incoming;
 use identity::Principal;
 use model::compute::Instance;
 use model::{ApiError, Reason, Resource};
 use tokio::io::AsyncReadExt;
 
+use super::body::Body;
 use super::streams::{HostGateway, StreamRequest};
 use crate::server::Server;
 
@@ -18,7 +19,7 @@ use crate::server::Server;
 pub trait Foreign: Send + Sync + 'static {
     /// Whether a request is in this protocol, by its head alone.
     fn speaks(&self, head: &Parts) -> bool;
-    async fn answer(&self, head: Parts, body: Bytes) -> Response<Bytes>;
+    async fn answer(&self, head: Parts, body: Incoming) -> Response<Body>;
 }
 
 /// What an instance printed: its last bytes, at most `max` of them. Checked and noted as every other call.

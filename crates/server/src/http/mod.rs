@@ -12,6 +12,8 @@ mod streams;
 mod table;
 mod watch;
 
+pub use answer::error;
+pub use body::{Body, full, read};
 pub use foreign::{Foreign, logs};
 pub use listener::{Listener, ListenerError};
 pub use service::{Extensions, Face};

@@ -72,8 +72,7 @@ impl Face {
     ) -> Result<Response<Body>, ApiError> {
         let (head, incoming) = request.into_parts();
         if let Some(foreign) = self.extensions.foreign.iter().find(|foreign| foreign.speaks(&head)) {
-            let bytes = body::read(incoming).await?;
-            return Ok(foreign.answer(head, bytes).await.map(body::full));
+            return Ok(foreign.answer(head, incoming).await);
         }
         let request = Request::from_parts(head, incoming);
         let route = route(request.uri().path())?;

@@ -1,0 +1,83 @@
+//! S3 on the cloud's listener: the objects of this machine, and what the facade needs of this process.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use client::Client;
+use facade_s3::{Cloud, S3};
+use http::Response;
+use http::request::Parts;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use identity::{Holder, Principal};
+use model::ApiError;
+use objects::Objects;
+use server::Server;
+use server::http::{Body, Foreign};
+
+use super::Layout;
+use crate::failure::Failure;
+
+/// A predecessor that was just killed holds its files a moment longer.
+const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(3);
+
+#[derive(Clone)]
+pub(crate) struct Protocol {
+    s3: S3,
+}
+
+impl Protocol {
+    pub(crate) fn open(server: Server, layout: &Layout) -> Result<Self, Failure> {
+        let directory = layout.objects();
+        let failed = |e: &dyn std::fmt::Display| Failure::failed(format!("{}: {e}", directory.display()));
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
+        let deadline = Instant::now() + PREDECESSOR_GONE_WITHIN;
+        let objects = loop {
+            match Objects::open(&directory) {
+                Err(objects::Error::InUse(_)) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                result => break result.map_err(|e| failed(&e))?,
+            }
+        };
+        Ok(Self { s3: S3::new(objects, Arc::new(Own { server })) })
+    }
+
+    /// Does what has to be done without being asked, for as long as the cloud runs.
+    pub(crate) fn keep(&self) -> impl Future<Output = ()> + use<> {
+        let s3 = self.s3.clone();
+        async move { s3.keep().await }
+    }
+}
+
+#[async_trait]
+impl Foreign for Protocol {
+    fn speaks(&self, head: &Parts) -> bool {
+        S3::speaks(head)
+    }
+
+    async fn answer(&self, head: Parts, body: Incoming) -> Response<Body> {
+        self.s3.answer(head, body).await.map(|body| body.map_err(std::io::Error::other).boxed())
+    }
+}
+
+struct Own {
+    server: Server,
+}
+
+impl Cloud for Own {
+    fn holder(&self, access_key_id: &str) -> Option<Holder> {
+        self.server.key_holder(access_key_id)
+    }
+
+    fn client(&self, caller: &Principal) -> Client {
+        self.server.client(caller.clone())
+    }
+
+    fn authorize(&self, caller: &Principal, call: &client::Request) -> Result<(), ApiError> {
+        self.server.authorize(caller, call)
+    }
+}

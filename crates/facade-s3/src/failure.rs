@@ -1,0 +1,39 @@
+//! Errors of the object store in S3's words.
+
+use ::objects::Error;
+use http::{HeaderMap, HeaderValue};
+use s3s::{S3Error, S3ErrorCode, s3_error};
+
+pub(crate) fn of(error: Error) -> S3Error {
+    match error {
+        Error::NoBucket => s3_error!(NoSuchBucket),
+        Error::NoKey => s3_error!(NoSuchKey, "The specified key does not exist."),
+        Error::NoVersion => s3_error!(NoSuchVersion),
+        Error::NoUpload => s3_error!(NoSuchUpload),
+        Error::NotEmpty => {
+            s3_error!(BucketNotEmpty, "the bucket is not empty: remove its objects, versions and markers")
+        }
+        Error::Precondition => s3_error!(PreconditionFailed),
+        Error::Locked => s3_error!(AccessDenied, "the version is locked: its retention has not ended"),
+        Error::InvalidPart(_) => s3_error!(InvalidPart, "{error}"),
+        Error::PartOrder => s3_error!(InvalidPartOrder),
+        Error::PartTooSmall(_) => s3_error!(EntityTooSmall, "{error}"),
+        Error::DeleteMarker { version } => marker(&version, S3ErrorCode::NoSuchKey),
+        error => {
+            tracing::error!(%error, "the object store failed");
+            s3_error!(InternalError, "{error}")
+        }
+    }
+}
+
+/// There is only a marker, which is said in a header.
+pub(crate) fn marker(version: &str, code: S3ErrorCode) -> S3Error {
+    let mut error = S3Error::new(code);
+    let mut headers = HeaderMap::new();
+    headers.insert("x-amz-delete-marker", HeaderValue::from_static("true"));
+    if let Ok(version) = HeaderValue::from_str(version) {
+        headers.insert("x-amz-version-id", version);
+    }
+    error.set_headers(headers);
+    error
+}
