@@ -25,8 +25,9 @@ const FILLERS: usize = 256;
 const KILLS: usize = 5;
 const WRITERS: usize = 32;
 const CONNECTIONS: usize = 4;
-/// How long writers write before the next kill.
-const LOAD: Duration = Duration::from_secs(1);
+/// How long writers write before the next kill: every write is one object more, and their number is to stay near
+/// [`OBJECTS`].
+const LOAD: Duration = Duration::from_millis(250);
 /// Between two attempts of a writer that cannot reach the server.
 const RETRY: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(60);

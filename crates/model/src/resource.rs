@@ -38,6 +38,12 @@ impl KindInfo {
         if self.group.is_empty() { self.plural.into() } else { format!("{}.{}", self.plural, self.group) }
     }
 
+    /// Whether objects of this kind may own others or be owned. Events may not: they end by their age, are many,
+    /// and Kubernetes' garbage collector passes them by as well.
+    pub fn has_owners(&self) -> bool {
+        !(self.group.is_empty() && self.kind == "Event")
+    }
+
     pub fn is_project_scoped(&self) -> bool {
         self.scope == Scope::Project
     }

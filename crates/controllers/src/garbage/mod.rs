@@ -31,6 +31,7 @@ pub(crate) async fn run(context: Context) {
     let follow = futures::future::join_all(
         model::kinds()
             .iter()
+            .filter(|kind| kind.info.has_owners())
             .map(|kind| follow(context.client.clone(), kind, Arc::clone(&graph), queue.clone())),
     );
     let collector = Collector { context, graph };

@@ -80,6 +80,7 @@ impl Server {
         let meta = object.metadata_mut();
         let wanted = match request.delete.propagation {
             client::Propagation::Background => None,
+            _ if !request.kind.info.has_owners() => None,
             client::Propagation::Foreground => Some(FOREGROUND),
             client::Propagation::Orphan => Some(ORPHAN),
         };
