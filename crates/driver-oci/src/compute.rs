@@ -103,6 +103,11 @@ impl ComputeDriver for OciDriver {
         .await
     }
 
+    async fn prepare(&self, plan: &Plan) -> Result<(), DriverError> {
+        let owned = plan.clone();
+        self.in_turn(&plan.uid, move |host| host.prepare(&owned)).await
+    }
+
     async fn ensure(&self, plan: &Plan) -> Result<Observed, DriverError> {
         let owned = plan.clone();
         self.in_turn(&plan.uid, move |host| host.ensure(&owned)).await

@@ -43,11 +43,12 @@ struct Report {
 }
 
 impl Host {
-    /// Makes the container run unless it does.
-    pub(crate) fn start(&self, plan: &Plan, container: &ContainerPlan) -> Result<(), DriverError> {
+    /// Makes the container, up to the gate, unless it is there.
+    pub(crate) fn create(&self, plan: &Plan, container: &ContainerPlan) -> Result<(), DriverError> {
         match self.container(&plan.uid, &container.name).state {
-            ContainerState::Running { .. } | ContainerState::Ending => return Ok(()),
-            ContainerState::Created { .. } => {}
+            ContainerState::Running { .. } | ContainerState::Ending | ContainerState::Created { .. } => {
+                Ok(())
+            }
             ContainerState::Absent | ContainerState::Exited(_) => {
                 self.forget(&plan.uid, &container.name)?;
                 let made = self.make(plan, container);
@@ -56,10 +57,19 @@ impl Host {
                 let rootfs = DataDir(&plan.dir).rootfs(&container.name);
                 mount::detach(&rootfs)
                     .map_err(|e| failed("unmount the root filesystem", plan, container, e))?;
-                made?;
+                made
             }
         }
-        self.open_gate(&plan.uid, &container.name).map_err(|e| failed("start", plan, container, e))
+    }
+
+    /// Makes a container run that waits at its gate.
+    pub(crate) fn start(&self, plan: &Plan, container: &ContainerPlan) -> Result<(), DriverError> {
+        match self.container(&plan.uid, &container.name).state {
+            ContainerState::Created { .. } => {
+                self.open_gate(&plan.uid, &container.name).map_err(|e| failed("start", plan, container, e))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn make(&self, plan: &Plan, container: &ContainerPlan) -> Result<(), DriverError> {

@@ -40,6 +40,15 @@ impl Host {
     }
 
     pub(crate) fn ensure(&self, plan: &Plan) -> Result<Observed, DriverError> {
+        self.prepare(plan)?;
+        for container in &plan.containers {
+            self.start(plan, container)?;
+        }
+        self.observe(&plan.uid)
+    }
+
+    /// Makes the sandbox and, up to the gate, every container that does not run.
+    pub(crate) fn prepare(&self, plan: &Plan) -> Result<(), DriverError> {
         check(plan)?;
         let io = |what: &str| {
             let what = format!("{what} of {}", plan.label);
@@ -58,10 +67,7 @@ impl Host {
             remove(|| fs::remove_file(self.run.stop_request(&plan.uid))).map_err(io("forget the stop"))?;
             self.hold_namespaces(plan).map_err(io("make the namespaces"))?;
         }
-        for container in &plan.containers {
-            self.start(plan, container)?;
-        }
-        self.observe(&plan.uid)
+        plan.containers.iter().try_for_each(|container| self.create(plan, container))
     }
 
     pub(crate) fn reset(&self, uid: &Uid) -> Result<(), DriverError> {

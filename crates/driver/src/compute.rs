@@ -74,6 +74,13 @@ pub trait ComputeDriver: Send + Sync + 'static {
     /// Finds out what works here; an error says what is missing and how to get it.
     async fn probe(&self) -> Result<DriverInfo, DriverError>;
 
+    /// Does as much of [`Self::ensure`] as needs no network, which can be made meanwhile; `ensure` goes on from there.
+    /// By default nothing.
+    async fn prepare(&self, plan: &Plan) -> Result<(), DriverError> {
+        let _ = plan;
+        Ok(())
+    }
+
     /// Makes the sandbox exist and its payload run. If it runs already nothing happens; if its payload has
     /// ended it is started again.
     async fn ensure(&self, plan: &Plan) -> Result<Observed, DriverError>;

@@ -4,10 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::mount;
+
+/// Held from the look whether a namespace is kept to its being so: two who keep the same would mount one over the other.
+static KEEPING: Mutex<()> = Mutex::new(());
 
 /// A sort of namespace that containers of one sandbox share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +45,7 @@ impl Namespace {
 /// Makes one namespace of every sort and keeps each at `folder/net`, `folder/ipc`, `folder/uts`. The loopback
 /// of the new network is up, the host name is `hostname`. What already is kept there is kept on.
 pub fn hold(folder: &Path, hostname: &str) -> io::Result<()> {
+    let _keeping = KEEPING.lock().unwrap_or_else(PoisonError::into_inner);
     let missing: Vec<Namespace> =
         Namespace::ALL.into_iter().filter(|namespace| !is_held(&folder.join(namespace.as_str()))).collect();
     if missing.is_empty() {
@@ -54,6 +59,7 @@ pub fn hold(folder: &Path, hostname: &str) -> io::Result<()> {
 /// Makes a network namespace with its loopback up and keeps it at the file `path`; one that is kept there already
 /// is kept on. True when it was made.
 pub fn hold_network(path: &Path) -> io::Result<bool> {
+    let _keeping = KEEPING.lock().unwrap_or_else(PoisonError::into_inner);
     if is_held(path) {
         return Ok(false);
     }

@@ -178,6 +178,12 @@ impl Instances {
             let prepared = self.prepare_volumes(&wanted).await?;
             let disks = prepared.as_ref().map(|p| p.disks.clone()).unwrap_or_default();
             let plan = self.plan(&wanted, disks).await?;
+            if plan.vm.is_none() {
+                // Both to their end, also if one fails: what is half made is found by the next try.
+                let (cards, prepared) = tokio::join!(self.cards(&wanted), driver.prepare(&plan));
+                cards?;
+                prepared?;
+            }
             let observed = driver.ensure(&plan).await?;
             Ok::<_, InstanceError>((plan, observed))
         };

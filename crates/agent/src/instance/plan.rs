@@ -12,7 +12,7 @@ use model::{Bytes, Uid};
 use super::home::Home;
 use super::{InstanceError, Instances};
 use crate::blocking::blocking;
-use crate::network::Card;
+use crate::network::{Card, Resolver};
 
 /// The file in a home that keeps the plan between starts, so that ports and addresses stay.
 const PLAN_FILE: &str = "agent-plan.json";
@@ -42,19 +42,18 @@ impl Instances {
             vm: None,
             containers: Vec::new(),
         };
-        let cards = match &self.networks {
-            Some(networks) => networks.cards(instance).await?,
-            None if instance.spec.networks.is_empty() => Vec::new(),
-            None => {
-                let why = "networks, which this host cannot make; `corten get host NAME -o yaml` says why under status.drivers";
-                return Err(InstanceError::NoDriver(why.into()));
-            }
-        };
+        if self.networks.is_none() && !instance.spec.networks.is_empty() {
+            let why = "networks, which this host cannot make; `corten get host NAME -o yaml` says why under status.drivers";
+            return Err(InstanceError::NoDriver(why.into()));
+        }
         if matches!(instance.spec.isolation, Isolation::Vm | Isolation::MicroVm) {
+            let cards = self.cards(instance).await?;
             let vm = self.vm_plan(instance, &home, known.as_ref(), &cards).await?;
             plan.vm = Some(VmPlan { volumes, ..vm });
-        } else if let Some(card) = cards.first() {
-            write_new(&home.dir.join(RESOLV_CONF), resolv_conf(card).as_bytes(), "resolv.conf")?;
+        } else if let Some(networks) = &self.networks
+            && let Some(resolver) = networks.resolver(instance).await
+        {
+            write_new(&home.dir.join(RESOLV_CONF), resolv_conf(&resolver).as_bytes(), "resolv.conf")?;
         }
         if let Payload::Containers(payload) = &instance.spec.payload {
             for container in &payload.containers {
@@ -65,6 +64,14 @@ impl Instances {
             write_plan(&home.dir, &plan)?;
         }
         Ok(plan)
+    }
+
+    /// The instance's network cards, made.
+    pub(super) async fn cards(&self, instance: &Instance) -> Result<Vec<Card>, InstanceError> {
+        match &self.networks {
+            Some(networks) => Ok(networks.cards(instance).await?),
+            None => Ok(Vec::new()),
+        }
     }
 
     async fn vm_plan(
@@ -197,9 +204,9 @@ fn nic(card: &Card) -> NicPlan {
     }
 }
 
-fn resolv_conf(card: &Card) -> String {
-    let mut text = format!("search {}\n", card.domain);
-    for server in &card.name_servers {
+fn resolv_conf(resolver: &Resolver) -> String {
+    let mut text = format!("search {}\n", resolver.domain);
+    for server in &resolver.servers {
         text.push_str("nameserver ");
         text.push_str(&server.to_string());
         text.push('\n');

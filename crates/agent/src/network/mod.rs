@@ -14,6 +14,7 @@ mod follow;
 mod matrix;
 mod peers;
 mod plan;
+mod programmed;
 mod roles;
 mod routes;
 mod zones;
@@ -41,6 +42,7 @@ use flows::Flows;
 use follow::Objects;
 use peers::neighbourhood;
 use plan::View;
+use programmed::Programmed;
 
 /// VPCs worked on at the same time.
 const WORKERS: usize = 8;
@@ -63,8 +65,12 @@ pub(crate) enum NetworkError {
 pub(crate) struct Card {
     pub(crate) port: Arc<Port>,
     pub(crate) link: PortLink,
-    /// Who answers names in the guest's network.
-    pub(crate) name_servers: Vec<IpAddr>,
+}
+
+/// Who answers names in a guest's network.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolver {
+    pub(crate) servers: Vec<IpAddr>,
     pub(crate) domain: String,
 }
 
@@ -86,6 +92,7 @@ struct Inner {
     instances: Cache<Instance>,
     queue: Queue,
     objects: Objects,
+    programmed: Programmed,
     served: Mutex<HashMap<Uid, Served>>,
     roles: Arc<roles::Roles>,
     flows: Flows,
@@ -128,6 +135,7 @@ impl Networks {
             roles: Arc::new(roles::Roles::new(client.clone(), instances.clone())),
             instances,
             queue,
+            programmed: Programmed::default(),
             served: Mutex::default(),
             flows: Flows::new(options.flows_dir),
             turns: Mutex::default(),
@@ -196,10 +204,26 @@ impl Networks {
         Ok(cards)
     }
 
+    /// Who answers names on the first card of an instance. It does not have to be made yet.
+    pub(crate) async fn resolver(&self, instance: &Instance) -> Option<Resolver> {
+        let first = port_names(instance).into_iter().next()?;
+        self.synced().await;
+        let objects = &self.inner.objects;
+        let project = &instance.metadata.namespace;
+        let port = objects.ports.get(&format!("{project}/{first}"))?;
+        let subnet = objects.subnets.get(&format!("{project}/{}", port.spec.subnet))?;
+        let vpc = objects.vpcs.get(&format!("{project}/{}", subnet.spec.vpc))?;
+        let servers = match subnet.spec.mode {
+            SubnetMode::Bridge => zones::upstreams(&vpc).iter().map(SocketAddr::ip).collect(),
+            SubnetMode::Routed => plan::gateways(&subnet),
+        };
+        Some(Resolver { servers, domain: zones::domain(&vpc) })
+    }
+
     /// Takes the ports away of an instance whose home is gone.
     pub(crate) async fn forget(&self, instance: &Instance) -> Result<(), NetworkError> {
         if !instance.spec.networks.is_empty() {
-            self.reconcile(instance.metadata.namespace.clone()).await?;
+            self.reprogram(&instance.metadata.namespace).await?;
             self.wake_others(&instance.metadata.namespace);
         }
         Ok(())
@@ -219,31 +243,61 @@ impl Networks {
     }
 
     /// The key is a project: its VPCs share groups, lists and instances.
-    pub(crate) async fn reconcile(&self, project: String) -> Result<Outcome, NetworkError> {
-        let _turns = self.turns(&project).await;
-        let view = self.view(&project);
+    async fn reconcile(&self, project: String) -> Result<Outcome, NetworkError> {
+        self.look_at(&project, |programmed, plan| programmed.links(plan)).await?;
+        Ok(Outcome::Done)
+    }
+
+    /// Makes the networks of a project whatever was programmed before: a guest's namespace was made or has gone.
+    pub(crate) async fn reprogram(&self, project: &str) -> Result<(), NetworkError> {
+        self.look_at(project, |_, _| None).await
+    }
+
+    /// `known` says which networks need not be looked at.
+    async fn look_at(
+        &self,
+        project: &str,
+        known_links: impl Fn(&Programmed, &VpcPlan) -> Option<Vec<PortLink>> + Send,
+    ) -> Result<(), NetworkError> {
+        let _turns = self.turns(project).await;
+        let view = self.view(project);
         let known = self.inner.driver.list().await?;
-        for vpc in self.inner.objects.vpcs.filter(|vpc| vpc.metadata.namespace == project) {
+        for vpc in self.inner.objects.vpcs.filter(|vpc| vpc.metadata.namespace == *project) {
             for plan in view.plans(&vpc) {
                 if !plan.is_empty() {
-                    self.ensure(&view, &vpc, plan).await?;
+                    match known_links(&self.inner.programmed, &plan) {
+                        Some(links) => self.tell(&view, &vpc, &plan, links).await?,
+                        None => self.ensure(&view, &vpc, plan).await?,
+                    };
                 } else if known.contains(&plan.uid) {
                     self.remove(&plan.uid).await?;
                 }
             }
         }
-        self.remove_orphans(&known).await?;
-        Ok(Outcome::Done)
+        self.remove_orphans(&known).await
     }
 
     async fn ensure(&self, view: &View, vpc: &Vpc, plan: VpcPlan) -> Result<Vec<Card>, NetworkError> {
+        self.inner.programmed.forget(&plan.uid);
         let links = self.inner.driver.ensure(&plan).await?;
+        self.inner.programmed.note(&plan, &links);
+        self.tell(view, vpc, &plan, links).await
+    }
+
+    /// Tells guests and the cloud of a network that is programmed.
+    async fn tell(
+        &self,
+        view: &View,
+        vpc: &Vpc,
+        plan: &VpcPlan,
+        links: Vec<PortLink>,
+    ) -> Result<Vec<Card>, NetworkError> {
         // Who is on a physical segment asks whoever is there.
         if plan.segment.is_none() {
-            self.serve(view, vpc, &plan, &links).await?;
+            self.serve(view, vpc, plan, &links).await?;
         }
         let ports = plan::names(&view.ports);
-        self.inner.flows.follow(vpc, &plan, &ports);
+        self.inner.flows.follow(vpc, plan, &ports);
         let mut cards = Vec::new();
         for link in links {
             let Some(port) = ports.get(&link.uid) else { continue };
@@ -251,14 +305,7 @@ impl Networks {
             for (floating, ..) in view.floating_of(port) {
                 self.report_floating(floating).await?;
             }
-            let gateways = plan.ports.iter().find(|p| p.uid == link.uid).map(|p| p.gateways.clone());
-            let servers = || zones::upstreams(vpc).iter().map(SocketAddr::ip).collect();
-            cards.push(Card {
-                port: Arc::clone(port),
-                link,
-                name_servers: if plan.segment.is_some() { servers() } else { gateways.unwrap_or_default() },
-                domain: zones::domain(vpc),
-            });
+            cards.push(Card { port: Arc::clone(port), link });
         }
         Ok(cards)
     }
@@ -295,6 +342,7 @@ impl Networks {
     }
 
     async fn remove(&self, vpc: &Uid) -> Result<(), NetworkError> {
+        self.inner.programmed.forget(vpc);
         self.inner.served.lock().remove(vpc);
         self.inner.flows.stop(vpc);
         Ok(self.inner.driver.delete(vpc).await?)

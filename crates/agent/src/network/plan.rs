@@ -136,7 +136,7 @@ impl View {
             link: self.links.get(&port.metadata.name)?.clone(),
             mac: Mac(port.spec.mac?.bytes()),
             addresses: addresses(port),
-            gateways: subnet.spec.cidrs().map(network::Cidr::gateway).collect(),
+            gateways: gateways(subnet),
             source_check: port.spec.source_destination_check,
             groups: port.spec.security_groups.iter().filter_map(uid).collect(),
             rate_bits: port.spec.rate_bits,
@@ -229,6 +229,11 @@ impl View {
             Some((floating, outside, inside))
         })
     }
+}
+
+/// Where guests of a subnet send what is not for it, and ask for names: one address of each family.
+pub(super) fn gateways(subnet: &Subnet) -> Vec<IpAddr> {
+    subnet.spec.cidrs().map(network::Cidr::gateway).collect()
 }
 
 pub(super) fn addresses(port: &Port) -> Vec<IpAddr> {

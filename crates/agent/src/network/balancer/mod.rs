@@ -106,7 +106,7 @@ impl Balancers {
             self.remove_orphans().await?;
             let project = key.split('/').next().unwrap_or_default();
             self.forget_project(project);
-            self.networks.reconcile(project.to_owned()).await?;
+            self.networks.reprogram(project).await?;
             return Ok(Outcome::Done);
         };
         let result = self.ensure(&balancer).await;
@@ -136,7 +136,7 @@ impl Balancers {
         driver.prepare(uid).await?;
         if is_new || !self.connected.lock().contains(uid) {
             // First the network, for checks fail without.
-            self.networks.reconcile(balancer.metadata.namespace.clone()).await?;
+            self.networks.reprogram(&balancer.metadata.namespace).await?;
             self.connected.lock().insert(uid.clone());
         }
         let resolved = self.resolve(balancer).await;
