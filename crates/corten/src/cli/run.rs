@@ -197,7 +197,9 @@ fn payload(args: &Args, image: &Image) -> Result<Payload, Failure> {
             };
             Ok(Payload::Containers(ContainersPayload { containers: vec![container] }))
         }
-        _ if args.command.is_empty() => Ok(Payload::Disk(DiskPayload { image: name() })),
+        _ if args.command.is_empty() => {
+            Ok(Payload::Disk(DiskPayload { image: name(), ..DiskPayload::default() }))
+        }
         _ => Err(Failure::usage(format!("image {:?} is a disk, which takes no command", args.image))
             .hint("run commands in the guest with --user-data")),
     }

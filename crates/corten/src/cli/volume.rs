@@ -171,7 +171,7 @@ async fn attach(cloud: &Cloud, args: AttachArgs) -> Result<(), Failure> {
 async fn detach(cloud: &Cloud, name: &str, timeout: Duration) -> Result<(), Failure> {
     cloud.api::<Volume>().get(name).await?;
     let instances = cloud.api::<Instance>().list(&ListParams::default()).await?.items;
-    let holder = instances.into_iter().find(|i| i.spec.volumes.iter().any(|v| v.volume == name));
+    let holder = instances.into_iter().find(|i| i.spec.has_volume(name));
     if let Some(holder) = holder {
         let instance = &holder.metadata.name;
         change(cloud, instance, |volumes| volumes.retain(|v| v.volume != name)).await?;

@@ -151,7 +151,9 @@ fn plain_options(params: &Params) -> Result<(), Failure> {
 fn payload(image: &Image) -> Result<(Payload, Isolation), Failure> {
     let name = image.metadata.name.clone();
     Ok(match image.spec.format.payload() {
-        PayloadKind::Disk => (Payload::Disk(DiskPayload { image: name }), Isolation::Vm),
+        PayloadKind::Disk => {
+            (Payload::Disk(DiskPayload { image: name, ..DiskPayload::default() }), Isolation::Vm)
+        }
         PayloadKind::Kernel => {
             (Payload::Kernel(KernelPayload { image: name, cmdline: String::new() }), Isolation::Vm)
         }

@@ -4,8 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{GROUP, PayloadKind};
-use crate::{Bytes, Column, Condition, FieldErrors, KindInfo, Object, Scope, Spec};
+use super::{GROUP, InstanceSpec, PayloadKind};
+use crate::storage::{VolumeSnapshotSpec, VolumeSpec};
+use crate::{Bytes, Column, Condition, FieldErrors, KindInfo, Object, Reference, Scope, Spec};
 
 pub type Image = Object<ImageSpec>;
 
@@ -68,16 +69,37 @@ impl ImageFormat {
     }
 }
 
-/// Where the bytes come from.
+/// Where the bytes come from: at most one of url, instance, volume and snapshot; an upload when there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ImageSource {
-    /// Fetch from here (http or https); when empty the bytes are uploaded.
+    /// Fetch from here (http or https).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub url: String,
     /// Fetch the initrd from here, for format `kernel`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub initrd_url: String,
+    /// The disk that this Instance of the project starts from, as it is at the moment; for format `qcow2`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub instance: String,
+    /// This Volume of the project, as it is at the moment; for format `qcow2`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub volume: String,
+    /// This VolumeSnapshot of the project; for format `qcow2`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub snapshot: String,
+}
+
+impl ImageSource {
+    /// The object of the cloud that the image is made of, with the field that names it.
+    pub fn object(&self) -> Option<(&'static str, &str)> {
+        let named = [
+            ("spec.source.instance", &self.instance),
+            ("spec.source.volume", &self.volume),
+            ("spec.source.snapshot", &self.snapshot),
+        ];
+        named.into_iter().find(|(_, name)| !name.is_empty()).map(|(field, name)| (field, name.as_str()))
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -176,6 +198,27 @@ impl ImageStatus {
     }
 }
 
+impl ImageSource {
+    fn validate(&self, format: ImageFormat, errors: &mut FieldErrors) {
+        let sources = [&self.url, &self.instance, &self.volume, &self.snapshot];
+        let named = sources.iter().filter(|source| !source.is_empty()).count();
+        errors.require(
+            named <= 1,
+            "spec.source",
+            "must be at most one of url, instance, volume and snapshot",
+        );
+        let Some((field, name)) = self.object() else { return };
+        if let Err(e) = crate::Name::new(name) {
+            errors.push(field, e.to_string());
+        }
+        errors.require(
+            format == ImageFormat::Qcow2,
+            "spec.format",
+            "must be qcow2 for an image that is made of a disk of the cloud",
+        );
+    }
+}
+
 impl Spec for ImageSpec {
     type Status = ImageStatus;
     const KIND: KindInfo = KindInfo {
@@ -190,6 +233,7 @@ impl Spec for ImageSpec {
     };
 
     fn validate(&self, errors: &mut FieldErrors) {
+        self.source.validate(self.format, errors);
         let hex = |s: &str| s.len() == 64 && s.bytes().all(|b| b.is_ascii_hexdigit());
         errors.require(
             self.sha256.is_empty() || hex(&self.sha256),
@@ -240,6 +284,16 @@ impl Spec for ImageSpec {
             }),
         ];
         COLUMNS
+    }
+
+    /// What it is made of has to be there; once it is made it stands on its own.
+    fn references(i: &Image) -> Vec<Reference> {
+        let (meta, source) = (&i.metadata, &i.spec.source);
+        let instance = Reference::named(InstanceSpec::KIND, meta, &source.instance, "spec.source.instance");
+        let volume = Reference::named(VolumeSpec::KIND, meta, &source.volume, "spec.source.volume");
+        let snapshot =
+            Reference::named(VolumeSnapshotSpec::KIND, meta, &source.snapshot, "spec.source.snapshot");
+        instance.into_iter().chain(volume).chain(snapshot).collect()
     }
 
     fn field(i: &Image, path: &str) -> Option<String> {

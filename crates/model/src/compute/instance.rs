@@ -266,7 +266,7 @@ impl Spec for InstanceSpec {
             "is only for isolation vm and microvm",
         );
         network::validate(&self.networks, self.isolation, errors);
-        volumes::validate(&self.volumes, self.isolation, errors);
+        volumes::validate(self, errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {

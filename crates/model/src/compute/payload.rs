@@ -126,12 +126,16 @@ impl fmt::Display for Cell {
     }
 }
 
-/// A bootable disk, cloned from an image.
+/// A bootable disk; exactly one of image and volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", default)]
 pub struct DiskPayload {
-    /// The image's name, in this project or a public one.
+    /// An image, of this project or a public one: the disk is a clone of it, and goes with the instance.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub image: String,
+    /// A Volume of the project that no other instance has: it is the disk, and outlives the instance.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub volume: String,
 }
 
 /// One or more OCI containers that share the instance's namespaces, like a pod.
@@ -219,6 +223,7 @@ impl Payload {
     /// The names of all images the payload needs, each once.
     pub fn images(&self) -> Vec<&str> {
         match self {
+            Self::Disk(p) if p.image.is_empty() => Vec::new(),
             Self::Disk(p) => vec![p.image.as_str()],
             Self::Kernel(p) => vec![p.image.as_str()],
             Self::Rootfs(p) => vec![p.image.as_str()],
@@ -232,6 +237,14 @@ impl Payload {
         }
     }
 
+    /// The volume it boots from.
+    pub fn volume(&self) -> Option<&str> {
+        match self {
+            Self::Disk(p) if !p.volume.is_empty() => Some(&p.volume),
+            _ => None,
+        }
+    }
+
     pub(crate) fn validate(&self, field: &str, errors: &mut FieldErrors) {
         let image = |image: &str, sort: &str, errors: &mut FieldErrors| {
             errors.require(
@@ -241,7 +254,17 @@ impl Payload {
             );
         };
         match self {
-            Self::Disk(p) => image(&p.image, "disk", errors),
+            Self::Disk(p) if p.volume.is_empty() => image(&p.image, "disk", errors),
+            Self::Disk(p) => {
+                errors.require(
+                    p.image.is_empty(),
+                    &format!("{field}.disk.image"),
+                    "cannot stand beside a volume; make the volume from the image",
+                );
+                if let Err(e) = crate::Name::new(&p.volume) {
+                    errors.push(format!("{field}.disk.volume"), e.to_string());
+                }
+            }
             Self::Kernel(p) => {
                 image(&p.image, "kernel", errors);
                 errors.require(

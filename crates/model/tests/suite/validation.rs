@@ -48,6 +48,8 @@ fn a_bad_instance_is_told_which_field_is_bad() {
         ),
         ("/spec/isolation", json!("process"), "spec.isolation"),
         ("/spec/payload", json!({"disk": {"image": ""}}), "spec.payload.disk.image"),
+        ("/spec/payload", json!({"disk": {"image": "debian", "volume": "root"}}), "spec.payload.disk.image"),
+        ("/spec/payload", json!({"disk": {"volume": "Bad Name"}}), "spec.payload.disk.volume"),
         ("/spec/payload", json!({"kernel": {"image": "Bad Name"}}), "spec.payload.kernel.image"),
         (
             "/spec/payload",
@@ -141,6 +143,9 @@ fn other_kinds_name_their_fields_too() {
         ("image", json!({"sha256": "short"}), "spec.sha256"),
         ("image", json!({"source": {"url": "file:///etc/shadow"}}), "spec.source.url"),
         ("image", json!({"cmdline": "quiet"}), "spec.cmdline"),
+        ("image", json!({"format": "qcow2", "source": {"volume": "a", "snapshot": "b"}}), "spec.source"),
+        ("image", json!({"format": "qcow2", "source": {"instance": "Bad Name"}}), "spec.source.instance"),
+        ("image", json!({"format": "raw", "source": {"volume": "a"}}), "spec.format"),
         ("keypair", json!({"publicKey": "nonsense"}), "spec.publicKey"),
         ("keypair", json!({"publicKey": "ssh-ed25519 AAAA\nssh-ed25519 BBBB"}), "spec.publicKey"),
         ("instanceset", json!({"replicas": 100_001}), "spec.replicas"),

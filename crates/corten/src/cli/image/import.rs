@@ -105,7 +105,11 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
         if initrd.is_some_and(|initrd| !is_url(initrd)) {
             return Err(Failure::usage("kernel and initrd must both be files or both be URLs"));
         }
-        spec.source = ImageSource { url: source.into(), initrd_url: initrd.unwrap_or_default().into() };
+        spec.source = ImageSource {
+            url: source.into(),
+            initrd_url: initrd.unwrap_or_default().into(),
+            ..ImageSource::default()
+        };
         return Ok(Plan::Download(spec));
     }
     if initrd.is_some_and(is_url) {
