@@ -3,33 +3,67 @@
 use std::path::PathBuf;
 
 use ::driver::{
-    DiskFormat, DriverError, ObservedVolume, OpenedVolume, VolumeDriver, VolumeOrigin, VolumePlace,
-    VolumePlan,
+    DiskFormat, DriverError, MergePlan, ObservedVolume, OpenedVolume, PoolUsage, VolumeDriver, VolumeOrigin,
+    VolumePlace, VolumePlan,
 };
 use async_trait::async_trait;
 use model::{Bytes, Uid};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::NAME;
+use crate::merge::Merging;
 use crate::pool::Pool;
-use crate::record::{SnapshotRecord, VolumeRecord};
+use crate::record::{LayerRecord, SnapshotRecord, VolumeRecord};
+use crate::survey::Survey;
 
 /// Volumes below one folder of this host.
 #[derive(Debug)]
 pub struct DirDriver {
     root: PathBuf,
     turn: Mutex<()>,
+    merging: Merging,
+    /// One merge at a time.
+    tidying: Mutex<()>,
 }
 
 impl DirDriver {
     /// `root` has a folder for each pool; made when missing.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), turn: Mutex::new(()) }
+        Self { root: root.into(), turn: Mutex::new(()), merging: Merging::default(), tidying: Mutex::new(()) }
     }
 
     async fn pool(&self, name: &str) -> Result<(Pool, MutexGuard<'_, ()>), DriverError> {
         let turn = self.turn.lock().await;
         Ok((Pool::open(&self.root, name)?, turn))
+    }
+
+    /// No merge touches the volume's files from now on, until the turn ends.
+    async fn interrupt(&self, pool: &Pool, uid: &Uid, volume: &VolumeRecord) -> Result<(), DriverError> {
+        self.merging.interrupt(pool, &pool.chain(&Pool::head_name(uid, volume.head))?).await;
+        Ok(())
+    }
+
+    /// Merges one layer with what stands on it; false when there is none.
+    async fn merge_one(&self, name: &str) -> Result<bool, DriverError> {
+        let (pool, merge, run) = {
+            let (pool, _turn) = self.pool(name).await?;
+            pool.settle_layers()?;
+            pool.sweep()?;
+            let Some(merge) = Survey::of(&pool)?.find_merge() else { return Ok(false) };
+            pool.check_chain(&merge.top)?;
+            let run = self.merging.begin(&pool, &merge);
+            (pool, merge, run)
+        };
+        let written = pool.write_down(&merge, run.until_stopped()).await;
+        // Whoever interrupts has the turn and waits for this word.
+        run.end();
+        let _turn = self.turn.lock().await;
+        if run.was_stopped() {
+            return Ok(true);
+        }
+        written?;
+        pool.put_in_place(&merge)?;
+        Ok(true)
     }
 }
 
@@ -50,6 +84,7 @@ fn require_unheld(volume: &VolumeRecord, what: &str) -> Result<(), DriverError> 
 fn settle(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), DriverError> {
     let Some(snapshot) = volume.pending.clone() else { return Ok(()) };
     let layer = Pool::head_name(uid, volume.head);
+    pool.settle_layer(&layer)?;
     pool.freeze(&layer)?;
     pool.keep_snapshot(&snapshot, &SnapshotRecord { size: volume.size, layer })?;
     volume.head += 1;
@@ -107,6 +142,7 @@ impl VolumeDriver for DirDriver {
         if size <= volume.size {
             return Ok(());
         }
+        self.interrupt(&pool, &place.uid, &volume).await?;
         settle_offline(&pool, &place.uid, &mut volume).await?;
         pool.resize(&Pool::head_name(&place.uid, volume.head), size).await?;
         volume.size = size;
@@ -127,6 +163,7 @@ impl VolumeDriver for DirDriver {
         let (pool, _turn) = self.pool(&place.pool).await?;
         if let Some(mut volume) = pool.volume(&place.uid)? {
             require_unheld(&volume, "deleted")?;
+            self.interrupt(&pool, &place.uid, &volume).await?;
             settle_offline(&pool, &place.uid, &mut volume).await?;
             pool.forget_volume(&place.uid)?;
         }
@@ -147,6 +184,7 @@ impl VolumeDriver for DirDriver {
             require_unheld(&volume, "attached")?;
         }
         if !again {
+            self.interrupt(&pool, &place.uid, &volume).await?;
             settle_offline(&pool, &place.uid, &mut volume).await?;
             volume.epoch = epoch;
             volume.holder = Some(holder.clone());
@@ -214,6 +252,7 @@ impl VolumeDriver for DirDriver {
         let (pool, _turn) = self.pool(&place.pool).await?;
         let mut volume = there(&pool, &place.uid)?;
         require_unheld(&volume, "taken back to a snapshot")?;
+        self.interrupt(&pool, &place.uid, &volume).await?;
         settle_offline(&pool, &place.uid, &mut volume).await?;
         let found = pool.snapshot(snapshot)?;
         let found = found.ok_or_else(|| DriverError::NotFound(format!("{snapshot} (a snapshot)")))?;
@@ -224,6 +263,56 @@ impl VolumeDriver for DirDriver {
         volume.head += 1;
         pool.keep_volume(&place.uid, &volume)?;
         pool.sweep()
+    }
+
+    async fn tidy(&self, pool: &str) -> Result<(), DriverError> {
+        let _alone = self.tidying.lock().await;
+        while self.merge_one(pool).await? {}
+        Ok(())
+    }
+
+    async fn begin_merge(&self, place: &VolumePlace) -> Result<Option<MergePlan>, DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let volume = there(&pool, &place.uid)?;
+        if volume.holder.is_none() || volume.pending.is_some() {
+            return Ok(None);
+        }
+        let head = Pool::head_name(&place.uid, volume.head);
+        let layer = pool.layer(&head)?;
+        let base = match layer.was {
+            Some(_) => layer.backing,
+            None => {
+                pool.sweep()?;
+                let Some(base) = Survey::of(&pool)?.shortcut(&head) else { return Ok(None) };
+                // From now on the head may stand on either.
+                pool.keep_layer(&head, &LayerRecord { backing: base.clone(), was: layer.backing })?;
+                base
+            }
+        };
+        Ok(Some(MergePlan { base: base.map(|base| pool.data(&base)) }))
+    }
+
+    async fn finish_merge(&self, place: &VolumePlace) -> Result<(), DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let volume = there(&pool, &place.uid)?;
+        pool.settle_layer(&Pool::head_name(&place.uid, volume.head))?;
+        pool.sweep()
+    }
+
+    async fn layers(&self, snapshot: &VolumePlace) -> Result<Vec<PathBuf>, DriverError> {
+        let (pool, _turn) = self.pool(&snapshot.pool).await?;
+        let found = pool.snapshot(&snapshot.uid)?;
+        let found = found.ok_or_else(|| DriverError::NotFound(format!("{} (a snapshot)", snapshot.uid)))?;
+        pool.check_chain(&found.layer)?;
+        pool.freeze(&found.layer)?;
+        let chain = pool.chain(&found.layer)?;
+        self.merging.interrupt(&pool, &chain).await;
+        Ok(chain.iter().map(|name| pool.data(name)).collect())
+    }
+
+    async fn usage(&self, pool: &str) -> Result<PoolUsage, DriverError> {
+        let (pool, _turn) = self.pool(pool).await?;
+        pool.usage()
     }
 
     async fn observe(&self, place: &VolumePlace) -> Result<ObservedVolume, DriverError> {

@@ -9,8 +9,8 @@ const NAME_MAX: u32 = 1023;
 /// The incompatible feature bit of a file whose data lies in another file.
 const EXTERNAL_DATA: u64 = 1 << 2;
 
-/// Says what is wrong with the file at `path`, whose backing file has to be `backing`.
-pub(crate) fn check(path: &Path, backing: Option<&Path>) -> io::Result<()> {
+/// Says what is wrong with the file at `path`, whose backing file has to be one of `backings`.
+pub(crate) fn check(path: &Path, backings: &[Option<&Path>]) -> io::Result<()> {
     let mut file = File::open(path)?;
     let mut head = [0; 80];
     file.read_exact(&mut head)?;
@@ -32,7 +32,8 @@ pub(crate) fn check(path: &Path, backing: Option<&Path>) -> io::Result<()> {
         file.seek(SeekFrom::Start(offset))?;
         file.take(length.into()).read_to_end(&mut named)?;
     }
-    if named != backing.map(|path| path.as_os_str().as_encoded_bytes()).unwrap_or_default() {
+    let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
+    if !backings.iter().any(|backing| named == backing.map(bytes).unwrap_or_default()) {
         return Err(wrong("names another backing file than it was made with; it was tampered with"));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Volumes as qcow2 files in a folder of the host. A volume is a head, which takes writes, on a chain of layers,
 //! which never change: a snapshot freezes the head into a layer, a clone puts a new head on one, so that both
-//! take the same time whatever the size. A layer goes when no volume and no snapshot stands on it: found out by
-//! looking, never counted.
+//! take the same time whatever the size. A layer goes when no volume and no snapshot stands on it, and is merged with
+//! the only file that does when nothing else needs it: found out by looking, never counted.
 //!
 //! `POOL/volumes/UID` and `POOL/snapshots/UID` are records, written whole and synced; `POOL/data/` has the files.
 //! What a guest's own QEMU wrote is never trusted: before a tool opens a file, its header has to name just the
@@ -9,8 +9,13 @@
 
 mod driver;
 mod header;
+mod merge;
 mod pool;
 mod record;
+mod survey;
+
+#[cfg(test)]
+mod model_tests;
 
 pub use crate::driver::DirDriver;
 

@@ -1,23 +1,24 @@
 //! One pool's folder: its records, its files, and which files nothing stands on any more.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use driver::DriverError;
+use driver::{DriverError, PoolUsage};
 use model::{Bytes, Uid};
 
 use crate::header;
 use crate::record::{self, LayerRecord, SnapshotRecord, VolumeRecord};
+use crate::survey::{IMAGE_PREFIX, Survey};
 
 /// How long qemu-img may take: it writes or changes metadata only.
 const TOOL_MAX: Duration = Duration::from_secs(60);
+pub(crate) const QEMU_IMG: &str = "/usr/bin/qemu-img";
 const SUFFIX: &str = ".qcow2";
 /// Readable by every guest's own user, writable by none.
-const FROZEN: u32 = 0o444;
+pub(crate) const FROZEN: u32 = 0o444;
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
@@ -60,7 +61,24 @@ impl Pool {
     }
 
     pub(crate) fn volumes(&self) -> Result<Vec<Uid>, DriverError> {
-        names(&self.0.join("volumes")).map(|names| names.iter().filter_map(|n| Uid::parse(n)).collect())
+        self.uids("volumes")
+    }
+
+    pub(crate) fn snapshots(&self) -> Result<Vec<Uid>, DriverError> {
+        self.uids("snapshots")
+    }
+
+    /// Removes what was cut off while it was written.
+    fn sweep_records(&self, folder: &str) -> Result<(), DriverError> {
+        let folder = self.0.join(folder);
+        for name in names(&folder)?.iter().filter(|name| Uid::parse(name).is_none()) {
+            record::remove(&folder.join(name)).map_err(failed("removing what was left"))?;
+        }
+        Ok(())
+    }
+
+    fn uids(&self, folder: &str) -> Result<Vec<Uid>, DriverError> {
+        names(&self.0.join(folder)).map(|names| names.iter().filter_map(|n| Uid::parse(n)).collect())
     }
 
     /// A volume's file by its number.
@@ -83,8 +101,7 @@ impl Pool {
         if path.exists() {
             return Ok(());
         }
-        let layer = LayerRecord { backing: backing.map(ToOwned::to_owned) };
-        record::write(&self.layer_path(name), &layer).map_err(failed("writing a layer's record"))?;
+        self.keep_layer(name, &LayerRecord::on(backing.map(ToOwned::to_owned)))?;
         let unfinished = path.with_extension("new");
         let mut args: Vec<std::ffi::OsString> =
             ["create", "-q", "-f", "qcow2", "-o", "compat=1.1"].map(Into::into).into();
@@ -96,9 +113,11 @@ impl Pool {
         args.extend([unfinished.clone().into(), size.0.to_string().into()]);
         qemu_img(args).await?;
         let keep = || {
+            record::step()?;
             fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
             File::open(&unfinished)?.sync_all()?;
             fs::rename(&unfinished, &path)?;
+            record::step()?;
             record::sync_folder(&path)
         };
         keep().map_err(failed("making a volume's file"))
@@ -113,11 +132,11 @@ impl Pool {
     /// as a volume stands on it.
     pub(crate) fn adopt_image(&self, image: &Path) -> Result<(String, Bytes), DriverError> {
         let digest = image.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let name = format!("image-{digest}{SUFFIX}");
+        let name = format!("{IMAGE_PREFIX}{digest}{SUFFIX}");
         let path = self.data(&name);
         let bring = || {
             if !path.exists() {
-                record::write(&self.layer_path(&name), &LayerRecord { backing: None })?;
+                record::write(&self.layer_path(&name), &LayerRecord::on(None))?;
                 let unfinished = path.with_extension("new");
                 let _ = fs::remove_file(&unfinished);
                 if fs::hard_link(image, &unfinished).is_err() {
@@ -127,7 +146,7 @@ impl Pool {
                 fs::rename(&unfinished, &path)?;
                 record::sync_folder(&path)?;
             }
-            header::check(&path, None)?;
+            header::check(&path, &[None])?;
             header::virtual_size(&path)
         };
         bring().map(|size| (name.clone(), Bytes(size))).map_err(failed("bringing the image into the pool"))
@@ -137,6 +156,7 @@ impl Pool {
     pub(crate) fn freeze(&self, name: &str) -> Result<(), DriverError> {
         let path = self.data(name);
         let freeze = || {
+            record::step()?;
             File::open(&path)?.sync_all()?;
             fs::set_permissions(&path, Permissions::from_mode(FROZEN))?;
             chown(&path, Some(0), Some(0))
@@ -151,12 +171,18 @@ impl Pool {
 
     /// Whether the whole chain below `name` is as it was made.
     pub(crate) fn check_chain(&self, name: &str) -> Result<(), DriverError> {
-        let mut at = Some(name.to_owned());
-        while let Some(name) = at {
-            let backing = self.backing(&name)?;
-            let path = backing.as_deref().map(|backing| self.data(backing));
-            header::check(&self.data(&name), path.as_deref()).map_err(failed("checking a volume's file"))?;
-            at = backing;
+        for (depth, name) in self.chain(name)?.iter().enumerate() {
+            let layer = self.layer(name)?;
+            let paths = [layer.backing.as_deref().map(|n| self.data(n)), layer.was.map(|n| self.data(&n))];
+            let allowed: &[_] = if paths[1].is_some() { &[0, 1] } else { &[0] };
+            let allowed: Vec<_> = allowed.iter().map(|at| paths[*at].as_deref()).collect();
+            let path = self.data(name);
+            header::check(&path, &allowed).map_err(failed("checking a volume's file"))?;
+            // A merge that was cut off may have left it closed to its readers.
+            let mode = fs::metadata(&path).map_err(failed("checking a volume's file"))?.mode() & 0o777;
+            if depth > 0 && mode != FROZEN {
+                self.freeze(name)?;
+            }
         }
         Ok(())
     }
@@ -176,42 +202,53 @@ impl Pool {
         Ok(Bytes(blocks * 512))
     }
 
+    pub(crate) fn usage(&self) -> Result<PoolUsage, DriverError> {
+        let files = self.files()?;
+        let blocks: u64 =
+            files.iter().filter_map(|name| fs::metadata(self.data(name)).ok()).map(|m| m.blocks()).sum();
+        let free = sys::disk::free_bytes(&self.0).map_err(failed("asking for the pool's room"))?;
+        Ok(PoolUsage { used: Bytes(blocks * 512), free: Bytes(free) })
+    }
+
     /// Removes every file that no volume and no snapshot stands on.
     pub(crate) fn sweep(&self) -> Result<(), DriverError> {
-        let mut backing = BTreeMap::new();
-        let files: BTreeSet<String> = names(&self.0.join("data"))?.into_iter().collect();
-        for file in files.iter().filter_map(|file| file.strip_suffix(".json")) {
-            backing.insert(file.to_owned(), self.backing(file)?);
-        }
-        let mut needed = BTreeSet::new();
-        let mut roots = Vec::new();
-        for uid in self.volumes()? {
-            let Some(volume) = self.volume(&uid)? else { continue };
-            roots.push(Self::head_name(&uid, volume.head));
-            if volume.pending.is_some() {
-                roots.push(Self::head_name(&uid, volume.head + 1));
-            }
-        }
-        for uid in names(&self.0.join("snapshots"))?.iter().filter_map(|name| Uid::parse(name)) {
-            roots.extend(self.snapshot(&uid)?.map(|snapshot| snapshot.layer));
-        }
-        while let Some(name) = roots.pop() {
-            roots.extend(backing.get(&name).cloned().flatten());
-            needed.insert(name);
-        }
-        for file in &files {
-            let name = file.strip_suffix(".json").unwrap_or(file);
+        self.sweep_records("volumes")?;
+        self.sweep_records("snapshots")?;
+        let needed = Survey::of(self)?.needed();
+        for file in self.files()? {
+            let name = file.strip_suffix(".json").unwrap_or(&file);
             if !needed.contains(name) {
-                record::remove(&self.data(file)).map_err(failed("removing a layer"))?;
+                record::remove(&self.data(&file)).map_err(failed("removing a layer"))?;
             }
         }
         Ok(())
     }
 
-    fn backing(&self, name: &str) -> Result<Option<String>, DriverError> {
-        let layer: Option<LayerRecord> =
-            record::read(&self.layer_path(name)).map_err(failed("reading a layer's record"))?;
-        Ok(layer.and_then(|layer| layer.backing))
+    /// A file and all that it stands on, nearest first.
+    pub(crate) fn chain(&self, name: &str) -> Result<Vec<String>, DriverError> {
+        let mut chain = vec![name.to_owned()];
+        while let Some(next) = self.layer(&chain[chain.len() - 1])?.backing {
+            chain.push(next);
+        }
+        Ok(chain)
+    }
+
+    pub(crate) fn layer(&self, name: &str) -> Result<LayerRecord, DriverError> {
+        let layer = record::read(&self.layer_path(name)).map_err(failed("reading a layer's record"))?;
+        Ok(layer.unwrap_or_else(|| LayerRecord::on(None)))
+    }
+
+    pub(crate) fn keep_layer(&self, name: &str, layer: &LayerRecord) -> Result<(), DriverError> {
+        record::write(&self.layer_path(name), layer).map_err(failed("writing a layer's record"))
+    }
+
+    /// Every file of data, and every record of one.
+    pub(crate) fn files(&self) -> Result<Vec<String>, DriverError> {
+        names(&self.0.join("data"))
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.0
     }
 
     fn layer_path(&self, name: &str) -> PathBuf {
@@ -240,6 +277,6 @@ fn names(folder: &Path) -> Result<Vec<String>, DriverError> {
 }
 
 async fn qemu_img(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), DriverError> {
-    let done = sys::command::run("/usr/bin/qemu-img", args, TOOL_MAX).await;
+    let done = sys::command::run(QEMU_IMG, args, TOOL_MAX).await;
     done.map(drop).map_err(|e| DriverError::failed("qemu-img", e))
 }

@@ -36,6 +36,19 @@ pub(crate) struct SnapshotRecord {
 pub(crate) struct LayerRecord {
     /// The name, in the data folder, of the file that it stands on.
     pub(crate) backing: Option<String>,
+    /// What it stood on until a change that may not have come to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) was: Option<String>,
+}
+
+impl LayerRecord {
+    pub(crate) fn on(backing: Option<String>) -> Self {
+        Self { backing, was: None }
+    }
+
+    pub(crate) fn stands_on(&self, layer: &str) -> bool {
+        [&self.backing, &self.was].into_iter().any(|name| name.as_deref() == Some(layer))
+    }
 }
 
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
@@ -50,21 +63,33 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 
 /// Whole or not at all, and on the disk when it returns.
 pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    step()?;
     let unfinished = path.with_extension("new");
     let mut file = File::create(&unfinished)?;
     file.write_all(&serde_json::to_vec(value)?)?;
     file.sync_all()?;
+    step()?;
     fs::rename(&unfinished, path)?;
+    step()?;
     sync_folder(path)
 }
 
 /// Removes a file for good; one that is not there is removed already.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    step()?;
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         Err(_) => Ok(()),
         Ok(()) => sync_folder(path),
     }
+}
+
+/// Between two of these nothing can be cut off; tests end the work at any of them.
+#[cfg_attr(not(test), allow(clippy::unnecessary_wraps))]
+pub(crate) fn step() -> io::Result<()> {
+    #[cfg(test)]
+    crate::model_tests::crash()?;
+    Ok(())
 }
 
 /// Names are on the disk only when their folder is.

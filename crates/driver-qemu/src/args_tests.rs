@@ -154,7 +154,7 @@ proptest! {
         let (mut plan, mut vm) = plan(Machine::Q35, kernel(&cmdline));
         plan.label.clone_from(&label);
         let path = PathBuf::from(path);
-        vm.disks.push(DiskPlan { path: path.clone(), format: DiskFormat::Raw, serial: serial.clone(), read_only: true, limits: VolumeLimits::default() });
+        vm.disks.push(DiskPlan { path: path.clone(), format: DiskFormat::Raw, serial: serial.clone(), read_only: true, limits: VolumeLimits::default(), boot: false });
         vm.nics.push(NicPlan::User { mac: mac.clone(), forwards: Vec::new() });
         let line = args(&plan, &vm, &host(Accelerator::Tcg), &descriptors());
         let value = |option: &str, nth: usize| {

@@ -41,10 +41,16 @@ pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[TapDescriptors]) {
             line.json("-device", port);
         }
     }
-    for (number, disk) in vm.volumes.iter().enumerate() {
+    let mut slots = (1..).map(|number| format!("slot{number}"));
+    for disk in &vm.volumes {
         line.json("-blockdev", volumes::node(disk));
-        let slot = (vm.machine == Machine::Q35).then(|| format!("slot{}", number + 1));
-        line.json("-device", volumes::device(disk, virtio(vm.machine, "blk"), slot.as_deref()));
+        // What it boots from is never taken out.
+        let slot = if vm.machine == Machine::Q35 && !disk.boot { slots.next() } else { None };
+        let mut device = volumes::device(disk, virtio(vm.machine, "blk"), slot.as_deref());
+        if disk.boot {
+            device["bootindex"] = json!(0);
+        }
+        line.json("-device", device);
     }
 }
 
@@ -78,7 +84,7 @@ fn add_disk(line: &mut Line, vm: &VmPlan, number: usize, disk: &DiskPlan) {
         "drive": node,
         "serial": disk.serial,
     });
-    if number == 0 && has_display(vm) {
+    if number == 0 && has_display(vm) && !vm.boots_from_volume() {
         device["bootindex"] = json!(0);
     }
     line.json("-device", device);

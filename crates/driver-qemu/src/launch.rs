@@ -49,8 +49,9 @@ pub(crate) fn check<'a>(plan: &'a Plan, host: &Host) -> Result<&'a VmPlan, Drive
     if plan.user_id == 0 {
         return Err(invalid("user_id must not be root's"));
     }
-    if vm.volumes.len() > HOTPLUG_SLOTS as usize {
-        return Err(invalid(&format!("{} volumes are more than {HOTPLUG_SLOTS}", vm.volumes.len())));
+    let data = vm.volumes.iter().filter(|disk| !disk.boot).count();
+    if data > HOTPLUG_SLOTS as usize {
+        return Err(invalid(&format!("{data} volumes are more than {HOTPLUG_SLOTS}")));
     }
     let all = || vm.disks.iter().chain(&vm.volumes);
     if let Some(disk) = all().find(|disk| disk.serial.len() > SERIAL_MAX) {
@@ -63,7 +64,7 @@ pub(crate) fn check<'a>(plan: &'a Plan, host: &Host) -> Result<&'a VmPlan, Drive
         (Boot::Firmware(_), Machine::MicroVm) => {
             Err(unsupported("boot a microvm from a disk: give it a kernel"))
         }
-        (Boot::Firmware(_), Machine::Q35) if vm.disks.is_empty() => {
+        (Boot::Firmware(_), Machine::Q35) if vm.disks.is_empty() && !vm.boots_from_volume() => {
             Err(invalid("a machine that boots by firmware needs a disk"))
         }
         (Boot::Firmware(Firmware::Uefi), _) if host.uefi.is_none() => {

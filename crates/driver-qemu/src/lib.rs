@@ -10,6 +10,7 @@ mod driver;
 mod exec;
 mod guest_agent;
 mod host;
+mod jobs;
 mod launch;
 mod outcome;
 mod qmp;

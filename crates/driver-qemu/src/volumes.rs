@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::driver::{DiskFormat, DiskPlan, DriverError, Plan, PluggedDisk, VolumeAccess};
+use ::driver::{DiskFormat, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VolumeAccess};
 use async_trait::async_trait;
 use model::compute::Machine;
 use model::storage::VolumeLimits;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::QemuDriver;
 use crate::devices::{HOTPLUG_SLOTS, virtio};
+use crate::jobs;
 use crate::launch::hand_over;
 use crate::qmp::{Qmp, QmpError};
 use crate::state::{State, socket};
@@ -51,7 +52,7 @@ pub(crate) fn device(disk: &DiskPlan, driver: String, slot: Option<&str>) -> Val
 }
 
 /// Locked, so that no second process can open the file for writing.
-fn file(path: &Path) -> Value {
+pub(crate) fn file(path: &Path) -> Value {
     json!({ "driver": "file", "filename": path.to_string_lossy(), "discard": "unmap", "locking": "on" })
 }
 
@@ -64,18 +65,20 @@ fn device_id(serial: &str) -> String {
 }
 
 /// One volume in QEMU's own words.
-struct Found {
-    disk: PluggedDisk,
+pub(crate) struct Found {
+    pub(crate) disk: PluggedDisk,
     /// The block node that takes writes.
-    node: String,
+    pub(crate) node: String,
+    /// What its file stands on.
+    pub(crate) backing: Option<PathBuf>,
 }
 
 /// The machine while it runs, and a conversation with it.
-struct Machinery {
-    plan: Plan,
+pub(crate) struct Machinery {
+    pub(crate) plan: Plan,
     state: State,
     process: Process,
-    qmp: Qmp,
+    pub(crate) qmp: Qmp,
 }
 
 impl QemuDriver {
@@ -95,14 +98,14 @@ impl QemuDriver {
         }
     }
 
-    async fn must_run(&self, uid: &Uid) -> Result<Machinery, DriverError> {
+    pub(crate) async fn must_run(&self, uid: &Uid) -> Result<Machinery, DriverError> {
         let running = self.machinery(uid).await?;
         running.ok_or_else(|| DriverError::WrongState(format!("{uid} does not run")))
     }
 }
 
 impl Machinery {
-    async fn run(&mut self, command: &str, arguments: Value) -> Result<Value, DriverError> {
+    pub(crate) async fn run(&mut self, command: &str, arguments: Value) -> Result<Value, DriverError> {
         self.qmp
             .execute(command, arguments)
             .await
@@ -114,7 +117,7 @@ impl Machinery {
         Ok(blocks.as_array().into_iter().flatten().filter_map(read).collect())
     }
 
-    async fn find(&mut self, serial: &str) -> Result<Option<Found>, DriverError> {
+    pub(crate) async fn find(&mut self, serial: &str) -> Result<Option<Found>, DriverError> {
         Ok(self.found().await?.into_iter().find(|found| found.disk.serial == serial))
     }
 
@@ -221,6 +224,7 @@ impl VolumeAccess for QemuDriver {
         let lock = self.lock(uid);
         let _changing = lock.lock().await;
         let Some(mut machine) = self.machinery(uid).await? else { return Ok(()) };
+        machine.stop_merge(serial).await?;
         let give_up = Instant::now() + UNPLUG_MAX;
         let mut asked: Option<Instant> = None;
         while machine.has_device(serial).await? {
@@ -250,6 +254,7 @@ impl VolumeAccess for QemuDriver {
         if found.disk.size >= size {
             return Ok(());
         }
+        machine.stop_merge(serial).await?;
         machine.run("block_resize", json!({ "node-name": found.node, "size": size.0 })).await.map(drop)
     }
 
@@ -262,6 +267,7 @@ impl VolumeAccess for QemuDriver {
         if found.disk.path == overlay {
             return Ok(());
         }
+        machine.stop_merge(serial).await?;
         hand_over(overlay, machine.plan.user_id)?;
         let number = overlay.file_stem().and_then(|stem| stem.to_str()?.rsplit('.').next());
         let name = format!("{}-{}", node_name(serial), number.unwrap_or("x"));
@@ -279,9 +285,19 @@ impl VolumeAccess for QemuDriver {
             }
         })
     }
+
+    async fn merge(&self, uid: &Uid, serial: &str, base: Option<&Path>) -> Result<Merging, DriverError> {
+        let lock = self.lock(uid);
+        let _changing = lock.lock().await;
+        self.must_run(uid).await?.merge(serial, base).await
+    }
+
+    async fn copy(&self, uid: &Uid, serial: &str, target: &Path) -> Result<(), DriverError> {
+        self.copy_disk(uid, serial, target).await
+    }
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
@@ -294,5 +310,6 @@ fn read(block: &Value) -> Option<Found> {
         path: inserted["image"]["filename"].as_str()?.into(),
         size: Bytes(inserted["image"]["virtual-size"].as_u64()?),
     };
-    Some(Found { disk, node: inserted["node-name"].as_str()?.to_owned() })
+    let backing = jobs::backing(&inserted["image"]);
+    Some(Found { disk, backing, node: inserted["node-name"].as_str()?.to_owned() })
 }

@@ -198,6 +198,14 @@ pub struct PluggedDisk {
     pub size: model::Bytes,
 }
 
+/// How far a merge of layers is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merging {
+    Running,
+    /// It stands on what it should.
+    Done,
+}
+
 /// Disks that come and go while the machine runs.
 #[async_trait]
 pub trait VolumeAccess: Send + Sync {
@@ -215,4 +223,18 @@ pub trait VolumeAccess: Send + Sync {
 
     /// From now on writes go to `overlay`, an empty qcow2 file that shows what the disk was.
     async fn switch(&self, uid: &Uid, serial: &str, overlay: &std::path::Path) -> Result<(), DriverError>;
+
+    /// Makes the file that takes the disk's writes stand on `base` directly, or on nothing, by writing into it what
+    /// is between; begins it, or tells how far it is. Whatever else is done to the disk ends it early, and nothing
+    /// is lost by that.
+    async fn merge(
+        &self,
+        uid: &Uid,
+        serial: &str,
+        base: Option<&std::path::Path>,
+    ) -> Result<Merging, DriverError>;
+
+    /// Writes what the disk of the plan with this serial number holds at this moment to `target`, an empty qcow2 file
+    /// of the disk's size, while the guest runs; returns when it is done.
+    async fn copy(&self, uid: &Uid, serial: &str, target: &std::path::Path) -> Result<(), DriverError>;
 }

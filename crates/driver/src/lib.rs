@@ -20,7 +20,7 @@ pub mod volume_conformance;
 pub use balancer::{BalancerDriver, BalancerPlan, Certificate, PoolPlan, ServerHealth, ServerPlan};
 pub use compute::{
     ByteStream, ComputeDriver, ConsoleAccess, DisplayAccess, DriverInfo, Exec, ExecAccess, ExecRequest,
-    Observed, ObservedContainer, PluggedDisk, SandboxState, StopMode, VolumeAccess,
+    Merging, Observed, ObservedContainer, PluggedDisk, SandboxState, StopMode, VolumeAccess,
 };
 pub use error::DriverError;
 pub use flows::{Count, Flow, FlowKey, FlowLook, FlowWatch, Refused};
@@ -30,4 +30,6 @@ pub use network::{
     Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SegmentPlan, UplinkPlan, VpcPlan,
 };
 pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};
-pub use volume::{ObservedVolume, OpenedVolume, VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan};
+pub use volume::{
+    MergePlan, ObservedVolume, OpenedVolume, PoolUsage, VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan,
+};

@@ -33,12 +33,18 @@ pub struct Plan {
 pub struct VmPlan {
     pub machine: Machine,
     pub boot: Boot,
-    /// In order: the first is the boot disk for [`Boot::Firmware`].
+    /// In order: the first is the boot disk for [`Boot::Firmware`], unless a volume is.
     pub disks: Vec<DiskPlan>,
-    /// Data disks, which can be taken out while the machine runs.
+    /// Volumes; all but the one it boots from can be taken out while the machine runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<DiskPlan>,
     pub nics: Vec<NicPlan>,
+}
+
+impl VmPlan {
+    pub fn boots_from_volume(&self) -> bool {
+        self.volumes.iter().any(|disk| disk.boot)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +65,9 @@ pub struct DiskPlan {
     /// How fast it may be; only for volumes.
     #[serde(default)]
     pub limits: VolumeLimits,
+    /// The machine boots from it; only for volumes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub boot: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -52,6 +52,23 @@ pub struct OpenedVolume {
     pub format: DiskFormat,
 }
 
+/// How a volume's disk can be made to stand on less.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergePlan {
+    /// The layer that its head is to stand on directly, with all between written into the head; none for a head that
+    /// stands on its own.
+    pub base: Option<PathBuf>,
+}
+
+/// How full a pool is on this host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// What everything in it takes.
+    pub used: Bytes,
+    /// What the file system below it has left.
+    pub free: Bytes,
+}
+
 /// Keeps volumes in pools of this host. Every method is idempotent and safe to repeat after a crash at any line;
 /// what has been answered is on the disk.
 #[async_trait]
@@ -92,6 +109,22 @@ pub trait VolumeDriver: Send + Sync + 'static {
 
     /// Makes the volume what it was; refused while it has a holder.
     async fn revert(&self, volume: &VolumePlace, snapshot: &Uid) -> Result<(), DriverError>;
+
+    /// Gives back the room of layers that nobody needs any more, of volumes that nobody has open. Takes as long as
+    /// it takes to copy them; whoever needs one of the volumes meanwhile does not wait for it.
+    async fn tidy(&self, pool: &str) -> Result<(), DriverError>;
+
+    /// The same of a volume that is open: what its holder is to do. `None` when there is nothing to gain.
+    async fn begin_merge(&self, volume: &VolumePlace) -> Result<Option<MergePlan>, DriverError>;
+
+    /// The holder has carried out what [`Self::begin_merge`] said, or has given up: nothing of it runs any more.
+    async fn finish_merge(&self, volume: &VolumePlace) -> Result<(), DriverError>;
+
+    /// The files that a snapshot consists of, each a qcow2 that stands on the next. They may be read as long as the
+    /// snapshot is there.
+    async fn layers(&self, snapshot: &VolumePlace) -> Result<Vec<PathBuf>, DriverError>;
+
+    async fn usage(&self, pool: &str) -> Result<PoolUsage, DriverError>;
 
     /// `NotFound` when there is none.
     async fn observe(&self, place: &VolumePlace) -> Result<ObservedVolume, DriverError>;

@@ -28,6 +28,8 @@ pub enum CommandError {
     Failed { program: String, status: ExitStatus, stderr: String },
     #[error("{program} did not finish within {seconds} s: {stderr}", seconds = .limit.as_secs_f32())]
     TimedOut { program: String, limit: Duration, stderr: String },
+    #[error("{program} was stopped")]
+    Stopped { program: String },
 }
 
 /// Runs a program with these arguments and returns its standard output. It is killed when it takes longer
@@ -37,12 +39,29 @@ pub async fn run<A: AsRef<OsStr>>(
     args: impl IntoIterator<Item = A>,
     limit: Duration,
 ) -> Result<Vec<u8>, CommandError> {
-    let name = || program.as_ref().display().to_string();
-    let mut child = Command::new(program.as_ref())
-        .args(args)
-        .env_clear()
-        .env("PATH", PATH)
-        .env("LC_ALL", "C")
+    let mut command = std::process::Command::new(program.as_ref());
+    command.args(args).env_clear().env("PATH", PATH).env("LC_ALL", "C");
+    finish(command, &program.as_ref().display().to_string(), limit).await
+}
+
+/// Like [`run`], for a command that was put together elsewhere; `name` is what errors call it.
+pub async fn finish(
+    command: std::process::Command,
+    name: &str,
+    limit: Duration,
+) -> Result<Vec<u8>, CommandError> {
+    until(command, name, limit, std::future::pending()).await
+}
+
+/// Like [`finish`], and killed when `stopped` comes first: nothing of it is left when this returns.
+pub async fn until(
+    command: std::process::Command,
+    name: &str,
+    limit: Duration,
+    stopped: impl Future<Output = ()>,
+) -> Result<Vec<u8>, CommandError> {
+    let name = || name.to_owned();
+    let mut child = Command::from(command)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -59,7 +78,18 @@ pub async fn run<A: AsRef<OsStr>>(
             tokio::join!(collect(stdout, &mut output), collect(stderr, &mut words), child.wait());
         status
     };
-    match tokio::time::timeout(limit, work).await {
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(limit, work) => Some(ended),
+        () = stopped => None,
+    };
+    let Some(ended) = ended else {
+        let gone = child.kill().await;
+        return Err(gone.map_or_else(
+            |source| CommandError::Start { program: name(), source },
+            |()| CommandError::Stopped { program: name() },
+        ));
+    };
+    match ended {
         Ok(Ok(status)) if status.success() => Ok(output),
         Ok(Ok(status)) => Err(CommandError::Failed { program: name(), status, stderr: last_words(&words) }),
         Ok(Err(source)) => Err(CommandError::Start { program: name(), source }),

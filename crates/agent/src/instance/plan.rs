@@ -95,6 +95,7 @@ impl Instances {
                 let given = if payload.cmdline.is_empty() { &image.spec.cmdline } else { &payload.cmdline };
                 Boot::Kernel { kernel, initrd, cmdline: given.clone() }
             }
+            Payload::Disk(payload) if !payload.volume.is_empty() => Boot::Firmware(instance.spec.firmware),
             Payload::Disk(payload) => {
                 let image = self.images.find(project, &payload.image).await?;
                 let base = self.images.local(&image, ArtifactRole::Disk).await?;
@@ -175,7 +176,14 @@ impl Instances {
 }
 
 fn disk(path: PathBuf, format: DiskFormat, serial: &str) -> DiskPlan {
-    DiskPlan { path, format, serial: serial.into(), read_only: false, limits: VolumeLimits::default() }
+    DiskPlan {
+        path,
+        format,
+        serial: serial.into(),
+        read_only: false,
+        limits: VolumeLimits::default(),
+        boot: false,
+    }
 }
 
 async fn clone_disk(base: PathBuf, target: PathBuf, size: Bytes) -> Result<(), InstanceError> {

@@ -17,7 +17,7 @@ impl Instances {
         instance: &Instance,
     ) -> Result<Option<Prepared>, InstanceError> {
         match &self.volumes {
-            _ if instance.spec.volumes.is_empty() => Ok(None),
+            _ if instance.spec.named_volumes().next().is_none() => Ok(None),
             Some(volumes) => Ok(Some(volumes.prepare(instance).await?)),
             None => Err(InstanceError::NoDriver("volumes: this host has no pool".into())),
         }
@@ -35,7 +35,7 @@ impl Instances {
         let runs = matches!(phase, InstancePhase::Running | InstancePhase::Paused);
         let result = volumes.sync(instance, driver, runs).await;
         let known = instance.status.conditions.iter().any(|c| c.kind == CONDITION);
-        if known || result.is_err() || !instance.spec.volumes.is_empty() {
+        if known || result.is_err() || instance.spec.named_volumes().next().is_some() {
             let condition = match &result {
                 Ok(()) => Condition::new(CONDITION, ConditionStatus::True, "Attached", String::new()),
                 Err(e) => Condition::new(CONDITION, ConditionStatus::False, "Waits", e.to_string()),

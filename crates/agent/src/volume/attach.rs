@@ -28,8 +28,8 @@ impl Volumes {
     /// The disks of an instance that is about to start.
     pub(crate) async fn prepare(&self, instance: &Instance) -> Result<Prepared, VolumeError> {
         let mut volumes = Vec::new();
-        for named in &instance.spec.volumes {
-            volumes.push(self.find(instance, &named.volume).await?);
+        for (_, named) in instance.spec.named_volumes() {
+            volumes.push(self.find(instance, named).await?);
         }
         let mut locks = Vec::new();
         let mut disks = Vec::new();
@@ -49,8 +49,8 @@ impl Volumes {
     ) -> Result<(), VolumeError> {
         let uid = &instance.metadata.uid;
         let mut wanted = Vec::new();
-        for named in &instance.spec.volumes {
-            wanted.push(self.find(instance, &named.volume).await?);
+        for (_, named) in instance.spec.named_volumes() {
+            wanted.push(self.find(instance, named).await?);
         }
         for held in self.held(uid).await? {
             if wanted.iter().any(|volume| volume.metadata.uid == held.uid) {
@@ -117,8 +117,14 @@ impl Volumes {
         if !has_it {
             self.look_at(&place.uid);
         }
-        let (serial, limits) = (volume.serial(), volume.spec.limits);
-        Ok(DiskPlan { path, format, serial, read_only: false, limits })
+        Ok(DiskPlan {
+            path,
+            format,
+            serial: volume.serial(),
+            read_only: false,
+            limits: volume.spec.limits,
+            boot: instance.spec.payload.volume() == Some(name),
+        })
     }
 
     /// A volume that is here.

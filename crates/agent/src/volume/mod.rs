@@ -5,10 +5,11 @@
 mod attach;
 mod origin;
 mod report;
+mod room;
 
 pub(crate) use attach::Prepared;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use model::storage::{Pool, Volume, VolumeSnapshot};
 use model::{ApiError, Bytes, Resource, Timestamp, Uid};
 use parking_lot::Mutex;
 use reconcile::{Cache, Change, Outcome, Queue};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{Notify, OwnedMutexGuard, RwLock};
 
 use crate::images::Images;
 use crate::instance::{Serving, driver_for};
@@ -64,6 +65,12 @@ struct Inner {
     locks: Mutex<HashMap<Uid, Arc<tokio::sync::Mutex<()>>>>,
     /// Whether an instance may hold volumes; one that is not in it was not looked at yet.
     holders: Mutex<HashMap<Uid, bool>>,
+    /// Volumes that were found to have no layers to spare, since layers last became spare.
+    merged: Mutex<HashSet<Uid>>,
+    /// Asks for pools to be tidied.
+    tidy: Notify,
+    /// Held by whoever reads layers of snapshots.
+    reading: RwLock<()>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
@@ -99,6 +106,9 @@ impl Volumes {
             instances_queue,
             locks: Mutex::default(),
             holders: Mutex::default(),
+            merged: Mutex::default(),
+            tidy: Notify::new(),
+            reading: RwLock::new(()),
             now,
         }))
     }
@@ -106,7 +116,8 @@ impl Volumes {
     pub(crate) async fn run(self) {
         tokio::join!(self.0.volumes.synced(), self.0.snapshots.synced(), self.0.instances.synced());
         let queue = self.0.queue.clone();
-        reconcile::run("volumes", queue, WORKERS, |key| self.reconcile(key)).await;
+        let reconcile = reconcile::run("volumes", queue, WORKERS, |key| self.reconcile(key));
+        tokio::join!(reconcile, self.tidy());
     }
 
     async fn reconcile(&self, key: String) -> Result<Outcome, VolumeError> {
@@ -149,9 +160,7 @@ impl Volumes {
         }
         let (project, name) = (&volume.metadata.namespace, &volume.metadata.name);
         let names = |i: &Instance| {
-            i.metadata.namespace == *project
-                && i.status.host == self.0.host
-                && i.spec.volumes.iter().any(|v| v.volume == *name)
+            i.metadata.namespace == *project && i.status.host == self.0.host && i.spec.has_volume(name)
         };
         !self.0.instances.filter(names).is_empty()
     }
@@ -185,7 +194,15 @@ impl Volumes {
         let observed = self.0.driver.observe(&place).await?;
         self.report(volume, &observed, done).await?;
         self.tell_instances(volume);
-        Ok(Outcome::RequeueAfter(RESYNC))
+        match self.merge(volume, &observed).await {
+            Ok(false) => Ok(Outcome::RequeueAfter(RESYNC)),
+            Ok(true) => Ok(Outcome::RequeueAfter(LOOK_AGAIN)),
+            // The volume is none the worse for it.
+            Err(e) => {
+                tracing::warn!(volume = volume.metadata.key(), error = %e, "layers were not merged");
+                Ok(Outcome::RequeueAfter(RESYNC))
+            }
+        }
     }
 
     async fn grow(&self, volume: &Volume, observed: &ObservedVolume) -> Result<(), VolumeError> {
@@ -213,6 +230,7 @@ impl Volumes {
         self.0.driver.delete(&place).await?;
         // A clone that was cut off leaves a snapshot of its source under its own uid.
         self.0.driver.delete_snapshot(&place).await?;
+        self.look_for_spare_layers();
         self.let_go(volume).await?;
         self.0.locks.lock().remove(&volume.metadata.uid);
         Ok(Outcome::Done)
@@ -228,6 +246,7 @@ impl Volumes {
                     let place = VolumePlace { pool, uid: snapshot.metadata.uid.clone() };
                     self.0.driver.delete_snapshot(&place).await?;
                 }
+                self.look_for_spare_layers();
                 self.let_go(&snapshot).await?;
             }
             return Ok(Outcome::Done);
@@ -281,27 +300,6 @@ impl Volumes {
         Some((driver.volumes()?, holder))
     }
 
-    /// The pool's limit on what its volumes promise on this host.
-    async fn require_room(&self, volume: &Volume) -> Result<(), VolumeError> {
-        let pool = self.0.client.all::<Pool>().find(&volume.spec.pool).await?;
-        let Some(capacity) = pool.and_then(|pool| pool.spec.capacity) else { return Ok(()) };
-        let others = self.0.volumes.filter(|v| {
-            v.metadata.uid != volume.metadata.uid
-                && v.spec.pool == volume.spec.pool
-                && v.status.host == self.0.host
-        });
-        let taken: u64 = others.iter().map(|v| v.status.size.0).sum();
-        if taken.saturating_add(volume.spec.size.0) <= capacity.0 {
-            return Ok(());
-        }
-        Err(VolumeError::Waits(format!(
-            "pool {:?} has {} left of {capacity} on host {:?}; delete volumes or raise the pool's capacity",
-            volume.spec.pool,
-            Bytes(capacity.0.saturating_sub(taken)),
-            self.0.host
-        )))
-    }
-
     async fn pools(&self) -> Result<Vec<String>, VolumeError> {
         let pools = self.0.client.all::<Pool>().list(&ListParams::default()).await?;
         Ok(pools.items.into_iter().map(|pool| pool.metadata.name).collect())
@@ -318,9 +316,7 @@ impl Volumes {
             return;
         }
         let (project, name) = (&volume.metadata.namespace, &volume.metadata.name);
-        let names = |i: &Instance| {
-            i.metadata.namespace == *project && i.spec.volumes.iter().any(|v| v.volume == *name)
-        };
+        let names = |i: &Instance| i.metadata.namespace == *project && i.spec.has_volume(name);
         for instance in self.0.instances.filter(names) {
             self.0.instances_queue.add(instance.metadata.key());
         }

@@ -9,24 +9,22 @@ use reconcile::Cache;
 pub(super) fn pin(instance: &Instance, volumes: &Cache<Volume>) -> Result<Option<String>, String> {
     let asked = &instance.spec.placement.host;
     let mut pin: Option<(String, &str)> = None;
-    for named in &instance.spec.volumes {
-        let key = format!("{}/{}", instance.metadata.namespace, named.volume);
+    for (_, named) in instance.spec.named_volumes() {
+        let key = format!("{}/{named}", instance.metadata.namespace);
         let Some(volume) = volumes.get(&key).filter(|volume| !volume.home().is_empty()) else { continue };
         let host = volume.home();
         match &pin {
             Some((other, name)) if other != host => {
                 return Err(format!(
-                    "no host can run it: volume {name:?} is on host {other:?} and volume {:?} on {host:?}; detach one",
-                    named.volume
+                    "no host can run it: volume {name:?} is on host {other:?} and volume {named:?} on {host:?}; detach one"
                 ));
             }
             _ if !asked.is_empty() && asked != host => {
                 return Err(format!(
-                    "no host can run it: it is asked for on host {asked:?}, and volume {:?} is on {host:?}",
-                    named.volume
+                    "no host can run it: it is asked for on host {asked:?}, and volume {named:?} is on {host:?}"
                 ));
             }
-            _ => pin = Some((host.to_owned(), &named.volume)),
+            _ => pin = Some((host.to_owned(), named)),
         }
     }
     Ok(pin.map(|(host, _)| host))
