@@ -15,6 +15,7 @@ use reconcile::{Cache, Change, Queue};
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
+use crate::disks::Disks;
 use crate::images::Images;
 use crate::instance::{Homes, Instances, Serving};
 use crate::machine::Machine;
@@ -150,14 +151,22 @@ impl Agent {
             recorder,
             drivers: serving.clone(),
             images: options.images.clone(),
-            homes,
+            homes: homes.clone(),
             networks: networks.clone(),
             volumes: volumes.clone(),
-            cache,
+            cache: cache.clone(),
             now: Arc::clone(&options.now),
             restarts: parking_lot::Mutex::default(),
         });
-        let streams = Streams::new(options.drivers.clone(), networks.clone(), Arc::clone(&options.now));
+        let disks = Disks {
+            instances: cache,
+            drivers: serving,
+            images: options.images.clone(),
+            homes,
+            volumes: volumes.clone(),
+        };
+        let streams =
+            Streams::new(options.drivers.clone(), networks.clone(), disks, Arc::clone(&options.now));
         let mut tasks = vec![
             tokio::spawn(keep_registered(registration, Arc::clone(&options.machine), statuses)),
             tokio::spawn(work(Arc::clone(&instances), queue.clone())),

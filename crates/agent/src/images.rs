@@ -54,6 +54,10 @@ impl Images {
         Self { cache, layers, source, client }
     }
 
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
     pub fn layers_dir(&self) -> &Path {
         &self.layers
     }

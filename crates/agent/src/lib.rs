@@ -5,6 +5,7 @@
 
 mod agent;
 mod blocking;
+mod disks;
 mod images;
 mod instance;
 mod log;

@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::disks::Disks;
 use crate::log::Decoder;
 use crate::network::{AskError, Networks};
+use client::disks::DiskOf;
 use client::frames::Frame;
 use driver::{ByteStream, ComputeDriver, DriverError, Exec, ExecRequest};
 use model::{Timestamp, Uid};
@@ -35,6 +37,7 @@ pub enum StreamError {
 pub struct Streams {
     drivers: Vec<Arc<dyn ComputeDriver>>,
     networks: Option<Networks>,
+    disks: Disks,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
@@ -48,9 +51,10 @@ impl Streams {
     pub(crate) fn new(
         drivers: Vec<Arc<dyn ComputeDriver>>,
         networks: Option<Networks>,
+        disks: Disks,
         now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     ) -> Self {
-        Self { drivers, networks, now }
+        Self { drivers, networks, disks, now }
     }
 
     /// What the payload printed: the last `tail` lines, or all; with `follow` also what it will print.
@@ -123,6 +127,11 @@ impl Streams {
     pub async fn flows(&self, vpc: &Uid, port: &str) -> Result<Pin<Box<dyn ByteStream>>, StreamError> {
         let text = self.networks()?.flows(vpc, port, (self.now)()).await?;
         Ok(once(text.into_bytes()))
+    }
+
+    /// A disk of this host as one file, as [`client::disks`] says.
+    pub fn disk(&self, of: DiskOf, uid: &Uid) -> Pin<Box<dyn ByteStream>> {
+        self.disks.send(of, uid)
     }
 
     fn networks(&self) -> Result<&Networks, AskError> {

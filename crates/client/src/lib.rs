@@ -8,6 +8,7 @@ mod recorder;
 mod request;
 mod transport;
 
+pub mod disks;
 pub mod frames;
 pub mod https;
 pub mod networks;

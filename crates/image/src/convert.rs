@@ -14,9 +14,9 @@ use sys::jail::{Access, Jail, Limits};
 use crate::task::Task;
 use crate::tool::{Tool, ToolError};
 
-const QEMU_IMG: &str = "/usr/bin/qemu-img";
+pub(crate) const QEMU_IMG: &str = "/usr/bin/qemu-img";
 /// Longest conversion.
-const TIME_MAX: Duration = Duration::from_hours(1);
+pub(crate) const TIME_MAX: Duration = Duration::from_hours(1);
 const ADDRESS_SPACE_MAX: u64 = 2 << 30;
 const OPEN_FILES_MAX: u64 = 64;
 /// Conversions run as users of this range that nothing else uses, so that two at a time cannot touch each
@@ -58,7 +58,7 @@ pub(crate) fn convert(
     chown(to, Some(0), Some(0)).map_err(prepare(to))
 }
 
-fn limits(virtual_size: u64) -> Limits {
+pub(crate) fn limits(virtual_size: u64) -> Limits {
     Limits {
         address_space: ADDRESS_SPACE_MAX,
         // All clusters in use, their tables, and some room.
@@ -78,12 +78,12 @@ fn driver(format: ImageFormat) -> &'static str {
     }
 }
 
-fn next_user() -> u32 {
+pub(crate) fn next_user() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     USERS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (USERS.end - USERS.start)
 }
 
-fn prepare(path: &Path) -> impl FnOnce(io::Error) -> ConvertError {
+pub(crate) fn prepare(path: &Path) -> impl FnOnce(io::Error) -> ConvertError {
     let path = path.to_owned();
     move |source| ConvertError::Prepare { path, source }
 }

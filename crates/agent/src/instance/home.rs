@@ -78,6 +78,12 @@ impl Homes {
         Ok(Home { dir, user_id })
     }
 
+    /// The home of an instance that was started here.
+    pub(crate) fn find(&self, uid: &Uid) -> Option<Home> {
+        let dir = self.root.join(uid.as_str());
+        read_user_id(&dir).map(|user_id| Home { dir, user_id })
+    }
+
     /// The user of a home; `None` when there is no such home.
     pub(crate) fn user_id(&self, uid: &Uid) -> Option<u32> {
         read_user_id(&self.root.join(uid.as_str()))

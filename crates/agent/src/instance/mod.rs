@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::images::Images;
 use decide::{Step, decide};
 pub(crate) use home::{Homes, Serving, driver_for};
+pub(crate) use plan::ROOT_DISK;
 
 /// Most steps in one go; more means that two of them undo each other.
 const STEPS_MAX: usize = 8;

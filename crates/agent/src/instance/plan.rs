@@ -16,7 +16,7 @@ use crate::network::{Card, Resolver};
 
 /// The file in a home that keeps the plan between starts, so that ports and addresses stay.
 const PLAN_FILE: &str = "agent-plan.json";
-const ROOT_DISK: &str = "root.qcow2";
+pub(crate) const ROOT_DISK: &str = "root.qcow2";
 const SEED_DISK: &str = "seed.img";
 /// Who answers names; the container driver shows it to every container.
 const RESOLV_CONF: &str = "resolv.conf";

@@ -4,6 +4,7 @@
 
 mod attach;
 mod origin;
+mod read;
 mod report;
 mod room;
 
@@ -228,6 +229,7 @@ impl Volumes {
             Err(e) => return Err(e.into()),
         }
         self.0.driver.delete(&place).await?;
+        self.forget_moment(&place).await?;
         // A clone that was cut off leaves a snapshot of its source under its own uid.
         self.0.driver.delete_snapshot(&place).await?;
         self.look_for_spare_layers();

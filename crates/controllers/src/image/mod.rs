@@ -1,6 +1,9 @@
 //! Images: from an upload or a URL to verified files in the cache, with progress in the status.
 
+mod from_disk;
 mod sweep;
+
+pub use from_disk::Disks;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -25,19 +28,26 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const WORKERS: usize = 4;
 
 /// Imports images into a cache. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Importer {
     context: Context,
     blobs: Arc<Blobs>,
     egress: Egress,
+    disks: Arc<dyn Disks>,
+}
+
+impl std::fmt::Debug for Importer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Importer").field("blobs", &self.blobs).finish_non_exhaustive()
+    }
 }
 
 impl Importer {
-    pub fn new(context: Context, blobs: Arc<Blobs>, egress: Egress) -> Self {
-        Self { context, blobs, egress }
+    pub fn new(context: Context, blobs: Arc<Blobs>, egress: Egress, disks: Arc<dyn Disks>) -> Self {
+        Self { context, blobs, egress, disks }
     }
 
-    /// Imports images that name a URL, for ever.
+    /// Imports images that name a URL or a disk of the cloud, for ever.
     pub async fn run(self) {
         let queue = Queue::new();
         let listener = {
@@ -55,7 +65,13 @@ impl Importer {
     async fn reconcile(&self, images: &Cache<Image>, key: String) -> Result<Outcome, ApiError> {
         let Some(image) = images.get(&key) else { return Ok(Outcome::Done) };
         let waits = matches!(image.status.phase, ImagePhase::Pending | ImagePhase::Importing);
-        if image.metadata.is_deleting() || image.spec.source.url.is_empty() || !waits {
+        if image.metadata.is_deleting() || !waits {
+            return Ok(Outcome::Done);
+        }
+        if image.spec.source.object().is_some() {
+            return self.make_of_disk(&image).await;
+        }
+        if image.spec.source.url.is_empty() {
             return Ok(Outcome::Done);
         }
         let source = &image.spec.source;
@@ -215,6 +231,11 @@ fn check_upload(image: &Image, role: ArtifactRole) -> Result<(), ApiError> {
     let name = &image.metadata.name;
     if image.status.phase == ImagePhase::Ready {
         return Err(ApiError::conflict(format!("image {name:?} is complete; import under a new name")));
+    }
+    if let Some((field, _)) = image.spec.source.object() {
+        return Err(ApiError::bad_request(format!(
+            "image {name:?} is made of its {field}, not of an upload"
+        )));
     }
     if !image.spec.source.url.is_empty() {
         return Err(ApiError::bad_request(format!("image {name:?} comes from its URL, not from an upload")));

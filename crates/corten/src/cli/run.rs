@@ -9,6 +9,7 @@ use model::compute::{
     InstanceVolume, Isolation, KernelPayload, Payload, PayloadKind, PlacementSpec, RestartPolicy,
 };
 use model::network::Address;
+use model::storage::{Volume, VolumeSource, VolumeSpec};
 use model::{Bytes, CpuMillis, ObjectMeta, Resources};
 
 use super::api::{Cloud, write_options};
@@ -26,8 +27,8 @@ const DEFAULT_SUBNET: &str = "default";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The image, of this project or a public one
-    #[arg(long, value_parser = parse::name)]
-    image: String,
+    #[arg(long, value_parser = parse::name, required_unless_present = "boot_volume")]
+    image: Option<String>,
     /// The instance's name; the image's with five characters more when not given
     #[arg(long, value_parser = parse::name)]
     name: Option<String>,
@@ -73,6 +74,9 @@ pub(crate) struct Args {
     /// A Volume that it has from the start; can be repeated
     #[arg(long, value_name = "VOLUME", value_parser = parse::name)]
     volume: Vec<String>,
+    /// Boot from this Volume, which outlives the instance; with --image it is made from that first
+    #[arg(long, value_name = "VOLUME", value_parser = parse::name, conflicts_with = "count")]
+    boot_volume: Option<String>,
     /// What to do when it ends by itself
     #[arg(long, default_value = "on-failure", value_parser = parse::restart())]
     restart: RestartPolicy,
@@ -94,8 +98,16 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
-    let image = find_image(&cloud, &args.image).await?;
-    let mut spec = spec(&args, &image)?;
+    let image = match &args.image {
+        Some(name) => Some(find_image(&cloud, name).await?),
+        None => None,
+    };
+    let mut spec = spec(&args, image.as_ref())?;
+    if let (Some(volume), Some(image)) = (&args.boot_volume, &args.image)
+        && !args.dry_run
+    {
+        make_volume(&cloud, volume, image, &args).await?;
+    }
     if takes_a_key(&spec) && !args.dry_run && spec.key_pair.is_empty() {
         spec.key_pair = key::ensure(&cloud).await?;
     }
@@ -120,6 +132,21 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The volume that the instance is to boot from.
+async fn make_volume(cloud: &Cloud, name: &str, image: &str, args: &Args) -> Result<(), Failure> {
+    let spec = VolumeSpec {
+        source: VolumeSource { image: image.to_owned(), ..VolumeSource::default() },
+        host: args.host.clone().unwrap_or_default(),
+        ..VolumeSpec::default()
+    };
+    let volume = Volume::new(ObjectMeta::in_project(cloud.project(), name), spec);
+    cloud.api::<Volume>().with(write_options(false)).create(&volume).await?;
+    if cloud.global.quiet {
+        return Ok(());
+    }
+    output::print(&format!("{} created\n", kind::full_name(kind::of::<Volume>(), name)))
+}
+
 /// Where it would run, or why nowhere.
 fn dry_run_note(instance: &Instance) -> String {
     let placement = instance.status.conditions.iter().find(|c| c.kind == "Scheduled");
@@ -133,8 +160,20 @@ async fn find_image(cloud: &Cloud, name: &str) -> Result<Image, Failure> {
     })
 }
 
-fn spec(args: &Args, image: &Image) -> Result<InstanceSpec, Failure> {
-    let payload = payload(args, image)?;
+fn spec(args: &Args, image: Option<&Image>) -> Result<InstanceSpec, Failure> {
+    let mut payload = match image {
+        Some(image) => payload(args, image)?,
+        None if args.env.is_empty() && args.command.is_empty() => Payload::Disk(DiskPayload::default()),
+        None => {
+            return Err(Failure::usage("a machine that boots from a volume takes no --env and no command"));
+        }
+    };
+    if let Some(volume) = &args.boot_volume {
+        if !matches!(payload, Payload::Disk(_)) {
+            return Err(Failure::usage("--boot-volume needs an image with a disk"));
+        }
+        payload = Payload::Disk(DiskPayload { volume: volume.clone(), ..DiskPayload::default() });
+    }
     let isolation = args.isolation.unwrap_or(match payload.kind() {
         PayloadKind::Containers => Isolation::Namespace,
         _ => Isolation::Vm,
@@ -175,10 +214,10 @@ fn networks(args: &Args) -> Vec<InstanceNetwork> {
 }
 
 fn payload(args: &Args, image: &Image) -> Result<Payload, Failure> {
-    let name = || args.image.clone();
+    let name = || image.metadata.name.clone();
     let sort = image.spec.format.payload();
     if !args.env.is_empty() && sort != PayloadKind::Containers {
-        return Err(Failure::usage(format!("--env is for OCI images, and {:?} is none", args.image))
+        return Err(Failure::usage(format!("--env is for OCI images, and {:?} is none", name()))
             .hint("hand values to a guest with --user-data"));
     }
     match sort {
@@ -200,7 +239,7 @@ fn payload(args: &Args, image: &Image) -> Result<Payload, Failure> {
         _ if args.command.is_empty() => {
             Ok(Payload::Disk(DiskPayload { image: name(), ..DiskPayload::default() }))
         }
-        _ => Err(Failure::usage(format!("image {:?} is a disk, which takes no command", args.image))
+        _ => Err(Failure::usage(format!("image {:?} is a disk, which takes no command", name()))
             .hint("run commands in the guest with --user-data")),
     }
 }
@@ -216,7 +255,11 @@ fn metadata(args: &Args, index: u32) -> ObjectMeta {
         Some(name) if args.count == 1 => ObjectMeta::named(name),
         Some(name) => ObjectMeta::named(format!("{name}-{index}")),
         None => ObjectMeta {
-            generate_name: format!("{}-", &args.image[..args.image.len().min(PREFIX_MAX)]),
+            generate_name: {
+                let from =
+                    args.image.as_ref().or(args.boot_volume.as_ref()).map_or("instance", String::as_str);
+                format!("{}-", &from[..from.len().min(PREFIX_MAX)])
+            },
             ..ObjectMeta::default()
         },
     };
@@ -249,7 +292,7 @@ mod tests {
     #[test]
     fn the_format_decides_payload_and_isolation() {
         let check = |format, line: &str, expected: &str| {
-            let spec = spec(&args(line), &image(format));
+            let spec = spec(&args(line), Some(&image(format)));
             let found = spec.map_or_else(|e| e.message, |s| format!("{} {}", s.cell(), takes_a_key(&s)));
             assert_eq!(found, expected, "{format:?} {line}");
         };
@@ -264,11 +307,12 @@ mod tests {
 
     #[test]
     fn a_command_becomes_arguments_or_the_kernels_command_line() {
-        let containers = spec(&args("--env A=b=c -- sleep 5"), &image(ImageFormat::Oci)).unwrap().payload;
+        let containers =
+            spec(&args("--env A=b=c -- sleep 5"), Some(&image(ImageFormat::Oci))).unwrap().payload;
         let Payload::Containers(p) = containers else { panic!("not containers") };
         assert_eq!(p.containers[0].args, ["sleep", "5"]);
         assert_eq!(p.containers[0].env, [EnvVar { name: "A".into(), value: "b=c".into() }]);
-        let kernel = spec(&args("-- quiet debug"), &image(ImageFormat::Kernel)).unwrap().payload;
+        let kernel = spec(&args("-- quiet debug"), Some(&image(ImageFormat::Kernel))).unwrap().payload;
         assert_eq!(
             kernel,
             Payload::Kernel(KernelPayload { image: "app".into(), cmdline: "quiet debug".into() })

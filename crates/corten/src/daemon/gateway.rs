@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use agent::{AskError, StreamError, Streams};
 use async_trait::async_trait;
+use client::disks::DiskOf;
+use controllers::image::Disks;
 use driver::{DriverError, ExecRequest};
-use model::{ApiError, Reason};
+use model::{ApiError, Reason, Uid};
 use parking_lot::RwLock;
 use server::http::{Duplex, HostGateway, StreamRequest};
+use tokio::io::AsyncRead;
 
 use super::remote::RemoteHosts;
 
@@ -40,6 +43,19 @@ impl HostGateway for Gateway {
     }
 }
 
+#[async_trait]
+impl Disks for Gateway {
+    async fn open(
+        &self,
+        host: &str,
+        of: DiskOf,
+        uid: &Uid,
+    ) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError> {
+        let stream = HostGateway::open(self, host, StreamRequest::Disk { of, uid: uid.clone() }).await?;
+        Ok(Box::pin(stream))
+    }
+}
+
 /// Opens a stream of this host.
 pub(crate) async fn open(
     streams: &Streams,
@@ -57,6 +73,7 @@ pub(crate) async fn open(
         StreamRequest::Forward { uid, port } => streams.forward(&uid, port).await,
         StreamRequest::NetworkCheck { vpc, repair } => streams.check_network(&vpc, repair).await,
         StreamRequest::NetworkFlows { vpc, port } => streams.flows(&vpc, &port).await,
+        StreamRequest::Disk { of, uid } => Ok(streams.disk(of, &uid)),
         StreamRequest::NetworkCounters => streams.network_counters().await,
     };
     match stream {

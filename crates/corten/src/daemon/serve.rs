@@ -63,8 +63,8 @@ pub(crate) async fn serve(
         exclusive: true,
     };
     let cache = Arc::new(image::Cache::open(layout.images()).map_err(|e| failed(&e))?);
-    let importer = Importer::new(context.clone(), Arc::clone(&cache), egress()?);
     let gateway = Arc::new(Gateway::new(RemoteHosts::new(&authority, context.client.clone())?));
+    let importer = Importer::new(context.clone(), Arc::clone(&cache), egress()?, gateway.clone());
     let scratch = layout.run_dir().join("keys");
     let aws = Protocol::new(server.clone(), gateway.clone(), Arc::clone(&environment), scratch);
     let objects = s3::Protocol::open(server.clone(), &layout)?;

@@ -234,6 +234,11 @@ impl Spec for ImageSpec {
 
     fn validate(&self, errors: &mut FieldErrors) {
         self.source.validate(self.format, errors);
+        errors.require(
+            self.sha256.is_empty() || self.source.object().is_none(),
+            "spec.sha256",
+            "cannot be known of a disk of the cloud; leave it out",
+        );
         let hex = |s: &str| s.len() == 64 && s.bytes().all(|b| b.is_ascii_hexdigit());
         errors.require(
             self.sha256.is_empty() || hex(&self.sha256),

@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use client::disks::DiskOf;
 use futures::Stream;
 use model::compute::{ArtifactRole, Image};
 use model::{ApiError, Uid};
@@ -33,6 +34,8 @@ pub enum StreamRequest {
     NetworkCheck { vpc: Uid, repair: bool },
     /// What was recorded of flows of a VPC, of one port or of all, as lines.
     NetworkFlows { vpc: Uid, port: String },
+    /// A disk as one file (`client::disks`).
+    Disk { of: DiskOf, uid: Uid },
     /// Counters of all ports on the host, as JSON (`client::networks`).
     NetworkCounters,
 }

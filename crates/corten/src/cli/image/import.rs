@@ -155,7 +155,7 @@ fn readable(path: &Path) -> Result<(), Failure> {
     })
 }
 
-fn downloaded(object: Option<&Value>) -> Result<Verdict, Failure> {
+pub(super) fn downloaded(object: Option<&Value>) -> Result<Verdict, Failure> {
     let Some(object) = object else {
         return Ok(Verdict::Failed(Failure::not_found("the image was deleted meanwhile")));
     };
@@ -170,7 +170,10 @@ fn downloaded(object: Option<&Value>) -> Result<Verdict, Failure> {
                 image.metadata.name
             )))
         }
-        ImagePhase::Pending => Verdict::Wait("waiting for the download".into()),
+        ImagePhase::Pending => {
+            let unmet = image.status.conditions.iter().find(|c| c.status == ConditionStatus::False);
+            Verdict::Wait(unmet.map_or_else(|| "waiting to begin".into(), |c| c.message.clone()))
+        }
         ImagePhase::Importing => {
             Verdict::Wait(format!("received {}", transferred(image.status.received.0, 0)))
         }

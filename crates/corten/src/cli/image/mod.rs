@@ -1,6 +1,7 @@
 //! `corten image`: bringing images into the cloud, and the list of them.
 
 mod build;
+mod create;
 mod import;
 mod upload;
 
@@ -28,6 +29,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Import(import::Args),
+    Create(create::Args),
     Build(build::Args),
     /// Show the images of this project
     List(List),
@@ -51,6 +53,7 @@ struct Rm {
 pub(crate) fn run(global: &Global, args: Args) -> Result<u8, Failure> {
     match args.command {
         Command::Import(args) => connected(global, |cloud| import::run(cloud, args)),
+        Command::Create(args) => connected(global, |cloud| create::run(cloud, args)),
         Command::Build(args) => connected(global, |cloud| build::run(cloud, args)),
         Command::List(args) => connected(global, |cloud| list(cloud, args.output)),
         Command::Rm(args) => connected(global, |cloud| rm::run(cloud, rm::Args::of("image", &args.names))),

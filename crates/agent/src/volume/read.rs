@@ -1,0 +1,64 @@
+//! Volumes and snapshots read as single files, for images.
+
+use driver::VolumePlace;
+use image::Arrival;
+use model::Uid;
+
+use super::{VolumeError, Volumes, place};
+use crate::disks::DiskError;
+
+/// What the passing snapshot of a volume that is being read is called: the same each time, so that one that was left
+/// by a crash is found again.
+fn moment_of(volume: &Uid) -> Option<Uid> {
+    Uid::parse(&format!("{volume}-feed"))
+}
+
+impl Volumes {
+    /// The volume as it is at the moment, while a guest may use it.
+    pub(crate) async fn read_volume(&self, uid: &Uid) -> Result<Arrival, DiskError> {
+        let found = self.0.volumes.filter(|volume| volume.metadata.uid == *uid);
+        let volume = found.first().ok_or_else(|| gone("volume", uid))?;
+        let moment = moment_of(uid).ok_or_else(|| gone("volume", uid))?;
+        let moment = VolumePlace { uid: moment, ..place(volume) };
+        // One reader at a time: there is one passing snapshot.
+        let _reading = self.lock(&moment.uid).await;
+        {
+            let _changing = self.lock(uid).await;
+            self.0.driver.delete_snapshot(&moment).await?;
+            self.take(volume, &moment.uid).await?;
+        }
+        let flat = self.read(&moment).await;
+        self.0.driver.delete_snapshot(&moment).await?;
+        self.look_for_spare_layers();
+        flat
+    }
+
+    pub(crate) async fn read_snapshot(&self, uid: &Uid) -> Result<Arrival, DiskError> {
+        for pool in self.pools().await? {
+            let place = VolumePlace { pool, uid: uid.clone() };
+            match self.read(&place).await {
+                Err(DiskError::Driver(driver::DriverError::NotFound(_))) => {}
+                result => return result,
+            }
+        }
+        Err(gone("snapshot", uid))
+    }
+
+    /// What a reader of the volume that was cut off has left.
+    pub(super) async fn forget_moment(&self, volume: &VolumePlace) -> Result<(), VolumeError> {
+        if let Some(uid) = moment_of(&volume.uid) {
+            self.0.driver.delete_snapshot(&VolumePlace { uid, pool: volume.pool.clone() }).await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&self, snapshot: &VolumePlace) -> Result<Arrival, DiskError> {
+        let _layers_stay = self.0.reading.read().await;
+        let layers = self.0.driver.layers(snapshot).await?;
+        self.0.images.flatten(layers, None).await
+    }
+}
+
+fn gone(what: &str, uid: &Uid) -> DiskError {
+    DiskError::NotFound(format!("{what} {uid} is not on this host"))
+}
