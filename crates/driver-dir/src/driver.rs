@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::NAME;
 use crate::merge::Merging;
 use crate::pool::Pool;
-use crate::record::{LayerRecord, SnapshotRecord, VolumeRecord};
+use crate::record::{SnapshotRecord, VolumeRecord};
 use crate::survey::Survey;
 
 /// Volumes below one folder of this host.
@@ -278,18 +278,15 @@ impl VolumeDriver for DirDriver {
             return Ok(None);
         }
         let head = Pool::head_name(&place.uid, volume.head);
-        let layer = pool.layer(&head)?;
-        let base = match layer.was {
-            Some(_) => layer.backing,
-            None => {
-                pool.sweep()?;
-                let Some(base) = Survey::of(&pool)?.shortcut(&head) else { return Ok(None) };
-                // From now on the head may stand on either.
-                pool.keep_layer(&head, &LayerRecord { backing: base.clone(), was: layer.backing })?;
-                base
-            }
-        };
-        Ok(Some(MergePlan { base: base.map(|base| pool.data(&base)) }))
+        let mut layer = pool.layer(&head)?;
+        if layer.was.is_none() {
+            pool.sweep()?;
+            let Some(shortcut) = Survey::of(&pool)?.shortcut(&head) else { return Ok(None) };
+            // From now on the head may stand on either.
+            pool.keep_layer(&head, &shortcut)?;
+            layer = shortcut;
+        }
+        Ok(Some(MergePlan { base: layer.backing.map(|base| pool.data(&base)) }))
     }
 
     async fn finish_merge(&self, place: &VolumePlace) -> Result<(), DriverError> {

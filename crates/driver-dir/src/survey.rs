@@ -81,9 +81,10 @@ impl Survey {
         })
     }
 
-    /// The lowest file that `head` could stand on directly, without the layers between that only it needs; nothing
+    /// What `head` could stand on directly, without the layers between that only it needs, on its way there; nothing
     /// when there are none.
-    pub(crate) fn shortcut(&self, head: &str) -> Option<Option<String>> {
+    pub(crate) fn shortcut(&self, head: &str) -> Option<LayerRecord> {
+        let was = self.layers.get(head)?.backing.clone();
         let needed = self.needed();
         let mut spare = 0;
         let mut at = self.layers.get(head)?.backing.as_deref();
@@ -91,7 +92,7 @@ impl Survey {
             spare += 1;
             at = self.layers.get(layer).and_then(|layer| layer.backing.as_deref());
         }
-        (spare > 0).then(|| at.map(ToOwned::to_owned))
+        (spare > 0).then(|| LayerRecord { backing: at.map(ToOwned::to_owned), was })
     }
 
     /// Whether exactly one file stands on the layer, and no snapshot names it.
