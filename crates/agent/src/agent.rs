@@ -157,6 +157,7 @@ impl Agent {
             cache: cache.clone(),
             now: Arc::clone(&options.now),
             restarts: parking_lot::Mutex::default(),
+            waits: parking_lot::Mutex::default(),
         });
         let disks = Disks {
             instances: cache,

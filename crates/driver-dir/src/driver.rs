@@ -113,6 +113,7 @@ impl VolumeDriver for DirDriver {
         if pool.volume(uid)?.is_some() {
             return Ok(());
         }
+        pool.keep_reserve()?;
         let (backing, least) = match &plan.source {
             VolumeOrigin::Empty => (None, Bytes(0)),
             VolumeOrigin::Image(image) => {

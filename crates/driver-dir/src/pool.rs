@@ -17,6 +17,9 @@ use crate::survey::{IMAGE_PREFIX, Survey};
 const TOOL_MAX: Duration = Duration::from_secs(60);
 pub(crate) const QEMU_IMG: &str = "/usr/bin/qemu-img";
 const SUFFIX: &str = ".qcow2";
+/// Room that is kept back for records.
+const RESERVE: &str = "reserve";
+const RESERVE_BYTES: usize = 256 << 10;
 /// Readable by every guest's own user, writable by none.
 pub(crate) const FROZEN: u32 = 0o444;
 
@@ -41,7 +44,7 @@ impl Pool {
     }
 
     pub(crate) fn keep_volume(&self, uid: &Uid, volume: &VolumeRecord) -> Result<(), DriverError> {
-        record::write(&self.volume_path(uid), volume).map_err(failed("writing a volume's record"))
+        self.write(&self.volume_path(uid), volume).map_err(failed("writing a volume's record"))
     }
 
     pub(crate) fn forget_volume(&self, uid: &Uid) -> Result<(), DriverError> {
@@ -53,7 +56,7 @@ impl Pool {
     }
 
     pub(crate) fn keep_snapshot(&self, uid: &Uid, snapshot: &SnapshotRecord) -> Result<(), DriverError> {
-        record::write(&self.snapshot_path(uid), snapshot).map_err(failed("writing a snapshot's record"))
+        self.write(&self.snapshot_path(uid), snapshot).map_err(failed("writing a snapshot's record"))
     }
 
     pub(crate) fn forget_snapshot(&self, uid: &Uid) -> Result<(), DriverError> {
@@ -66,6 +69,32 @@ impl Pool {
 
     pub(crate) fn snapshots(&self) -> Result<Vec<Uid>, DriverError> {
         self.uids("snapshots")
+    }
+
+    /// Keeps some room back, so that volumes of a pool that is full can be closed and deleted.
+    pub(crate) fn keep_reserve(&self) -> Result<(), DriverError> {
+        let path = self.0.join(RESERVE);
+        if path.exists() {
+            return Ok(());
+        }
+        let unfinished = path.with_extension("new");
+        let keep = || {
+            fs::write(&unfinished, vec![1; RESERVE_BYTES])?;
+            File::open(&unfinished)?.sync_all()?;
+            fs::rename(&unfinished, &path)
+        };
+        keep().map_err(failed("keeping room in the pool back"))
+    }
+
+    /// Writes a record; from the room that is kept back when there is no other.
+    fn write(&self, path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
+        match record::write(path, value) {
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => {
+                record::remove(&self.0.join(RESERVE))?;
+                record::write(path, value)
+            }
+            result => result,
+        }
     }
 
     /// Removes what was cut off while it was written.
@@ -212,6 +241,9 @@ impl Pool {
 
     /// Removes every file that no volume and no snapshot stands on.
     pub(crate) fn sweep(&self) -> Result<(), DriverError> {
+        if self.volumes()?.is_empty() && self.snapshots()?.is_empty() {
+            record::remove(&self.0.join(RESERVE)).map_err(failed("giving room back"))?;
+        }
         self.sweep_records("volumes")?;
         self.sweep_records("snapshots")?;
         let needed = Survey::of(self)?.needed();
@@ -239,7 +271,7 @@ impl Pool {
     }
 
     pub(crate) fn keep_layer(&self, name: &str, layer: &LayerRecord) -> Result<(), DriverError> {
-        record::write(&self.layer_path(name), layer).map_err(failed("writing a layer's record"))
+        self.write(&self.layer_path(name), layer).map_err(failed("writing a layer's record"))
     }
 
     /// Every file of data, and every record of one.

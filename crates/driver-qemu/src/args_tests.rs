@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use driver::{DiskFormat, DiskPlan, NicPlan};
 use model::compute::{Cell, Isolation, PayloadKind};
-use model::storage::VolumeLimits;
+use model::storage::{VolumeLimits, WhenFull};
 use model::{Bytes, CpuMillis, Resources, Uid};
 use proptest::prelude::*;
 
@@ -97,6 +97,8 @@ fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
         serial: "vol-1".into(),
         read_only: false,
         limits: VolumeLimits::default(),
+        when_full: WhenFull::Pause,
+        boot: false,
     });
     vm.nics.push(NicPlan::Tap { mac: "02:00:00:00:00:01".into(), device: "tap0".into(), namespace: None });
     vm.nics.push(NicPlan::User { mac: "02:00:00:00:00:02".into(), forwards: vec![(2222, 22)] });
@@ -154,7 +156,7 @@ proptest! {
         let (mut plan, mut vm) = plan(Machine::Q35, kernel(&cmdline));
         plan.label.clone_from(&label);
         let path = PathBuf::from(path);
-        vm.disks.push(DiskPlan { path: path.clone(), format: DiskFormat::Raw, serial: serial.clone(), read_only: true, limits: VolumeLimits::default(), boot: false });
+        vm.disks.push(DiskPlan { path: path.clone(), format: DiskFormat::Raw, serial: serial.clone(), read_only: true, limits: VolumeLimits::default(), when_full: WhenFull::Pause, boot: false });
         vm.nics.push(NicPlan::User { mac: mac.clone(), forwards: Vec::new() });
         let line = args(&plan, &vm, &host(Accelerator::Tcg), &descriptors());
         let value = |option: &str, nth: usize| {

@@ -39,6 +39,9 @@ const QUIT_MAX: Duration = Duration::from_secs(2);
 const ENDING_MAX: Duration = Duration::from_secs(2);
 /// How long the kernel may take to end a killed process.
 const KILL_MAX: Duration = Duration::from_secs(10);
+/// Why a guest stands still that nobody paused.
+const OUT_OF_ROOM: &str =
+    "the guest stands still because the pool of one of its disks is full; it goes on when there is room";
 /// The power button is pressed again this often: a guest that is still starting does not notice the first.
 const PRESS_AGAIN: Duration = Duration::from_secs(2);
 
@@ -124,6 +127,10 @@ impl QemuDriver {
             match ask_until_ended(state, &process).await {
                 Ok(RunState::Running) => observed.state = SandboxState::Running,
                 Ok(RunState::Stopped) => observed.state = SandboxState::Paused,
+                Ok(RunState::OutOfRoom) => {
+                    observed.state = SandboxState::Paused;
+                    OUT_OF_ROOM.clone_into(&mut observed.message);
+                }
                 Err(e) => {
                     observed.state = SandboxState::Unknown;
                     observed.message = e.to_string();
@@ -334,7 +341,7 @@ async fn tell(state: &State, command: &str) -> Result<(), QmpError> {
 async fn power_button(state: &State, process: &Process, grace: Duration) -> bool {
     let give_up = Instant::now() + grace;
     // A paused guest cannot react.
-    if let Ok(Ok(RunState::Stopped)) = timeout_at(give_up, ask_state(state)).await {
+    if let Ok(Ok(RunState::Stopped | RunState::OutOfRoom)) = timeout_at(give_up, ask_state(state)).await {
         let _ = timeout_at(give_up, tell(state, "cont")).await;
     }
     while Instant::now() < give_up {

@@ -43,6 +43,8 @@ pub(crate) enum QmpError {
 pub(crate) enum RunState {
     Running,
     Stopped,
+    /// Stopped by a write for which there was no room.
+    OutOfRoom,
 }
 
 #[derive(Debug, Deserialize)]
@@ -83,6 +85,7 @@ impl Qmp {
         let running = status.get("running").and_then(Value::as_bool);
         match running {
             Some(true) => Ok(RunState::Running),
+            Some(false) if status["status"] == "io-error" => Ok(RunState::OutOfRoom),
             Some(false) => Ok(RunState::Stopped),
             None => Err(QmpError::Protocol(status.to_string())),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::driver::{DiskFormat, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VolumeAccess};
 use async_trait::async_trait;
 use model::compute::Machine;
-use model::storage::VolumeLimits;
+use model::storage::{VolumeLimits, WhenFull};
 use model::{Bytes, Uid};
 use serde_json::{Value, json};
 use sys::process::Process;
@@ -44,6 +44,7 @@ pub(crate) fn device(disk: &DiskPlan, driver: String, slot: Option<&str>) -> Val
         "id": device_id(&disk.serial),
         "drive": node_name(&disk.serial),
         "serial": disk.serial,
+        "werror": match disk.when_full { WhenFull::Pause => "enospc", WhenFull::Error => "report" },
     });
     if let Some(slot) = slot {
         device["bus"] = json!(slot);

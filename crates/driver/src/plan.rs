@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use model::compute::{Cell, EnvVar, Firmware, Machine};
-use model::storage::VolumeLimits;
+use model::storage::{VolumeLimits, WhenFull};
 use model::{Resources, Uid};
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,9 @@ pub struct DiskPlan {
     /// How fast it may be; only for volumes.
     #[serde(default)]
     pub limits: VolumeLimits,
+    /// What a write does when there is no room for it; only for volumes.
+    #[serde(default)]
+    pub when_full: WhenFull,
     /// The machine boots from it; only for volumes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub boot: bool,

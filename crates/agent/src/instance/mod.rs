@@ -31,6 +31,9 @@ const RESTART_FIRST: Duration = Duration::from_secs(1);
 const RESTART_MAX: Duration = Duration::from_secs(300);
 /// A payload that ran this long has a clean record again.
 const RESTART_FORGIVEN_AFTER: Duration = Duration::from_secs(600);
+/// How often a guest that stands still for want of room is told to go on, and how long it then shows whether it can.
+const ROOM_EVERY: Duration = Duration::from_secs(5);
+const ROOM_TRIAL: Duration = Duration::from_millis(300);
 /// How often a running instance is looked at though nothing was announced.
 const RESYNC: Duration = Duration::from_secs(30);
 
@@ -67,6 +70,8 @@ pub(crate) struct Instances {
     pub(crate) cache: Cache<Instance>,
     pub(crate) now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     pub(crate) restarts: Mutex<std::collections::HashMap<String, Restarts>>,
+    /// Guests that stand still for want of room, and when each was last told to go on.
+    pub(crate) waits: Mutex<std::collections::HashMap<String, Instant>>,
 }
 
 /// How often and when a payload was last started again.
@@ -149,7 +154,7 @@ impl Instances {
                 driver.stop(&uid, grace).await?;
             }
             Step::Pause => driver.pause(&uid).await?,
-            Step::Resume => driver.resume(&uid).await?,
+            Step::Resume => return self.resume(instance, driver, observed).await,
             Step::Report(phase) => {
                 if phase == InstancePhase::Running {
                     self.tell_networks(instance);
@@ -222,6 +227,39 @@ impl Instances {
         Ok(())
     }
 
+    /// Lets a guest go on. One that stands still for want of room is told to every few seconds, and is shown as what
+    /// it is meanwhile.
+    async fn resume(
+        &self,
+        instance: &mut Instance,
+        driver: &dyn ComputeDriver,
+        observed: Option<Observed>,
+    ) -> Result<Option<Outcome>, InstanceError> {
+        let uid = instance.metadata.uid.clone();
+        let waits = observed.as_ref().is_some_and(|o| !o.message.is_empty());
+        if !waits {
+            driver.resume(&uid).await?;
+            return Ok(None);
+        }
+        let last = *self.waits.lock().entry(uid.to_string()).or_insert_with(Instant::now);
+        let mut observed = observed;
+        if last.elapsed() >= ROOM_EVERY {
+            driver.resume(&uid).await?;
+            self.waits.lock().insert(uid.to_string(), Instant::now());
+            // Time for the write that failed to fail again.
+            tokio::time::sleep(ROOM_TRIAL).await;
+            observed = observe(driver, instance).await?;
+            if observed.as_ref().is_none_or(|o| o.message.is_empty()) {
+                self.waits.lock().remove(uid.as_str());
+                return Ok(None);
+            }
+        }
+        let message = observed.as_ref().map(|o| o.message.clone()).unwrap_or_default();
+        let condition = Condition::new("Ready", ConditionStatus::False, "OutOfRoom", message);
+        self.report(instance, InstancePhase::Paused, condition, observed.as_ref()).await?;
+        Ok(Some(Outcome::RequeueAfter(ROOM_EVERY)))
+    }
+
     /// Notes the addresses of an instance with network cards.
     fn tell_networks(&self, instance: &mut Instance) {
         let Some(networks) = &self.networks else { return };
@@ -277,6 +315,7 @@ impl Instances {
             networks.forget(instance).await?;
         }
         self.restarts.lock().remove(uid.as_str());
+        self.waits.lock().remove(uid.as_str());
         // What tells, for a while, that it was there: the object itself goes with the next call.
         let message = format!("nothing of it is left on {}", self.host);
         self.recorder.record(instance, Severity::Normal, "Removed", &message).await;

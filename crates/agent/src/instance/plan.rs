@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use driver::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};
 use image::oci::Limits;
 use model::compute::{ArtifactRole, Instance, Isolation, KeyPair, Machine, Payload};
-use model::storage::VolumeLimits;
+use model::storage::{VolumeLimits, WhenFull};
 use model::{Bytes, Uid};
 
 use super::home::Home;
@@ -182,6 +182,7 @@ fn disk(path: PathBuf, format: DiskFormat, serial: &str) -> DiskPlan {
         serial: serial.into(),
         read_only: false,
         limits: VolumeLimits::default(),
+        when_full: WhenFull::Pause,
         boot: false,
     }
 }

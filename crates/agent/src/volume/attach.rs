@@ -123,6 +123,7 @@ impl Volumes {
             serial: volume.serial(),
             read_only: false,
             limits: volume.spec.limits,
+            when_full: volume.spec.when_full,
             boot: instance.spec.payload.volume() == Some(name),
         })
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use model::compute::{ImageFormat, Instance, Isolation, RestartPolicy};
 use model::network::{Cidr, CidrError};
+use model::storage::WhenFull;
 use model::{Bytes, CpuMillis, Name, Resource};
 
 /// Longest time accepted, so that no sum of times overflows.
@@ -79,6 +80,10 @@ pub(crate) fn restart() -> impl TypedValueParser<Value = RestartPolicy> {
         ("on-failure", RestartPolicy::OnFailure),
         ("never", RestartPolicy::Never),
     ])
+}
+
+pub(crate) fn when_full() -> impl TypedValueParser<Value = WhenFull> {
+    one_of(&[("pause", WhenFull::Pause), ("error", WhenFull::Error)])
 }
 
 pub(crate) fn format() -> impl TypedValueParser<Value = ImageFormat> {

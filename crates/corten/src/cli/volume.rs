@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use client::ListParams;
 use model::compute::{Instance, InstancePhase, InstanceVolume};
-use model::storage::{Volume, VolumeLimits, VolumePhase, VolumeSource, VolumeSpec};
+use model::storage::{Volume, VolumeLimits, VolumePhase, VolumeSource, VolumeSpec, WhenFull};
 use model::{Bytes, ConditionStatus, ObjectMeta};
 use serde_json::{Value, json};
 
@@ -92,6 +92,9 @@ struct CreateArgs {
     /// Most bytes read and written per second
     #[arg(long, value_name = "BYTES", value_parser = parse::bytes)]
     bandwidth: Option<Bytes>,
+    /// What a guest's write does when the pool is full: the guest stands still until there is room, or gets an error
+    #[arg(long, default_value = "pause", value_parser = parse::when_full())]
+    when_full: WhenFull,
     /// How long to wait until it is made
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse::duration)]
     timeout: Duration,
@@ -140,6 +143,7 @@ async fn create(cloud: &Cloud, args: CreateArgs) -> Result<(), Failure> {
         pool: args.pool,
         host: args.host.unwrap_or_default(),
         limits: VolumeLimits { iops: args.iops, bytes_per_second: args.bandwidth.unwrap_or_default().0 },
+        when_full: args.when_full,
         revert: None,
     };
     let volume = Volume::new(ObjectMeta::in_project(cloud.project(), &args.name), spec);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use driver::{Boot, ComputeDriver, DiskFormat, DiskPlan, NicPlan};
 use model::compute::{Cell, Firmware, Isolation, Machine, PayloadKind};
-use model::storage::VolumeLimits;
+use model::storage::{VolumeLimits, WhenFull};
 use model::{Bytes, CpuMillis};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,6 +34,8 @@ async fn a_pc_starts_a_kernel_and_shows_it_its_disks_and_network() {
             serial: serial.into(),
             read_only: false,
             limits: VolumeLimits::default(),
+            when_full: WhenFull::Pause,
+            boot: false,
         });
     }
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -79,6 +81,8 @@ async fn a_pc_boots_its_disk_by_bios_and_shows_its_screen() {
         serial: "root".into(),
         read_only: false,
         limits: VolumeLimits::default(),
+        when_full: WhenFull::Pause,
+        boot: false,
     });
 
     driver.ensure(&plan).await.unwrap();
@@ -106,6 +110,8 @@ async fn uefi_runs_with_variables_of_its_own() {
         serial: "root".into(),
         read_only: true,
         limits: VolumeLimits::default(),
+        when_full: WhenFull::Pause,
+        boot: false,
     });
 
     driver.ensure(&plan).await.unwrap();
@@ -138,6 +144,8 @@ async fn a_start_that_fails_is_told_in_qemu_s_own_words() {
         serial: String::new(),
         read_only: true,
         limits: VolumeLimits::default(),
+        when_full: WhenFull::Pause,
+        boot: false,
     });
     let error = driver.ensure(&plan).await.unwrap_err().to_string();
     assert!(error.contains("Could not open") && error.contains("missing.img"), "{error}");

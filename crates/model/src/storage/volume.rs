@@ -35,6 +35,9 @@ pub struct VolumeSpec {
     /// How fast it may be used.
     #[serde(skip_serializing_if = "is_default")]
     pub limits: VolumeLimits,
+    /// What happens to a guest that writes when its pool is full.
+    #[serde(skip_serializing_if = "is_default")]
+    pub when_full: WhenFull,
     /// The last asked-for return to a snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revert: Option<VolumeRevert>,
@@ -53,6 +56,18 @@ pub struct VolumeSource {
     /// Another Volume, as it is at the moment.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub volume: String,
+}
+
+/// What a write to a full pool does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum WhenFull {
+    /// The guest stands still until there is room, and goes on as if nothing had been.
+    #[default]
+    Pause,
+    /// The guest gets an error.
+    Error,
 }
 
 /// 0 means no limit.

@@ -101,7 +101,7 @@ fn storage(kind: &str) -> Option<Value> {
             "spec": {
                 "size": "10Gi", "source": {"snapshot": "monday"}, "pool": "default", "host": "h1",
                 "limits": {"iops": 500, "bytesPerSecond": 1_048_576},
-                "revert": {"snapshot": "monday", "count": 2},
+                "revert": {"snapshot": "monday", "count": 2}, "whenFull": "error",
             },
             "status": {
                 "phase": "InUse", "host": "h1", "size": "10Gi", "usedBytes": "1Gi",
