@@ -381,7 +381,7 @@ fn layers(root: &Path) -> BTreeMap<String, Option<String>> {
     let mut layers = BTreeMap::new();
     for file in files(root) {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
-        if name.ends_with(".qcow2") {
+        if file.extension().is_some_and(|extension| extension == "qcow2") {
             let record = std::fs::read(data(root).join(format!("{name}.json"))).unwrap();
             let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
             layers.insert(name, record["backing"].as_str().map(ToOwned::to_owned));
