@@ -10,11 +10,16 @@ use driver::{BalancerPlan, Certificate, DriverError, PoolPlan, ServerPlan};
 use model::network::{Balancing, HealthCheck, Listener, ListenerProtocol, TargetProtocol};
 
 use crate::folder::Folder;
+use crate::requests;
 
 /// Descriptors for listeners, checks and the program itself; each connection takes two more.
 const OPEN_FILES_OWN: u64 = 2000;
 /// A worker that was replaced ends its last connections within this time, in seconds.
 const REPLACED_ENDS_WITHIN: u32 = 3600;
+/// Answers of a target that does well, where nothing else is said.
+const GOOD_STATUSES: &str = "200-399";
+/// How long a connection may be silent, where nothing else is said.
+const IDLE_SECONDS: u32 = 350;
 /// So many reloads later it is ended in any case.
 const REPLACED_MAX: u32 = 50;
 
@@ -58,7 +63,7 @@ pub(crate) struct Room {
 
 /// A file that the configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PemFile {
+pub(crate) struct ExtraFile {
     pub(crate) name: String,
     pub(crate) content: Vec<u8>,
 }
@@ -68,26 +73,26 @@ pub(crate) struct Rendered {
     /// Of all the rest; what HAProxy tells as its description.
     pub(crate) digest: String,
     pub(crate) text: String,
-    pub(crate) certificates: Vec<PemFile>,
+    pub(crate) files: Vec<ExtraFile>,
 }
 
 /// The whole configuration of a balancer.
 pub(crate) fn render(plan: &BalancerPlan, folder: &Folder, room: Room) -> Result<Rendered, DriverError> {
     let mut out = String::new();
-    let certificates = certificates(plan);
+    let mut files = certificates(plan);
     let modes = modes(plan);
     for listener in plan.listeners.iter().filter(|l| l.protocol != ListenerProtocol::Udp) {
-        frontend(&mut out, plan, listener, folder)?;
+        frontend(&mut out, plan, listener, folder, &mut files)?;
     }
     for (group, mode) in modes {
         if let Some(pool) = plan.groups.iter().find(|pool| pool.settings.name == group) {
             backend(&mut out, plan, pool, mode)?;
         }
     }
-    let head = head(folder, room);
+    let head = head(plan, folder, room);
     let digest = hex(&[head.as_bytes(), out.as_bytes()].concat());
     let text = format!("global\n    description {digest}\n{head}{out}");
-    Ok(Rendered { digest, text, certificates })
+    Ok(Rendered { digest, text, files })
 }
 
 /// The name of a backend, and what is known of it on the way back.
@@ -110,8 +115,7 @@ fn modes(plan: &BalancerPlan) -> BTreeSet<(&str, Mode)> {
     let mut used = BTreeSet::new();
     for listener in &plan.listeners {
         let mode = Mode::of(listener.protocol);
-        let groups = listener.rules.iter().map(|rule| rule.target_group.as_str());
-        used.extend(groups.chain([listener.target_group.as_str()]).map(|group| (group, mode)));
+        used.extend(listener.target_groups().map(|(group, _)| (group, mode)));
     }
     for pool in &plan.groups {
         let name = pool.settings.name.as_str();
@@ -122,8 +126,8 @@ fn modes(plan: &BalancerPlan) -> BTreeSet<(&str, Mode)> {
     used
 }
 
-fn certificates(plan: &BalancerPlan) -> Vec<PemFile> {
-    let file = |(name, certificate): (&String, &Certificate)| PemFile {
+fn certificates(plan: &BalancerPlan) -> Vec<ExtraFile> {
+    let file = |(name, certificate): (&String, &Certificate)| ExtraFile {
         name: pem_name(name, certificate),
         content: whole(certificate),
     };
@@ -139,7 +143,8 @@ fn whole(certificate: &Certificate) -> Vec<u8> {
     [certificate.chain.as_slice(), b"\n", certificate.key.as_slice(), b"\n"].concat()
 }
 
-fn head(folder: &Folder, room: Room) -> String {
+fn head(plan: &BalancerPlan, folder: &Folder, room: Room) -> String {
+    let idle = plan.idle_timeout_seconds.unwrap_or(IDLE_SECONDS);
     let Room { threads, open_files } = room;
     let connections = open_files.saturating_sub(OPEN_FILES_OWN).max(2) / 2;
     let (stats, state) = (path(folder.stats_socket()), path(folder.server_state()));
@@ -157,8 +162,8 @@ defaults
     mode tcp
     load-server-state-from-file global
     timeout connect 5s
-    timeout client 350s
-    timeout server 350s
+    timeout client {idle}s
+    timeout server {idle}s
     timeout tunnel 3600s
     timeout client-fin 30s
     timeout http-request 30s
@@ -175,6 +180,7 @@ fn frontend(
     plan: &BalancerPlan,
     listener: &Listener,
     folder: &Folder,
+    files: &mut Vec<ExtraFile>,
 ) -> Result<(), DriverError> {
     let mode = Mode::of(listener.protocol);
     let port = listener.port;
@@ -195,26 +201,11 @@ fn frontend(
         line(out, format_args!("    http-request del-header Forwarded"));
         line(out, format_args!("    http-request del-header X-Real-IP"));
     }
-    for (i, rule) in listener.rules.iter().enumerate() {
-        let mut tests = String::new();
-        if let Some(suffix) = rule.host.strip_prefix('*') {
-            line(out, format_args!("    acl host-{i} req.hdr(host),host_only -i -m end {}", quoted(suffix)?));
-            let _ = write!(tests, " host-{i}");
-        } else if !rule.host.is_empty() {
-            line(
-                out,
-                format_args!("    acl host-{i} req.hdr(host),host_only -i -m str {}", quoted(&rule.host)?),
-            );
-            let _ = write!(tests, " host-{i}");
-        }
-        if !rule.path_prefix.is_empty() {
-            line(out, format_args!("    acl path-{i} path -m beg {}", quoted(&rule.path_prefix)?));
-            let _ = write!(tests, " path-{i}");
-        }
-        let tests = if tests.is_empty() { " TRUE" } else { &tests };
-        line(out, format_args!("    use_backend {} if{tests}", backend_name(&rule.target_group, mode)));
+    let group = |name: &str| backend_name(name, mode);
+    if mode == Mode::Http {
+        return requests::decide(out, listener, files, &|name| folder.file(name), &group);
     }
-    line(out, format_args!("    default_backend {}", backend_name(&listener.target_group, mode)));
+    line(out, format_args!("    default_backend {}", group(&listener.target_group)));
     Ok(())
 }
 
@@ -222,16 +213,19 @@ fn tls(plan: &BalancerPlan, listener: &Listener, folder: &Folder) -> Result<Stri
     if listener.tls.is_empty() {
         return Ok(String::new());
     }
-    let name = &listener.tls;
-    let certificate = plan.certificates.get(name).ok_or_else(|| {
-        DriverError::Invalid(format!(
-            "the certificate in secret {name:?} of port {} is missing",
-            listener.port
-        ))
-    })?;
-    let file = path(folder.file(&pem_name(name, certificate)));
+    // The first is shown to who asks for a name that none is for.
+    let mut words = String::from(" ssl");
+    for name in std::iter::once(&listener.tls).chain(&listener.more_tls) {
+        let certificate = plan.certificates.get(name).ok_or_else(|| {
+            DriverError::Invalid(format!(
+                "the certificate in secret {name:?} of port {} is missing",
+                listener.port
+            ))
+        })?;
+        let _ = write!(words, " crt {}", path(folder.file(&pem_name(name, certificate))));
+    }
     let versions = if listener.protocol == ListenerProtocol::Https { " alpn h2,http/1.1" } else { "" };
-    Ok(format!(" ssl crt {file}{versions}"))
+    Ok(format!("{words}{versions}"))
 }
 
 fn backend_name(group: &str, mode: Mode) -> String {
@@ -249,7 +243,8 @@ fn backend(out: &mut String, plan: &BalancerPlan, pool: &PoolPlan, mode: Mode) -
         }
     }
     let check = settings.health_check.clone().unwrap_or_default();
-    let asks = matches!(settings.protocol, TargetProtocol::Http | TargetProtocol::Https);
+    let asks =
+        matches!(check.protocol.unwrap_or(settings.protocol), TargetProtocol::Http | TargetProtocol::Https);
     if asks && settings.health_check.is_some() {
         let host = plan.addresses.first().map(|address| SocketAddr::new(*address, settings.port));
         let host = host.map(|host| host.to_string()).unwrap_or_default();
@@ -261,7 +256,8 @@ fn backend(out: &mut String, plan: &BalancerPlan, pool: &PoolPlan, mode: Mode) -
                 "    http-check send meth GET uri {uri} ver HTTP/1.1 hdr Host {host} hdr Connection close"
             ),
         );
-        line(out, format_args!("    http-check expect status 200-399"));
+        let good = if check.statuses.is_empty() { GOOD_STATUSES } else { &check.statuses };
+        line(out, format_args!("    http-check expect status {good}"));
     }
     line(out, format_args!("    timeout check {}s", check.timeout_seconds));
     let options = options(pool, mode, &check);
@@ -284,35 +280,40 @@ fn options(pool: &PoolPlan, mode: Mode, check: &HealthCheck) -> String {
             let _ = write!(all, " port {port}");
         }
     }
-    if settings.protocol == TargetProtocol::Https {
-        // Targets have certificates of their own making; the VPC is what keeps others out.
-        all.push_str(if mode == Mode::Http { " ssl verify none" } else { " check-ssl verify none" });
-    }
+    let speaks_tls = settings.protocol == TargetProtocol::Https;
+    let checked_by_tls = check.protocol.map_or(speaks_tls, |protocol| protocol == TargetProtocol::Https);
+    // Targets have certificates of their own making; the VPC is what keeps others out.
+    all.push_str(match (speaks_tls && mode == Mode::Http, checked_by_tls) {
+        (true, true) => " ssl verify none",
+        (true, false) => " ssl verify none no-check-ssl",
+        (false, true) => " check-ssl verify none",
+        (false, false) => "",
+    });
     if settings.proxy_protocol {
         all.push_str(" send-proxy-v2");
     }
     all
 }
 
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+pub(crate) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     // Writing to a string does not fail.
     let _ = writeln!(out, "{text}");
 }
 
 /// A word that HAProxy reads as it is. What could end the word or the line is refused.
-fn quoted(text: &str) -> Result<String, DriverError> {
+pub(crate) fn quoted(text: &str) -> Result<String, DriverError> {
     if text.chars().any(|c| c.is_control() || c == '\'') {
         return Err(DriverError::Invalid(format!("{text:?} has characters that cannot be in a rule")));
     }
     Ok(format!("'{text}'"))
 }
 
-fn path(path: PathBuf) -> String {
+pub(crate) fn path(path: PathBuf) -> String {
     path.display().to_string()
 }
 
 /// FNV-1a of 128 bits in hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let hash = bytes.iter().fold(OFFSET, |hash, byte| (hash ^ u128::from(*byte)).wrapping_mul(PRIME));
@@ -324,7 +325,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
 
-    use model::network::{ListenerRule, TargetGroup};
+    use model::network::{ListenerRule, TargetGroupSpec};
 
     use super::*;
 
@@ -332,12 +333,12 @@ mod tests {
 
     fn plan() -> BalancerPlan {
         let group = |name: &str, protocol, health_check| PoolPlan {
-            settings: TargetGroup {
+            settings: TargetGroupSpec {
                 name: name.into(),
                 protocol,
                 port: 8080,
                 health_check,
-                ..TargetGroup::default()
+                ..TargetGroupSpec::default()
             },
             servers: vec![ServerPlan { address: "10.0.0.7:8080".parse().unwrap(), weight: 2 }],
         };
@@ -354,6 +355,7 @@ mod tests {
                 host: "*.example.org".into(),
                 path_prefix: "/api".into(),
                 target_group: "api".into(),
+                ..ListenerRule::default()
             },
             ListenerRule {
                 host: "old.example.org".into(),
@@ -397,11 +399,14 @@ mod tests {
     http-request set-header X-Forwarded-Port 443
     http-request del-header Forwarded
     http-request del-header X-Real-IP
-    acl host-0 req.hdr(host),host_only -i -m end '.example.org'
-    acl path-0 path -m beg '/api'
-    use_backend http-api if host-0 path-0
-    acl host-1 req.hdr(host),host_only -i -m str 'old.example.org'
-    use_backend http-api if host-1
+    acl rule-1-host req.hdr(host),host_only -i -m end '.example.org'
+    acl rule-1-path path -m beg '/api'
+    http-request set-var(txn.rule,ifnotexists) int(1) if rule-1-host rule-1-path
+    acl rule-2-host req.hdr(host),host_only -i -m str 'old.example.org'
+    http-request set-var(txn.rule,ifnotexists) int(2) if rule-2-host
+    http-request set-var(txn.rule,ifnotexists) int(0)
+    use_backend http-api if {{ var(txn.rule) -m int 1 }}
+    use_backend http-api if {{ var(txn.rule) -m int 2 }}
     default_backend http-app
 
 frontend listener-5432

@@ -101,8 +101,8 @@ pub(crate) fn ensure(
     if running.is_some() && socket::digest(folder).as_deref() == Some(&wanted.digest) {
         return Ok(());
     }
-    for file in &wanted.certificates {
-        folder.write(&file.name, &file.content).map_err(at("writing a certificate"))?;
+    for file in &wanted.files {
+        folder.write(&file.name, &file.content).map_err(at("writing a file of the configuration"))?;
     }
     check(program, folder, wanted)?;
     if let Some(process) = running {
@@ -119,7 +119,7 @@ pub(crate) fn ensure(
         start(program, uid, folder, room)?;
     }
     wait_until_ready(folder, &wanted.digest)?;
-    forget_certificates(folder, wanted).map_err(at("removing certificates that are no longer used"))
+    forget_files(folder, wanted).map_err(at("removing files that are no longer used"))
 }
 
 /// Asks the program what it thinks of the configuration, as the user that it will run as.
@@ -206,11 +206,11 @@ fn wait_until_ready(folder: &Folder, digest: &str) -> Result<(), DriverError> {
     Err(DriverError::failed("haproxy does not take up its work", complaints(&last_words(&words))))
 }
 
-fn forget_certificates(folder: &Folder, wanted: &Rendered) -> io::Result<()> {
+fn forget_files(folder: &Folder, wanted: &Rendered) -> io::Result<()> {
     for entry in fs::read_dir(folder.path())? {
         let name = entry?.file_name();
-        let used = wanted.certificates.iter().any(|file| *file.name == *name);
-        if Path::new(&name).extension().is_some_and(|end| end == "pem") && !used {
+        let used = wanted.files.iter().any(|file| *file.name == *name);
+        if Path::new(&name).extension().is_some_and(|end| end == "pem" || end == "body") && !used {
             fs::remove_file(folder.path().join(name))?;
         }
     }

@@ -16,6 +16,7 @@ mod datagrams;
 mod driver;
 mod folder;
 mod launch;
+mod requests;
 mod socket;
 mod stats;
 

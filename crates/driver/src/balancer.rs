@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use model::Uid;
-use model::network::{Listener, TargetGroup};
+use model::network::{Listener, TargetGroupSpec};
 
 use crate::DriverError;
 
@@ -21,6 +21,8 @@ pub struct BalancerPlan {
     pub addresses: Vec<IpAddr>,
     pub listeners: Vec<Listener>,
     pub groups: Vec<PoolPlan>,
+    /// How long a connection may be silent; the driver's own measure when `None`.
+    pub idle_timeout_seconds: Option<u32>,
     /// By the names that listeners have in `tls`.
     pub certificates: BTreeMap<String, Certificate>,
 }
@@ -29,7 +31,7 @@ pub struct BalancerPlan {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PoolPlan {
     /// How it is balanced and checked; what it says of targets is in `servers`.
-    pub settings: TargetGroup,
+    pub settings: TargetGroupSpec,
     /// Each address once.
     pub servers: Vec<ServerPlan>,
 }

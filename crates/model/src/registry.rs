@@ -45,6 +45,7 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<network::DnsZone>(),
         KindEntry::of::<network::DnsRecord>(),
         KindEntry::of::<network::LoadBalancer>(),
+        KindEntry::of::<network::TargetGroup>(),
         KindEntry::of::<storage::Pool>(),
         KindEntry::of::<storage::Volume>(),
         KindEntry::of::<storage::VolumeSnapshot>(),

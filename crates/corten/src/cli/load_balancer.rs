@@ -2,15 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use client::ListParams;
 use model::network::{
     Address, HealthCheck, Listener, ListenerProtocol, LoadBalancer, LoadBalancerSpec, Scheme, Target,
-    TargetGroup, TargetProtocol,
+    TargetGroupSpec, TargetProtocol,
 };
 use model::{Name, ObjectMeta};
 
 use super::api::Cloud;
+use super::get::Listing;
+use super::output::{self, Form};
 use super::table::Table;
-use super::{kind, output, parse, rm};
+use super::{kind, parse, rm};
 use crate::failure::Failure;
 
 /// How often a change is made anew when another came between.
@@ -29,6 +32,9 @@ pub(crate) struct Args {
 enum Command {
     /// Make a load balancer; prints its address
     Create(CreateArgs),
+    /// Show the load balancers
+    #[command(visible_alias = "ls")]
+    List,
     /// List the targets of a load balancer, and how they do
     Targets {
         #[arg(value_parser = parse::name)]
@@ -59,7 +65,7 @@ struct CreateArgs {
     /// Targets that are alike: a name, tcp, udp, http or https, and their port; one called `default`, as the first
     /// listener is, when not given; can be repeated
     #[arg(long, value_name = "NAME=PROTOCOL:PORT", value_parser = group)]
-    target_group: Vec<TargetGroup>,
+    target_group: Vec<TargetGroupSpec>,
     /// A target: an instance or an address, of the first group when none is named; can be repeated
     #[arg(long, value_name = "[GROUP=]TARGET[:PORT]", value_parser = target)]
     target: Vec<Place>,
@@ -92,6 +98,11 @@ struct TargetArgs {
 pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Create(args) => create(&cloud, args).await,
+        Command::List => {
+            let params = ListParams::default();
+            let listing = Listing { cloud: &cloud, form: Form::Table, all_projects: false, params };
+            listing.all(&[kind::of::<LoadBalancer>()]).await
+        }
         Command::Targets { name } => targets(&cloud, &name).await,
         Command::AddTarget(args) => {
             change(&cloud, &args.name, |spec| {
@@ -147,6 +158,7 @@ fn spec(args: CreateArgs) -> Result<LoadBalancerSpec, Failure> {
         target_groups: groups,
         security_groups: args.security_group,
         floating_ip: args.floating_ip,
+        ..LoadBalancerSpec::default()
     };
     for place in args.target {
         group_of(&mut spec, &place)?.targets.push(place.target);
@@ -154,8 +166,8 @@ fn spec(args: CreateArgs) -> Result<LoadBalancerSpec, Failure> {
     Ok(spec)
 }
 
-fn group_of<'a>(spec: &'a mut LoadBalancerSpec, place: &Place) -> Result<&'a mut TargetGroup, Failure> {
-    let wanted = |group: &&mut TargetGroup| place.group.is_empty() || group.name == place.group;
+fn group_of<'a>(spec: &'a mut LoadBalancerSpec, place: &Place) -> Result<&'a mut TargetGroupSpec, Failure> {
+    let wanted = |group: &&mut TargetGroupSpec| place.group.is_empty() || group.name == place.group;
     let missing = || Failure::usage(format!("there is no target group {:?}", place.group));
     spec.target_groups.iter_mut().find(wanted).ok_or_else(missing)
 }
@@ -219,7 +231,7 @@ struct Listen {
 
 impl Listen {
     /// The group that is made for it.
-    fn group(&self) -> TargetGroup {
+    fn group(&self) -> TargetGroupSpec {
         let protocol = match self.protocol {
             ListenerProtocol::Http | ListenerProtocol::Https => TargetProtocol::Http,
             ListenerProtocol::Udp => TargetProtocol::Udp,
@@ -227,7 +239,7 @@ impl Listen {
         };
         let port = if self.protocol == ListenerProtocol::Https { 80 } else { self.port };
         let name = if self.group.is_empty() { DEFAULT_GROUP } else { &self.group };
-        TargetGroup { name: name.into(), protocol, port, ..TargetGroup::default() }
+        TargetGroupSpec { name: name.into(), protocol, port, ..TargetGroupSpec::default() }
     }
 }
 
@@ -252,7 +264,7 @@ fn listen(text: &str) -> Result<Listen, String> {
     Ok(Listen { protocol, port: port_number(port)?, group: group.to_owned() })
 }
 
-fn group(text: &str) -> Result<TargetGroup, String> {
+fn group(text: &str) -> Result<TargetGroupSpec, String> {
     let form = "must look like app=http:8080";
     let (name, what) = text.split_once('=').ok_or(form)?;
     let (protocol, port) = what.split_once(':').ok_or(form)?;
@@ -264,7 +276,7 @@ fn group(text: &str) -> Result<TargetGroup, String> {
         other => return Err(format!("{other:?} is none of tcp, udp, http, https")),
     };
     let name = parse::name(name)?;
-    Ok(TargetGroup { name, protocol, port: port_number(port)?, ..TargetGroup::default() })
+    Ok(TargetGroupSpec { name, protocol, port: port_number(port)?, ..TargetGroupSpec::default() })
 }
 
 fn target(text: &str) -> Result<Place, String> {

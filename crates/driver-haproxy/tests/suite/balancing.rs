@@ -5,7 +5,10 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use driver::{BalancerDriver, Certificate, ServerPlan};
-use model::network::{Balancing, ListenerProtocol, ListenerRule, TargetProtocol};
+use model::network::{
+    Balancing, FixedResponse, ListenerProtocol, ListenerRule, Redirect, RuleCondition, RuleField,
+    TargetProtocol,
+};
 
 use crate::support::{Outside, World, listener, plan, pool};
 
@@ -37,6 +40,59 @@ async fn requests_go_round_and_by_rules() {
     for server in servers {
         world.stop(server);
     }
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_rule_decides_whatever_it_does() {
+    let world = World::new().await;
+    let server = world.server(9001, "one");
+    let when = |field, name: &str, value: &str| RuleCondition {
+        field,
+        name: name.into(),
+        values: vec![value.into()],
+    };
+    let mut site = listener(80, ListenerProtocol::Http, "");
+    site.response = Some(FixedResponse {
+        status: 404,
+        content_type: "text/plain".into(),
+        body: "it's \"gone\"\n".into(),
+    });
+    let rule = |priority, conditions| ListenerRule {
+        priority: Some(priority),
+        conditions,
+        target_group: "app".into(),
+        ..ListenerRule::default()
+    };
+    site.rules = vec![
+        ListenerRule {
+            target_group: String::new(),
+            redirect: Some(Redirect {
+                host: "new.test".into(),
+                path: "/was/#{path}".into(),
+                status: 301,
+                ..Redirect::default()
+            }),
+            ..rule(2, vec![when(RuleField::Path, "", "/a*")])
+        },
+        // Looked at first, though it stands last: a redirect of a later rule does not come before it.
+        rule(1, vec![when(RuleField::Path, "", "/a?c"), when(RuleField::Query, "", "k=v*")]),
+        rule(
+            3,
+            vec![when(RuleField::Header, "X-Forwarded-Port", "8?"), when(RuleField::Host, "", "*.own.test")],
+        ),
+    ];
+    let plan = plan(&world, vec![site], vec![pool("app", TargetProtocol::Http, &[9001])]);
+    world.becomes(&plan, |health| health.len() == 1 && health[0].healthy).await;
+    let get = |host: &str, path: &str| world.get(80, host, path).unwrap();
+    assert!(get("www.test", "/abc?x=1&k=vw").contains("one\nGET /abc"));
+    let elsewhere = get("www.test", "/abc?k=w");
+    assert!(elsewhere.starts_with("HTTP/1.1 301"), "{elsewhere}");
+    assert!(elsewhere.contains("location: http://new.test/was/abc?k=w\r\n"), "{elsewhere}");
+    assert!(get("A.Own.test:80", "/").contains("one\n"));
+    let gone = get("www.test", "/");
+    assert!(gone.starts_with("HTTP/1.1 404") && gone.ends_with("it's \"gone\"\n"), "{gone}");
+    world.stop(server);
     world.end().await;
 }
 

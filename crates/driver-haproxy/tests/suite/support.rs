@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use driver::{BalancerDriver, BalancerPlan, PoolPlan, ServerHealth, ServerPlan};
 use driver_haproxy::{HaproxyDriver, HaproxyOptions};
 use model::Uid;
-use model::network::{HealthCheck, Listener, ListenerProtocol, TargetGroup, TargetProtocol};
+use model::network::{HealthCheck, Listener, ListenerProtocol, TargetGroupSpec, TargetProtocol};
 use sys::namespace::within_network;
 
 pub(crate) struct World {
@@ -267,12 +267,12 @@ pub(crate) fn pool(name: &str, protocol: TargetProtocol, servers: &[u16]) -> Poo
         ..HealthCheck::default()
     };
     PoolPlan {
-        settings: TargetGroup {
+        settings: TargetGroupSpec {
             name: name.into(),
             protocol,
             port: 80,
             health_check: Some(check),
-            ..TargetGroup::default()
+            ..TargetGroupSpec::default()
         },
         servers: servers
             .iter()

@@ -1,14 +1,16 @@
 //! LoadBalancer: one address in front of many targets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::rules::{at_most, check_name, check_names, is_default, require_name};
-use super::{Address, FloatingIpSpec, GROUP, PortSpec, SecurityGroupSpec, SubnetSpec};
-use crate::meta::validate_labels;
+use super::rules::{at_most, check_name, check_names, is_default};
+use super::{
+    Address, FloatingIpSpec, GROUP, Listener, ListenerProtocol, PortSpec, SecurityGroupSpec, SubnetSpec,
+    TargetGroupSpec, TargetProtocol,
+};
 use crate::secret::Secret;
 use crate::{
     Claim, Column, Condition, FieldErrors, KindInfo, Name, Object, Reference, Resource, Scope, Spec,
@@ -19,11 +21,8 @@ pub type LoadBalancer = Object<LoadBalancerSpec>;
 const SUBNETS_MAX: usize = 8;
 const GROUPS_MAX: usize = 16;
 const LISTENERS_MAX: usize = 50;
-const LISTENER_RULES_MAX: usize = 100;
 const TARGET_GROUPS_MAX: usize = 100;
-const TARGETS_MAX: usize = 1000;
-/// Longest path that a rule or a check names, in bytes.
-const PATH_MAX: usize = 1024;
+const IDLE_SECONDS_MAX: u32 = 4000;
 /// So much of a balancer's name is kept where the name of its port would become too long.
 const PREFIX_MAX: usize = 40;
 
@@ -40,7 +39,13 @@ pub struct LoadBalancerSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub security_groups: Vec<String>,
     pub listeners: Vec<Listener>,
-    pub target_groups: Vec<TargetGroup>,
+    pub target_groups: Vec<TargetGroupSpec>,
+    /// How long a connection may be silent, 1 to 4000 seconds; 350 when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_seconds: Option<u32>,
+    /// Deleting it is refused until this is taken back.
+    #[serde(skip_serializing_if = "is_default")]
+    pub protected: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -52,137 +57,6 @@ pub enum Scheme {
     Internal,
     /// Reachable from outside, at a floating address.
     Public,
-}
-
-/// A port that is listened on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Listener {
-    pub port: u16,
-    pub protocol: ListenerProtocol,
-    /// Where requests go that no rule sends elsewhere.
-    pub target_group: String,
-    /// For protocol http and https; the first that matches decides.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<ListenerRule>,
-    /// The secret with certificate and key, for protocol https and tls.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub tls: String,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum ListenerProtocol {
-    #[default]
-    Tcp,
-    Udp,
-    Tls,
-    Http,
-    Https,
-}
-
-/// Sends requests for some hosts or paths to another group of targets.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ListenerRule {
-    /// The host asked for, as in `www.example.org` or `*.example.org`; any when left out.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub host: String,
-    /// What the path begins with; any when left out.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub path_prefix: String,
-    pub target_group: String,
-}
-
-/// Targets that are alike.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct TargetGroup {
-    pub name: String,
-    pub protocol: TargetProtocol,
-    /// The targets' port, unless a target says otherwise.
-    pub port: u16,
-    #[serde(skip_serializing_if = "is_default")]
-    pub balancing: Balancing,
-    /// Begin every connection with the PROXY protocol (version 2), which tells the target who the client is. Not
-    /// for protocol udp.
-    #[serde(skip_serializing_if = "is_default")]
-    pub proxy_protocol: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub targets: Vec<Target>,
-    /// Instances with all of these labels are targets too.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub instance_labels: BTreeMap<String, String>,
-    /// A connection to the port, every ten seconds, when left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub health_check: Option<HealthCheck>,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(inline)]
-pub enum TargetProtocol {
-    #[default]
-    Tcp,
-    Udp,
-    Http,
-    Https,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub enum Balancing {
-    #[default]
-    RoundRobin,
-    LeastConnections,
-    /// The same client comes to the same target.
-    SourceAddress,
-}
-
-/// One target: an instance, or an address.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Target {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub instance: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<Address>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    /// Its share beside others, 1 to 256; 1 when left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u16>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct HealthCheck {
-    /// What is asked for, for protocol http and https.
-    pub path: String,
-    /// The target's port when left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    pub interval_seconds: u32,
-    pub timeout_seconds: u32,
-    /// Good answers in a row after which a target takes part.
-    pub healthy_after: u32,
-    /// Bad ones after which it does not.
-    pub unhealthy_after: u32,
-}
-
-impl Default for HealthCheck {
-    fn default() -> Self {
-        Self {
-            path: "/".into(),
-            port: None,
-            interval_seconds: 10,
-            timeout_seconds: 5,
-            healthy_after: 3,
-            unhealthy_after: 3,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -248,8 +122,16 @@ impl LoadBalancer {
 
     /// Names of the secrets that its listeners use, each once.
     pub fn secrets(&self) -> BTreeSet<&str> {
-        let names = self.spec.listeners.iter().map(|listener| listener.tls.as_str());
-        names.filter(|name| !name.is_empty()).collect()
+        let listeners = self.spec.listeners.iter();
+        let names = listeners.flat_map(|listener| listener.more_tls.iter().chain([&listener.tls]));
+        names.map(String::as_str).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// Names of the groups that its listeners send to and that are objects of their own, each once.
+    pub fn shared_target_groups(&self) -> BTreeSet<&str> {
+        let listeners = self.spec.listeners.iter();
+        let names = listeners.flat_map(|listener| listener.target_groups().map(|(name, _)| name));
+        names.filter(|name| self.spec.own_group(name).is_none()).collect()
     }
 }
 
@@ -281,16 +163,24 @@ impl Spec for LoadBalancerSpec {
         let mut names = BTreeSet::new();
         for (i, group) in self.target_groups.iter().enumerate() {
             let field = format!("spec.targetGroups[{i}]");
-            group.validate(&field, errors);
+            group.check_inside(&field, errors);
             if !names.insert(group.name.as_str()) {
                 errors.push(format!("{field}.name"), format!("{:?} is there twice", group.name));
             }
         }
-        let mut ports = BTreeSet::new();
+        errors.require(
+            self.idle_timeout_seconds.is_none_or(|seconds| (1..=IDLE_SECONDS_MAX).contains(&seconds)),
+            "spec.idleTimeoutSeconds",
+            "must be 1 to 4000",
+        );
+        let (mut ports, mut called) = (BTreeSet::new(), BTreeSet::new());
         for (i, listener) in self.listeners.iter().enumerate() {
             let field = format!("spec.listeners[{i}]");
-            listener.validate(&field, &names, errors);
+            listener.validate(&field, errors);
             self.check_protocols(listener, &field, errors);
+            if !listener.name.is_empty() && !called.insert(listener.name.as_str()) {
+                errors.push(format!("{field}.name"), format!("{:?} is there twice", listener.name));
+            }
             if !ports.insert((listener.port, listener.protocol == ListenerProtocol::Udp)) {
                 let message = format!("{} has a listener already; keep one of the two", listener.port);
                 errors.push(format!("{field}.port"), message);
@@ -351,118 +241,53 @@ impl Spec for LoadBalancerSpec {
         let floating = Reference::kept(FloatingIpSpec::KIND, meta, &spec.floating_ip, "spec.floatingIp");
         let port = Reference::kept(PortSpec::KIND, meta, &b.port_name(), "metadata.name");
         let secrets = b.secrets().into_iter().filter_map(|secret| {
-            let at = spec.listeners.iter().position(|l| l.tls == secret).unwrap_or_default();
-            Reference::kept(Secret::KIND, meta, secret, format!("spec.listeners[{at}].tls"))
+            let first = spec.listeners.iter().position(|l| l.tls == secret);
+            let more = || spec.listeners.iter().position(|l| l.more_tls.iter().any(|name| name == secret));
+            let field = match first {
+                Some(at) => format!("spec.listeners[{at}].tls"),
+                None => format!("spec.listeners[{}].moreTls", more().unwrap_or_default()),
+            };
+            Reference::kept(Secret::KIND, meta, secret, field)
         });
-        subnets.chain(groups).chain(floating).chain(port).chain(secrets).collect()
+        let shared = b
+            .shared_target_groups()
+            .into_iter()
+            .filter_map(|name| Reference::kept(TargetGroupSpec::KIND, meta, name, spec.where_named(name)));
+        subnets.chain(groups).chain(floating).chain(port).chain(secrets).chain(shared).collect()
     }
 }
 
 impl LoadBalancerSpec {
+    /// The group of this name that it has in itself.
+    pub fn own_group(&self, name: &str) -> Option<&TargetGroupSpec> {
+        self.target_groups.iter().find(|group| group.name == name)
+    }
+
+    /// The first field that names a target group.
+    pub fn where_named(&self, group: &str) -> String {
+        let fields = self.listeners.iter().enumerate().flat_map(|(i, listener)| {
+            listener.target_groups().map(move |(name, at)| (name, format!("spec.listeners[{i}].{at}")))
+        });
+        fields.into_iter().find(|(name, _)| *name == group).map(|(_, field)| field).unwrap_or_default()
+    }
+
     /// Datagrams go to targets that take datagrams, and nothing else does.
     fn check_protocols(&self, listener: &Listener, field: &str, errors: &mut FieldErrors) {
-        let is_udp = listener.protocol == ListenerProtocol::Udp;
-        let group = self.target_groups.iter().find(|group| group.name == listener.target_group);
+        let group = self.own_group(&listener.target_group);
         errors.require(
-            group.is_none_or(|group| (group.protocol == TargetProtocol::Udp) == is_udp),
+            group.is_none_or(|group| listener.protocol.fits(group.protocol)),
             &format!("{field}.targetGroup"),
-            "must be of protocol udp for a listener of protocol udp, and only for those",
+            DATAGRAMS,
         );
     }
 }
 
-/// A path as it may stand in a request: visible ASCII without quotes and backslashes.
-fn check_path(field: &str, path: &str, errors: &mut FieldErrors) {
-    let fine = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\'' | b'\\' | b'`');
-    errors.require(
-        path.starts_with('/') && path.bytes().all(fine) && path.len() <= PATH_MAX,
-        field,
-        "must begin with /, and have no spaces, quotes or backslashes; write those as %20 and the like",
-    );
-}
+/// That a listener and its target group are of protocol udp, or neither.
+pub const DATAGRAMS: &str = "must be of protocol udp for a listener of protocol udp, and only for those";
 
-impl Listener {
-    fn validate(&self, field: &str, groups: &BTreeSet<&str>, errors: &mut FieldErrors) {
-        errors.require(self.port > 0, &format!("{field}.port"), "must be 1 to 65535");
-        let encrypted = matches!(self.protocol, ListenerProtocol::Tls | ListenerProtocol::Https);
-        errors.require(
-            encrypted != self.tls.is_empty(),
-            &format!("{field}.tls"),
-            "must name the secret with certificate and key for protocol https and tls, and only for those",
-        );
-        check_name(&format!("{field}.tls"), &self.tls, errors);
-        let reads_requests = matches!(self.protocol, ListenerProtocol::Http | ListenerProtocol::Https);
-        errors.require(
-            reads_requests || self.rules.is_empty(),
-            &format!("{field}.rules"),
-            "are only for protocol http and https",
-        );
-        at_most(&format!("{field}.rules"), &self.rules, LISTENER_RULES_MAX, errors);
-        let known = |field: String, name: &str, errors: &mut FieldErrors| {
-            if !groups.contains(name) {
-                errors.push(field, format!("{name:?} is not in spec.targetGroups"));
-            }
-        };
-        known(format!("{field}.targetGroup"), &self.target_group, errors);
-        for (i, rule) in self.rules.iter().enumerate() {
-            let at = format!("{field}.rules[{i}]");
-            known(format!("{at}.targetGroup"), &rule.target_group, errors);
-            if !rule.path_prefix.is_empty() {
-                check_path(&format!("{at}.pathPrefix"), &rule.path_prefix, errors);
-            }
-            errors.require(
-                rule.host.is_empty() || Name::new(rule.host.strip_prefix("*.").unwrap_or(&rule.host)).is_ok(),
-                &format!("{at}.host"),
-                "must be a host's name, such as www.example.org or *.example.org",
-            );
-        }
-    }
-}
-
-impl TargetGroup {
-    fn validate(&self, field: &str, errors: &mut FieldErrors) {
-        require_name(&format!("{field}.name"), &self.name, "the group", errors);
-        errors.require(self.port > 0, &format!("{field}.port"), "must be 1 to 65535");
-        at_most(&format!("{field}.targets"), &self.targets, TARGETS_MAX, errors);
-        validate_labels(&format!("{field}.instanceLabels"), &self.instance_labels, errors);
-        for (i, target) in self.targets.iter().enumerate() {
-            let at = format!("{field}.targets[{i}]");
-            errors.require(
-                target.instance.is_empty() != target.address.is_none(),
-                &at,
-                "must be exactly one of instance and address",
-            );
-            check_name(&format!("{at}.instance"), &target.instance, errors);
-            errors.require(target.port != Some(0), &format!("{at}.port"), "must be 1 to 65535");
-            errors.require(
-                target.weight.is_none_or(|weight| (1..=256).contains(&weight)),
-                &format!("{at}.weight"),
-                "must be 1 to 256",
-            );
-        }
-        errors.require(
-            !self.proxy_protocol || self.protocol != TargetProtocol::Udp,
-            &format!("{field}.proxyProtocol"),
-            "is not for protocol udp",
-        );
-        if let Some(check) = &self.health_check {
-            check.validate(&format!("{field}.healthCheck"), errors);
-        }
-    }
-}
-
-impl HealthCheck {
-    fn validate(&self, field: &str, errors: &mut FieldErrors) {
-        check_path(&format!("{field}.path"), &self.path, errors);
-        errors.require(self.port != Some(0), &format!("{field}.port"), "must be 1 to 65535");
-        let within = |n: u32, max: u32| (1..=max).contains(&n);
-        for (name, ok, message) in [
-            ("intervalSeconds", within(self.interval_seconds, 300), "must be 1 to 300"),
-            ("timeoutSeconds", within(self.timeout_seconds, 120), "must be 1 to 120"),
-            ("healthyAfter", within(self.healthy_after, 10), "must be 1 to 10"),
-            ("unhealthyAfter", within(self.unhealthy_after, 10), "must be 1 to 10"),
-        ] {
-            errors.require(ok, &format!("{field}.{name}"), message);
-        }
+impl ListenerProtocol {
+    /// Whether what comes in can go to targets of this protocol.
+    pub fn fits(self, target: TargetProtocol) -> bool {
+        (self == Self::Udp) == (target == TargetProtocol::Udp)
     }
 }

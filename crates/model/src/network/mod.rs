@@ -6,6 +6,7 @@ mod cidr;
 mod dns;
 mod floating_ip;
 mod gateway;
+mod listener;
 mod load_balancer;
 mod peering;
 mod port;
@@ -15,6 +16,7 @@ mod route_table;
 mod rules;
 mod security_group;
 mod subnet;
+mod target_group;
 mod text;
 mod vpc;
 
@@ -24,9 +26,12 @@ pub use cidr::{AddressRange, Cidr, CidrError, RangeError};
 pub use dns::{DnsRecord, DnsRecordSpec, DnsRecordStatus, DnsZone, DnsZoneSpec, DnsZoneStatus, RecordType};
 pub use floating_ip::{FloatingIp, FloatingIpSpec, FloatingIpStatus};
 pub use gateway::{Gateway, GatewaySpec, GatewayStatus, GatewayType};
+pub use listener::{
+    FixedResponse, Listener, ListenerProtocol, ListenerRule, Redirect, RequestAction, RuleCondition,
+    RuleField,
+};
 pub use load_balancer::{
-    Balancing, CertificateStatus, HealthCheck, Listener, ListenerProtocol, ListenerRule, LoadBalancer,
-    LoadBalancerSpec, LoadBalancerStatus, Scheme, Target, TargetGroup, TargetProtocol, TargetStatus,
+    CertificateStatus, DATAGRAMS, LoadBalancer, LoadBalancerSpec, LoadBalancerStatus, Scheme, TargetStatus,
 };
 pub use peering::{Peering, PeeringSpec, PeeringStatus};
 pub use port::{Port, PortSpec, PortState, PortStatus};
@@ -38,6 +43,9 @@ pub use security_group::{
     SecurityGroupStatus, SecurityRule,
 };
 pub use subnet::{Subnet, SubnetMode, SubnetSpec, SubnetStatus};
+pub use target_group::{
+    Balancing, HealthCheck, Target, TargetGroup, TargetGroupSpec, TargetGroupStatus, TargetProtocol,
+};
 pub use vpc::{Vpc, VpcDns, VpcSpec, VpcStatus};
 
 pub(crate) const GROUP: &str = "network.corten.dev";

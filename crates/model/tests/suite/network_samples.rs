@@ -79,6 +79,7 @@ pub(crate) fn sample(kind: &str) -> Option<Value> {
             "status": {},
         }),
         "LoadBalancer" => load_balancer(),
+        "TargetGroup" => json!({"spec": with(target_group(), "vpc", json!("main")), "status": {}}),
         _ => return None,
     })
 }
@@ -104,27 +105,53 @@ fn security_group() -> Value {
     })
 }
 
+fn target_group() -> Value {
+    json!({
+        "name": "app", "protocol": "http", "port": 8080, "balancing": "least-connections",
+        "proxyProtocol": true,
+        "targets": [
+            {"instance": "one", "port": 8081, "weight": 2},
+            {"address": "10.0.1.9"},
+        ],
+        "instanceLabels": {"app": "web"},
+        "healthCheck": {
+            "protocol": "http", "path": "/health", "statuses": "200-299,404", "port": 8082,
+            "intervalSeconds": 5, "timeoutSeconds": 2, "healthyAfter": 2, "unhealthyAfter": 4,
+        },
+    })
+}
+
+fn with(mut value: Value, field: &str, more: Value) -> Value {
+    value[field] = more;
+    value
+}
+
 fn load_balancer() -> Value {
     json!({
         "spec": {
             "subnets": ["web"], "scheme": "public", "floatingIp": "front", "securityGroups": ["front"],
-            "listeners": [{
-                "port": 443, "protocol": "https", "targetGroup": "app", "tls": "certificate",
-                "rules": [{"host": "*.example.org", "pathPrefix": "/api", "targetGroup": "app"}],
-            }],
-            "targetGroups": [{
-                "name": "app", "protocol": "http", "port": 8080, "balancing": "least-connections",
-                "proxyProtocol": true,
-                "targets": [
-                    {"instance": "one", "port": 8081, "weight": 2},
-                    {"address": "10.0.1.9"},
-                ],
-                "instanceLabels": {"app": "web"},
-                "healthCheck": {
-                    "path": "/health", "port": 8082, "intervalSeconds": 5, "timeoutSeconds": 2,
-                    "healthyAfter": 2, "unhealthyAfter": 4,
+            "listeners": [
+                {
+                    "name": "site", "port": 443, "protocol": "https", "targetGroup": "app", "tls": "certificate",
+                    "moreTls": ["other"],
+                    "rules": [
+                        {"host": "*.example.org", "pathPrefix": "/api", "targetGroup": "app"},
+                        {
+                            "name": "old", "priority": 7,
+                            "conditions": [{"field": "header", "name": "X-Team", "values": ["a*"]}],
+                            "redirect": {
+                                "protocol": "https", "host": "new.example.org", "port": 8443,
+                                "path": "/old/#{path}", "query": "from=old", "status": 301,
+                            },
+                        },
+                        {"response": {"status": 404, "contentType": "text/plain", "body": "not here"}},
+                    ],
                 },
-            }],
+                {"port": 80, "protocol": "http", "redirect": {"protocol": "https", "status": 301}},
+                {"port": 81, "protocol": "http", "response": {"status": 503}},
+            ],
+            "targetGroups": [target_group()],
+            "idleTimeoutSeconds": 60, "protected": true,
         },
         "status": {
             "host": "host-1", "addresses": ["10.0.1.4"],

@@ -150,7 +150,7 @@ fn what_is_wrong_with_ways_and_names_is_named() {
         ("loadbalancer", json!({}), "spec.subnets"),
         (
             "loadbalancer",
-            json!({"subnets": ["a"], "listeners": [{"port": 80, "targetGroup": "x"}]}),
+            json!({"subnets": ["a"], "listeners": [{"port": 80}]}),
             "spec.listeners[0].targetGroup",
         ),
         (
@@ -172,9 +172,60 @@ fn what_is_wrong_with_ways_and_names_is_named() {
         ),
         ("loadbalancer", balancer("http", "http", "/'", "/"), "spec.listeners[0].rules[0].pathPrefix"),
         ("loadbalancer", balancer("http", "http", "/", "/a b"), "spec.targetGroups[0].healthCheck.path"),
+        ("loadbalancer", json!({"subnets": ["a"], "idleTimeoutSeconds": 0}), "spec.idleTimeoutSeconds"),
+        ("targetgroup", json!({"port": 80}), "spec.vpc"),
+        ("targetgroup", json!({"vpc": "main"}), "spec.port"),
+        (
+            "targetgroup",
+            json!({"vpc": "main", "port": 80, "healthCheck": {"statuses": "299-200"}}),
+            "spec.healthCheck.statuses",
+        ),
     ] {
         expect(kind, &spec, field);
     }
+}
+
+#[test]
+fn what_a_rule_says_ends_no_word() {
+    let rule = |rule: Value| {
+        let listener = json!({"port": 80, "protocol": "http", "targetGroup": "x", "rules": [rule]});
+        json!({"subnets": ["a"], "listeners": [listener]})
+    };
+    let to = |mut more: Value, group: Value| {
+        more["targetGroup"] = group;
+        rule(more)
+    };
+    let when = |field: &str, value: &str| {
+        let name = if field == "header" { "X-Team" } else { "" };
+        to(json!({"conditions": [{"field": field, "name": name, "values": [value]}]}), json!("y"))
+    };
+    for (field, good, bad) in [
+        ("host", "*.example.org", "a b"),
+        ("path", "/v?/*", "/'"),
+        ("method", "GET", "GET /"),
+        ("header", "a b", "a\nb"),
+        ("query", "a=*", "a"),
+        ("source", "192.0.2.0/24", "192.0.2"),
+    ] {
+        assert_eq!(wrong("loadbalancer", &when(field, good)), [""; 0], "{field}");
+        expect("loadbalancer", &when(field, bad), "spec.listeners[0].rules[0].conditions[0].values[0]");
+    }
+    for (spec, at) in [
+        (json!({}), "targetGroup"),
+        (json!({"targetGroup": "x", "response": {"status": 404}}), "targetGroup"),
+        (json!({"redirect": {}}), "redirect"),
+        (json!({"redirect": {"path": "/%[x]"}}), "redirect.path"),
+        (json!({"redirect": {"protocol": "https", "status": 307}}), "redirect.status"),
+        (json!({"response": {"status": 302}}), "response.status"),
+        (json!({"response": {"status": 404, "body": "gone"}}), "response.contentType"),
+        (json!({"targetGroup": "x", "priority": 0}), "priority"),
+        (json!({"targetGroup": "x", "name": "a b"}), "name"),
+    ] {
+        expect("loadbalancer", &rule(spec), &format!("spec.listeners[0].rules[0].{at}"));
+    }
+    let twice = json!({"subnets": ["a"], "listeners": [{"port": 80, "protocol": "http", "targetGroup": "x", "rules": [
+        {"priority": 3, "targetGroup": "x"}, {"priority": 3, "targetGroup": "x"}]}]});
+    expect("loadbalancer", &twice, "spec.listeners[0].rules[1].priority");
 }
 
 fn balancer(listener: &str, group: &str, prefix: &str, health: &str) -> Value {

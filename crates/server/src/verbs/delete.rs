@@ -3,6 +3,7 @@
 use client::{Reply, Request, Verb};
 use identity::Principal;
 use model::compute::Instance;
+use model::network::LoadBalancer;
 use model::{AnyObject, ApiError, Reason};
 use store::{Entry, StoreError, Txn};
 
@@ -144,10 +145,14 @@ fn check_preconditions(request: &Request, old: &dyn AnyObject) -> Result<(), Api
     if !version.is_empty() && *version != meta.resource_version {
         return Err(changed_meanwhile(request));
     }
-    if old.as_any().downcast_ref::<Instance>().is_some_and(|i| i.spec.protected) {
+    let any = old.as_any();
+    let protected = any.downcast_ref::<Instance>().is_some_and(|i| i.spec.protected)
+        || any.downcast_ref::<LoadBalancer>().is_some_and(|b| b.spec.protected);
+    if protected {
+        let kind = old.info().singular;
         return Err(ApiError::new(
             Reason::Forbidden,
-            format!("instance {:?} is protected: set spec.protected to false first", meta.name),
+            format!("{kind} {:?} is protected: set spec.protected to false first", meta.name),
         ));
     }
     Ok(())

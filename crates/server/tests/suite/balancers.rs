@@ -4,7 +4,7 @@ use client::{DeleteOptions, ListParams};
 use identity::Principal;
 use model::network::{
     AddressPool, FloatingIp, FloatingIpSpec, LoadBalancer, LoadBalancerSpec, Port, PortSpec, SubnetSpec,
-    TargetStatus,
+    TargetGroup, TargetGroupSpec, TargetStatus,
 };
 use model::secret::{Secret, TLS_KEY};
 use model::{ApiError, ObjectMeta, Reason};
@@ -75,6 +75,33 @@ async fn a_balancer_without_a_place_leaves_nothing() {
     assert!(ports.is_empty(), "{ports:?}");
     let mine = json!({"subnet": "web", "loadBalancer": "front"});
     refused(make::<PortSpec>(&cloud, "mine", mine).await, Reason::Invalid);
+}
+
+#[tokio::test]
+async fn a_target_group_stays_while_a_listener_names_it() {
+    let cloud = cloud().await;
+    let group = |vpc: &str, protocol: &str| json!({"vpc": vpc, "protocol": protocol, "port": 80});
+    let vpc = api::<SubnetSpec>(&cloud).get("web").await.expect("a subnet").spec.vpc;
+    let _: TargetGroup = make(&cloud, "app", group(&vpc, "http")).await.expect("a group");
+    let _: TargetGroup = make(&cloud, "dns", group(&vpc, "udp")).await.expect("a group");
+    let front = |to: &str| json!({"subnets": ["web"], "listeners": [{"port": 80, "protocol": "http", "targetGroup": to}]});
+    for unfit in ["nobody", "dns"] {
+        let error = refused(create(&cloud, "front", front(unfit)).await, Reason::Invalid);
+        assert!(error.causes.iter().all(|c| c.field == "spec.listeners[0].targetGroup"), "{error}");
+    }
+    create(&cloud, "front", front("app")).await.expect("create");
+    let error = refused(delete::<TargetGroupSpec>(&cloud, "app").await, Reason::Conflict);
+    assert!(error.message.contains("loadbalancer \"front\""), "{error}");
+    delete::<LoadBalancerSpec>(&cloud, "front").await.expect("delete");
+    delete::<TargetGroupSpec>(&cloud, "app").await.expect("nobody names it any longer");
+}
+
+#[tokio::test]
+async fn a_protected_balancer_stays() {
+    let cloud = cloud().await;
+    create(&cloud, "front", json!({"subnets": ["web"], "protected": true})).await.expect("create");
+    let error = refused(delete::<LoadBalancerSpec>(&cloud, "front").await, Reason::Forbidden);
+    assert!(error.message.contains("set spec.protected to false"), "{error}");
 }
 
 #[tokio::test]

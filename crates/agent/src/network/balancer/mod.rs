@@ -13,7 +13,7 @@ use std::time::Duration;
 use client::{Client, ListParams};
 use driver::{BalancerPlan, Certificate, DriverError, PoolPlan};
 use model::compute::Instance;
-use model::network::{LoadBalancer, TargetGroup, TargetStatus};
+use model::network::{LoadBalancer, TargetGroup, TargetGroupSpec, TargetStatus};
 use model::secret::{Secret, TLS_CERTIFICATE, TLS_KEY};
 use model::{ApiError, Condition, ConditionStatus, Timestamp, Uid, set_condition};
 use parking_lot::Mutex;
@@ -43,6 +43,8 @@ pub(crate) enum BalancerError {
     NoCertificate(String),
     #[error("what secret {0:?} has is not known yet")]
     NotKnown(String),
+    #[error("target group {0:?} is not known yet")]
+    NoGroup(String),
 }
 
 /// Does the work of the balancers that are assigned to this host.
@@ -54,6 +56,8 @@ pub(crate) struct Balancers {
     queue: Queue,
     /// Instances of projects that have a balancer here.
     instances: Mutex<HashMap<String, Cache<Instance>>>,
+    /// Target groups of projects that have a balancer here which names one.
+    groups: Mutex<HashMap<String, Cache<TargetGroup>>>,
     /// Certificates by balancer and secret.
     certificates: Mutex<HashMap<Uid, BTreeMap<String, Versioned>>>,
     /// Whose network this process has seen made.
@@ -81,6 +85,7 @@ impl Balancers {
             networks,
             queue: Queue::new(),
             instances: Mutex::default(),
+            groups: Mutex::default(),
             certificates: Mutex::default(),
             connected: Mutex::default(),
         }
@@ -139,10 +144,31 @@ impl Balancers {
             self.networks.reprogram(&balancer.metadata.namespace).await?;
             self.connected.lock().insert(uid.clone());
         }
-        let resolved = self.resolve(balancer).await;
-        let plan = self.plan(balancer, &resolved).await?;
+        let balancer = self.with_groups(balancer).await?;
+        let resolved = self.resolve(&balancer).await;
+        let plan = self.plan(&balancer, &resolved).await?;
         let health = driver.ensure(&plan).await?;
         Ok(statuses(&resolved, &health))
+    }
+
+    /// The balancer with all groups in itself, those too that are objects of their own.
+    async fn with_groups(&self, balancer: &LoadBalancer) -> Result<LoadBalancer, BalancerError> {
+        let mut whole = balancer.clone();
+        let shared = balancer.shared_target_groups();
+        if shared.is_empty() {
+            return Ok(whole);
+        }
+        let project = &balancer.metadata.namespace;
+        let start =
+            || Cache::start(self.client.project::<TargetGroup>(project), ListParams::default(), Vec::new());
+        let groups = self.groups.lock().entry(project.clone()).or_insert_with(start).clone();
+        groups.synced().await;
+        for name in shared {
+            let group = groups.get(&format!("{project}/{name}"));
+            let group = group.ok_or_else(|| BalancerError::NoGroup(name.to_owned()))?;
+            whole.spec.target_groups.push(TargetGroupSpec { name: name.to_owned(), ..group.spec.clone() });
+        }
+        Ok(whole)
     }
 
     async fn resolve(&self, balancer: &LoadBalancer) -> Vec<Resolved> {
@@ -173,7 +199,7 @@ impl Balancers {
         balancer: &LoadBalancer,
         resolved: &[Resolved],
     ) -> Result<BalancerPlan, BalancerError> {
-        let pool = |group: &TargetGroup| {
+        let pool = |group: &TargetGroupSpec| {
             let mut servers: Vec<driver::ServerPlan> = Vec::new();
             for server in
                 resolved.iter().filter(|r| r.group == group.name).filter_map(|r| r.server.as_ref().ok())
@@ -183,7 +209,7 @@ impl Balancers {
                 }
             }
             let settings =
-                TargetGroup { targets: Vec::new(), instance_labels: BTreeMap::new(), ..group.clone() };
+                TargetGroupSpec { targets: Vec::new(), instance_labels: BTreeMap::new(), ..group.clone() };
             PoolPlan { settings, servers }
         };
         Ok(BalancerPlan {
@@ -192,6 +218,7 @@ impl Balancers {
             addresses: self.networks.addresses_of(&balancer.metadata.namespace, &balancer.port_name()),
             listeners: balancer.spec.listeners.clone(),
             groups: balancer.spec.target_groups.iter().map(pool).collect(),
+            idle_timeout_seconds: balancer.spec.idle_timeout_seconds,
             certificates: self.certificates(balancer).await?,
         })
     }
@@ -241,10 +268,11 @@ impl Balancers {
         Ok(())
     }
 
-    /// Instances are followed only where a balancer needs them.
+    /// Instances and target groups are followed only where a balancer needs them.
     fn forget_project(&self, project: &str) {
         if self.assigned.of(project).is_empty() {
             self.instances.lock().remove(project);
+            self.groups.lock().remove(project);
         }
     }
 

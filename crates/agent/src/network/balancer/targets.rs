@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use driver::{ServerHealth, ServerPlan};
 use model::compute::{Instance, port_names};
-use model::network::{LoadBalancer, Port, Target, TargetGroup, TargetStatus};
+use model::network::{LoadBalancer, Port, Target, TargetGroupSpec, TargetStatus};
 
 /// One target of one group.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +47,12 @@ pub(super) fn resolve(
     all
 }
 
-fn named(group: &TargetGroup, target: &Target, ports: &[Arc<Port>], instances: &[Arc<Instance>]) -> Resolved {
+fn named(
+    group: &TargetGroupSpec,
+    target: &Target,
+    ports: &[Arc<Port>],
+    instances: &[Arc<Instance>],
+) -> Resolved {
     let port = target.port.unwrap_or(group.port);
     let weight = target.weight.unwrap_or(1);
     let server = |address| ServerPlan { address: SocketAddr::new(address, port), weight };
@@ -140,7 +145,7 @@ mod tests {
             port,
             weight: None,
         };
-        let group = TargetGroup {
+        let group = TargetGroupSpec {
             name: "app".into(),
             port: 80,
             targets: vec![
@@ -150,7 +155,7 @@ mod tests {
                 target("", Some([10, 9, 9, 9]), None),
             ],
             instance_labels: BTreeMap::from([("app".into(), "web".into())]),
-            ..TargetGroup::default()
+            ..TargetGroupSpec::default()
         };
         let spec = LoadBalancerSpec { target_groups: vec![group], ..LoadBalancerSpec::default() };
         Object::new(ObjectMeta::in_project("p", "front"), spec)

@@ -1,6 +1,9 @@
 //! Load balancers: their port is made in the transaction that makes them, as instances' ports are.
 
-use model::network::{FloatingIp, LoadBalancer, Port, PortSpec, SecurityGroupSpec, Subnet, SubnetSpec};
+use model::network::{
+    DATAGRAMS, FloatingIp, LoadBalancer, Port, PortSpec, SecurityGroupSpec, Subnet, SubnetSpec, TargetGroup,
+    TargetGroupSpec,
+};
 use model::{AnyObject, ApiError, FieldErrors, Object, ObjectMeta, OwnerReference, Resource};
 
 use crate::claims::Draft;
@@ -62,7 +65,30 @@ impl Server {
             let at = format!("spec.subnets[{i}]");
             self.require_same_vpc::<SubnetSpec>(project, vpc, subnet, &at, errors).await?;
         }
+        for name in balancer.shared_target_groups() {
+            let at = balancer.spec.where_named(name);
+            self.require_same_vpc::<TargetGroupSpec>(project, vpc, name, &at, errors).await?;
+            self.check_group_protocol(balancer, name, errors).await?;
+        }
         self.check_groups_of(project, vpc, &balancer.spec.security_groups, errors).await
+    }
+
+    async fn check_group_protocol(
+        &self,
+        balancer: &LoadBalancer,
+        name: &str,
+        errors: &mut FieldErrors,
+    ) -> Result<(), ApiError> {
+        let Some(group) = self.read::<TargetGroup>(&balancer.metadata.namespace, name).await? else {
+            return Ok(());
+        };
+        for (i, listener) in balancer.spec.listeners.iter().enumerate() {
+            let used = listener.target_groups().find(|(used, _)| *used == name);
+            if let Some((_, at)) = used.filter(|_| !listener.protocol.fits(group.spec.protocol)) {
+                errors.push(format!("spec.listeners[{i}].{at}"), DATAGRAMS);
+            }
+        }
+        Ok(())
     }
 
     /// A floating address that stands for something else already is not taken away from that.

@@ -130,7 +130,8 @@ of_vpc!(
     GatewaySpec,
     PeeringSpec,
     model::network::RouteTableSpec,
-    model::network::SecurityGroupSpec
+    model::network::SecurityGroupSpec,
+    model::network::TargetGroupSpec
 );
 
 /// The old object, as one of this kind.
