@@ -9,6 +9,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from balancing import Balancing
 from generated import Generated
 from identities import EC2_TRUST, Identities
 from shapes import Judge
@@ -413,15 +414,18 @@ def accounts(image):
     role = iam.create_role(RoleName="theirs", AssumeRolePolicyDocument=EC2_TRUST)["Role"]["Arn"]
     policy = iam.create_policy(PolicyName="theirs", PolicyDocument='{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}')
     policy = policy["Policy"]["Arn"]
+    own = Balancing((check, equal, refused), [], ec2)
+    balanced = own.something()
     ids = {"VpcId": vpc_id, "SubnetId": subnet, "GroupId": group, "SecurityGroupId": group, "RouteTableId": table,
            "InternetGatewayId": gateway, "GatewayId": gateway, "NetworkInterfaceId": eni, "Resource": instance,
            "AllocationId": address["AllocationId"], "PublicIp": address["PublicIp"], "KeyPairId": key,
            "InstanceId": instance, "ImageId": image, "AccessKeyId": access, "RoleArn": role, "PolicyArn": policy,
-           "PolicySourceArn": role}
+           "PolicySourceArn": role, **balanced}
     generated = Generated((check, equal, refused), documented())
     other = (os.environ["OTHER_KEY_ID"], os.environ["OTHER_SECRET"])
     generated.foreign(ids, other)
     generated.mistakes()
+    own.nothing(balanced)
     ec2.terminate_instances(InstanceIds=[instance])
     iam.delete_access_key(UserName="theirs", AccessKeyId=access)
     iam.delete_user(UserName="theirs")
@@ -451,6 +455,7 @@ def main():
     templates(image, ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [default]}])["SecurityGroups"][0]["GroupId"])
     plain(vpc_id, subnet)
     ends(vpc_id, subnet, gateway, group)
+    Balancing((check, equal, refused), judges, ec2).run(image)
     refusals(image)
     presigned()
     Signer((check, equal, refused), seed=7).run()

@@ -7,9 +7,14 @@ use futures::future::BoxFuture;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::xml::Xml;
-use crate::{ec2, iam, sts};
+use crate::{ec2, elb, iam, sts};
 
 pub(crate) type Answer = Result<Xml, Failure>;
+/// What load balancers are called in credentials.
+pub(crate) const ELB: &str = "elasticloadbalancing";
+/// Of the two protocols of that service the newer.
+pub(crate) const ELB_VERSION: &str = "2015-12-01";
+
 type Run = for<'a> fn(&'a Context) -> BoxFuture<'a, Answer>;
 
 /// An action of a service.
@@ -37,6 +42,10 @@ impl Action {
         Self { service: "sts", name, takes, run, note: "" }
     }
 
+    pub(crate) const fn elb(name: &'static str, takes: &'static [&'static str], run: Run) -> Self {
+        Self { service: ELB, name, takes, run, note: "" }
+    }
+
     #[must_use]
     pub(crate) const fn noting(self, note: &'static str) -> Self {
         Self { note, ..self }
@@ -46,6 +55,7 @@ impl Action {
     pub(crate) fn namespace(&self) -> &'static str {
         match self.service {
             "sts" => "https://sts.amazonaws.com/doc/2011-06-15/",
+            ELB => "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
             "iam" => "https://iam.amazonaws.com/doc/2010-05-08/",
             _ => "",
         }
@@ -70,6 +80,7 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("", iam::grants::ACTIONS),
     ("", iam::keys::ACTIONS),
     ("", iam::profiles::ACTIONS),
+    ("", iam::server_certificates::ACTIONS),
     ("", iam::simulate::ACTIONS),
     ("Regions and sizes", ec2::places::ACTIONS),
     ("Instances", ec2::run::ACTIONS),
@@ -92,6 +103,14 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("", ec2::rules::ACTIONS),
     ("Elastic addresses", ec2::addresses::ACTIONS),
     ("Network interfaces", ec2::interfaces::ACTIONS),
+    ("Load balancers (ELBv2)", elb::balancers::ACTIONS),
+    ("", elb::listeners::ACTIONS),
+    ("", elb::certificates::ACTIONS),
+    ("", elb::rules::ACTIONS),
+    ("", elb::groups::ACTIONS),
+    ("", elb::targets::ACTIONS),
+    ("", elb::attributes::ACTIONS),
+    ("", elb::tagging::ACTIONS),
 ];
 
 /// What everyday tools also ask for, and is not here: it is answered with InvalidAction.
@@ -102,13 +121,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("Other DHCP options", "a VPC's domain and name servers are set in its own object"),
     ("Placement groups", "not yet"),
     ("AttachNetworkInterface, DetachNetworkInterface", "cards are given when an instance is made"),
-    (
-        "ELBv2, Auto Scaling, CloudWatch",
-        "not yet: LoadBalancer and InstanceSet are made with `corten` or `kubectl`",
-    ),
+    ("Auto Scaling, CloudWatch", "not yet: InstanceSet is made with `corten` or `kubectl`"),
+    ("Load balancers of the older protocol (ELB)", "those of ELBv2 do what they do"),
     ("RequestSpotInstances, Fleets, Reserved Instances, Dedicated Hosts", "there is no market here"),
     (
-        "IAM: passwords, MFA, certificates, identity providers, service-linked roles",
+        "IAM: passwords, MFA, signing certificates, identity providers, service-linked roles",
         "who logs in is Corten's",
     ),
 ];
@@ -154,6 +171,7 @@ compares the two.
   its name.
 - An object made here is named by its id, so `aws`, `corten` and `kubectl` call it alike. Objects made otherwise have
   the first 17 digits of their uid as id.
+- Load balancers, target groups, key pairs and IAM's own are named by their names, as AWS does.
 - Tags that can be labels are labels; the rest is kept beside them, exactly.
 - A parameter that is not in the table is refused (`UnknownParameter`), never left out in silence.
 - A deleted instance is shown as terminated for up to two hours, by the event that its host leaves, with its id and

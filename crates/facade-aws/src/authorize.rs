@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::REGION;
 use crate::context::Context;
 use crate::ec2::tagging;
+use crate::elb;
 use crate::failure::Failure;
 use crate::iam::arn;
 use crate::ids;
@@ -191,7 +192,8 @@ fn others(c: &Context, service: &str) -> Vec<Resource> {
     }
     if service != "iam" {
         let named = ["LoadBalancerArn", "TargetGroupArn", "ListenerArn", "RuleArn"];
-        let found: Vec<Resource> = named.iter().filter_map(|name| given(name)).map(Resource::One).collect();
+        let arns = named.iter().filter_map(|name| given(name)).chain(c.params.list("ResourceArns.member"));
+        let found: Vec<Resource> = arns.map(Resource::One).collect();
         let is_read = c.action.starts_with("Describe");
         return if !found.is_empty() {
             found
@@ -296,7 +298,7 @@ pub(crate) async fn facts(c: &Context, actor: &Actor, resource: &Resource) -> Re
     if actor.permissions.asks_for("aws:resourcetag/") || actor.permissions.asks_for("ec2:resourcetag/") {
         let id = resource.text().rsplit('/').next().unwrap_or_default();
         // What is not there has no tags; that it is not there, the action itself says.
-        let found = match tagging::tags_of(c, id).await {
+        let found = match tags_of(c, resource.text(), id).await {
             Err(e) if e.status != 400 => return Err(e),
             found => found.unwrap_or_default(),
         };
@@ -306,6 +308,14 @@ pub(crate) async fn facts(c: &Context, actor: &Actor, resource: &Resource) -> Re
         }
     }
     Ok(facts)
+}
+
+async fn tags_of(c: &Context, arn: &str, id: &str) -> Result<crate::tags::Tags, Failure> {
+    if arn.starts_with("arn:aws:elasticloadbalancing:") {
+        elb::tagging::tags_of(c, arn).await
+    } else {
+        tagging::tags_of(c, id).await
+    }
 }
 
 /// Who gives an instance a role has to be allowed to pass it on.

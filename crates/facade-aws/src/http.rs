@@ -92,6 +92,11 @@ impl Aws {
         let params = Params::parse(if head.method == Method::POST { body } else { &[] }, &signer.parameters)?;
         let name = params.require("Action")?.to_owned();
         let action = actions::find(&signer.service, &name).ok_or_else(|| Failure::unknown_action(&name))?;
+        // The older protocol of load balancers has actions of the same names.
+        if action.service == actions::ELB && params.get("Version").is_some_and(|v| v != actions::ELB_VERSION)
+        {
+            return Err(Failure::unknown_action(&name));
+        }
         let result = self.run(action, signer, params, host(head)).await?;
         Ok(success(action, &result, id))
     }

@@ -1,7 +1,7 @@
 //! Elastic addresses.
 
 use model::compute::InstanceSpec;
-use model::network::{Address, FloatingIp, FloatingIpSpec, PortSpec};
+use model::network::{Address, FloatingIp, FloatingIpSpec, LoadBalancerSpec, PortSpec};
 use model::{Object, ObjectMeta, Spec};
 use serde_json::json;
 
@@ -41,9 +41,11 @@ pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DisassociateAddress", &["AssociationId", "PublicIp"], |c| Box::pin(disassociate(c))),
 ];
 
-/// Whether an address is its project's, and not one that an instance got with its network card and that goes with it.
+/// Whether an address is its project's, and not one that an instance got with its network card, or a load balancer, and
+/// that goes with it.
 pub(crate) fn is_elastic(floating: &FloatingIp) -> bool {
-    !floating.metadata.owner_references.iter().any(|owner| owner.kind == InstanceSpec::KIND.kind)
+    let owners = [InstanceSpec::KIND.kind, LoadBalancerSpec::KIND.kind];
+    !floating.metadata.owner_references.iter().any(|owner| owners.contains(&owner.kind.as_str()))
 }
 
 fn association_id(floating: &FloatingIp) -> String {

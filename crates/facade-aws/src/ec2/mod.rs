@@ -38,7 +38,7 @@ fn done() -> Xml {
 }
 
 /// When an object came to be, as text; empty when that is not known.
-fn created_at(meta: &ObjectMeta) -> String {
+pub(crate) fn created_at(meta: &ObjectMeta) -> String {
     meta.creation_timestamp.map(|at| at.to_string()).unwrap_or_default()
 }
 

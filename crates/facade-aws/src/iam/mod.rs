@@ -7,6 +7,7 @@ pub(crate) mod keys;
 pub(crate) mod policies;
 pub(crate) mod profiles;
 pub(crate) mod roles;
+pub(crate) mod server_certificates;
 pub(crate) mod simulate;
 pub(crate) mod users;
 
