@@ -140,24 +140,21 @@ struct Plan {
     surplus: Vec<String>,
 }
 
+/// Members are counted, so that of a set which becomes smaller those stay that are there: who takes one out and wants
+/// one less loses no other. One on its way out still counts, for its name is not free; names are taken from the lowest.
 fn plan(set: &InstanceSet, members: &[std::sync::Arc<Instance>]) -> Plan {
-    let wanted = set.spec.replicas;
-    let mut present = BTreeSet::new();
-    let mut surplus = Vec::new();
-    for member in members {
-        let ordinal = ordinal(&set.metadata.name, &member.metadata.name);
-        match ordinal.filter(|n| *n < wanted) {
-            Some(n) => {
-                present.insert(n);
-            }
-            None if member.metadata.is_deleting() => {}
-            None => surplus.push((ordinal, member.metadata.name.clone())),
-        }
-    }
-    surplus.sort_by(|a, b| b.cmp(a));
+    let wanted = usize::try_from(set.spec.replicas).unwrap_or(usize::MAX);
+    let number = |member: &Instance| ordinal(&set.metadata.name, &member.metadata.name);
+    let present: BTreeSet<u32> = members.iter().filter_map(|member| number(member)).collect();
+    let living = members.iter().filter(|member| !member.metadata.is_deleting());
+    let mut living: Vec<(Option<u32>, String)> =
+        living.map(|member| (number(member), member.metadata.name.clone())).collect();
+    living.sort_by(|a, b| b.cmp(a));
+    living.truncate(living.len().saturating_sub(wanted));
+    let lacking = wanted.saturating_sub(members.len());
     Plan {
-        missing: (0..wanted).filter(|n| !present.contains(n)).collect(),
-        surplus: surplus.into_iter().map(|(_, name)| name).collect(),
+        missing: (0..u32::MAX).filter(|n| !present.contains(n)).take(lacking).collect(),
+        surplus: living.into_iter().map(|(_, name)| name).collect(),
     }
 }
 
@@ -206,6 +203,15 @@ mod tests {
         assert_eq!(plan(&set(3), &members(&["web-1"])), Plan { missing: vec![0, 2], surplus: vec![] });
         let shrunk = plan(&set(1), &members(&["web-0", "web-2", "web-10", "web-1"]));
         assert_eq!(shrunk.surplus, ["web-10", "web-2", "web-1"]);
+    }
+
+    #[test]
+    fn who_is_taken_out_of_a_smaller_set_is_the_only_one_to_go() {
+        let mut members = members(&["web-0", "web-1", "web-2"]);
+        Arc::make_mut(&mut members[0]).metadata.deletion_timestamp = Some(Timestamp(1));
+        assert_eq!(plan(&set(2), &members), Plan { missing: vec![], surplus: vec![] });
+        assert_eq!(plan(&set(2), &members[1..]), Plan { missing: vec![], surplus: vec![] });
+        assert_eq!(plan(&set(3), &members[1..]), Plan { missing: vec![0], surplus: vec![] });
     }
 
     #[test]
