@@ -2,7 +2,7 @@
 # Load balancers of ELBv2 in front of real guests: what their clients see. To be sourced by the check.
 
 balanced() {
-  local ami script=$scratch/web.sh
+  script=$scratch/web.sh
   ami=$(query 'Images[0].ImageId' describe-images --owners self --filters Name=name,Values=tiny)
   # shellcheck disable=SC2016
   printf '#!/bin/sh\nmkdir -p /www/v1; hostname >/www/index.html; hostname >/www/v1/index.html; httpd -p 80 -h /www\n' >"$script"
@@ -17,7 +17,43 @@ balanced() {
   a_balancer
   answers_of_its_own
   one_target_dies
+  a_group
   balanced_ends
+}
+
+groups() { aws autoscaling "$@"; }
+
+# A group of the same servers behind the same balancer: it has as many as it should.
+a_group() {
+  local gone
+  expect "a launch template" aws ec2 create-launch-template --launch-template-name web --launch-template-data \
+    "{\"ImageId\": \"$ami\", \"InstanceType\": \"tiny\", \"UserData\": \"$(base64 -w 0 "$script")\"}"
+  expect "create-auto-scaling-group" groups create-auto-scaling-group --auto-scaling-group-name fleet --min-size 1 --max-size 4 \
+    --desired-capacity 2 --vpc-zone-identifier "$subnet" --launch-template LaunchTemplateName=web --target-group-arns "$group" \
+    --tags Key=Name,Value=fleet,PropagateAtLaunch=true
+  becomes "$guest_seconds_max" "two guests of it serve beside the one that is left" health_is healthy healthy healthy
+  expect "set-desired-capacity" groups set-desired-capacity --auto-scaling-group-name fleet --desired-capacity 3
+  becomes "$guest_seconds_max" "a third comes and serves" health_is healthy healthy healthy healthy
+  equals "clients get answers from each" 4 "$(for _ in 1 2 3 4 5 6 7 8; do ask_balancer /; done | sort -u | grep -c .)"
+  gone=$(groups describe-auto-scaling-groups --auto-scaling-group-names fleet --query 'AutoScalingGroups[0].Instances[0].InstanceId' --output text)
+  expect "one of them is terminated" aws ec2 terminate-instances --instance-ids "$gone"
+  becomes "$guest_seconds_max" "another takes its place" replaced "$gone"
+  becomes "$guest_seconds_max" "and serves" health_is healthy healthy healthy healthy
+  expect "delete-auto-scaling-group" groups delete-auto-scaling-group --auto-scaling-group-name fleet --force-delete
+  becomes "$guest_seconds_max" "it goes" group_is_gone
+  expect "delete-launch-template" aws ec2 delete-launch-template --launch-template-name web
+  becomes 30 "its guests are no targets any longer" health_is healthy
+}
+
+group_is_gone() { [ -z "$(groups describe-auto-scaling-groups --auto-scaling-group-names fleet --query 'AutoScalingGroups[].Status' --output text)" ]; }
+
+# replaced ID: three are in service, and it is none of them.
+replaced() {
+  local found
+  found=$(groups describe-auto-scaling-groups --auto-scaling-group-names fleet \
+    --query 'AutoScalingGroups[0].Instances[?LifecycleState==`InService`].InstanceId' --output text)
+  echo "$found"
+  [ "$(wc -w <<<"$found")" = 3 ] && ! grep -q "$1" <<<"$found"
 }
 
 elb() { aws elbv2 "$@"; }
@@ -30,7 +66,7 @@ one() {
 }
 
 a_balancer() {
-  local subnet vpc
+  local vpc
   subnet=$(query 'Subnets[0].SubnetId' describe-subnets --filters Name=default-for-az,Values=true)
   vpc=$(query 'Subnets[0].VpcId' describe-subnets --subnet-ids "$subnet")
   expect "create-target-group" elb create-target-group --name web --protocol HTTP --port 80 --vpc-id "$vpc" \

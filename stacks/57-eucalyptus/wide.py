@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from balancing import Balancing
 from generated import Generated
 from identities import EC2_TRUST, Identities
+from scaling import Scaling
 from shapes import Judge
 from signer import Signer
 
@@ -416,6 +417,8 @@ def accounts(image):
     policy = policy["Policy"]["Arn"]
     own = Balancing((check, equal, refused), [], ec2)
     balanced = own.something()
+    group = Scaling((check, equal, refused), [], ec2)
+    balanced.update(group.something(image))
     ids = {"VpcId": vpc_id, "SubnetId": subnet, "GroupId": group, "SecurityGroupId": group, "RouteTableId": table,
            "InternetGatewayId": gateway, "GatewayId": gateway, "NetworkInterfaceId": eni, "Resource": instance,
            "AllocationId": address["AllocationId"], "PublicIp": address["PublicIp"], "KeyPairId": key,
@@ -426,6 +429,7 @@ def accounts(image):
     generated.foreign(ids, other)
     generated.mistakes()
     own.nothing(balanced)
+    group.nothing()
     ec2.terminate_instances(InstanceIds=[instance])
     iam.delete_access_key(UserName="theirs", AccessKeyId=access)
     iam.delete_user(UserName="theirs")
@@ -456,6 +460,7 @@ def main():
     plain(vpc_id, subnet)
     ends(vpc_id, subnet, gateway, group)
     Balancing((check, equal, refused), judges, ec2).run(image)
+    Scaling((check, equal, refused), judges, ec2).run(image)
     refusals(image)
     presigned()
     Signer((check, equal, refused), seed=7).run()

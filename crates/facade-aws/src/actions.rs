@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::xml::Xml;
-use crate::{ec2, elb, iam, sts};
+use crate::{ec2, elb, iam, scaling, sts};
 
 pub(crate) type Answer = Result<Xml, Failure>;
 /// What load balancers are called in credentials.
@@ -46,6 +46,10 @@ impl Action {
         Self { service: ELB, name, takes, run, note: "" }
     }
 
+    pub(crate) const fn scaling(name: &'static str, takes: &'static [&'static str], run: Run) -> Self {
+        Self { service: "autoscaling", name, takes, run, note: "" }
+    }
+
     #[must_use]
     pub(crate) const fn noting(self, note: &'static str) -> Self {
         Self { note, ..self }
@@ -56,6 +60,7 @@ impl Action {
         match self.service {
             "sts" => "https://sts.amazonaws.com/doc/2011-06-15/",
             ELB => "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
+            "autoscaling" => "http://autoscaling.amazonaws.com/doc/2011-01-01/",
             "iam" => "https://iam.amazonaws.com/doc/2010-05-08/",
             _ => "",
         }
@@ -111,6 +116,10 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("", elb::targets::ACTIONS),
     ("", elb::attributes::ACTIONS),
     ("", elb::tagging::ACTIONS),
+    ("Groups of instances (Auto Scaling)", scaling::groups::ACTIONS),
+    ("", scaling::members::ACTIONS),
+    ("", scaling::target_groups::ACTIONS),
+    ("", scaling::tagging::ACTIONS),
 ];
 
 /// What everyday tools also ask for, and is not here: it is answered with InvalidAction.
@@ -121,7 +130,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("Other DHCP options", "a VPC's domain and name servers are set in its own object"),
     ("Placement groups", "not yet"),
     ("AttachNetworkInterface, DetachNetworkInterface", "cards are given when an instance is made"),
-    ("Auto Scaling, CloudWatch", "not yet: InstanceSet is made with `corten` or `kubectl`"),
+    (
+        "Auto Scaling: launch configurations, policies, schedules, lifecycle hooks, refreshes, warm pools",
+        "launch templates are what AWS has instead of the first; nothing measures for the others yet",
+    ),
+    ("CloudWatch", "not yet"),
     ("Load balancers of the older protocol (ELB)", "those of ELBv2 do what they do"),
     ("RequestSpotInstances, Fleets, Reserved Instances, Dedicated Hosts", "there is no market here"),
     (

@@ -31,6 +31,19 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// The same caller with another request.
+    pub(crate) fn with(&self, action: &str, params: Params) -> Self {
+        Self {
+            cloud: Arc::clone(&self.cloud),
+            client: self.client.clone(),
+            signer: self.signer.clone(),
+            action: action.to_owned(),
+            host: self.host.clone(),
+            params,
+            dry_run: self.dry_run,
+        }
+    }
+
     pub(crate) fn project(&self) -> &str {
         &self.signer.project
     }

@@ -1,8 +1,8 @@
-//! AWS's protocol in, Corten's kinds out, errors mapped back: EC2, ELBv2, IAM and STS as their own clients speak them. Translation
+//! AWS's protocol in, Corten's kinds out, errors mapped back: EC2, ELBv2, Auto Scaling, IAM and STS as their own clients speak them. Translation
 //! only: no store, no driver, no state. What a caller does, he does as himself, through `client`.
 //!
-//! `http` takes a request apart and has it verified, `actions` is the table of all that is answered, `ec2`, `elb`
-//! and `iam` have a file per family of actions. Nothing below `http` sees a request whose signature was not verified.
+//! `http` takes a request apart and has it verified, `actions` is the table of all that is answered, `ec2`, `elb`,
+//! `scaling` and `iam` have a file per family of actions. Nothing below `http` sees a request whose signature was not verified.
 
 mod actions;
 mod authorize;
@@ -16,6 +16,7 @@ mod http;
 mod iam;
 mod ids;
 mod params;
+mod scaling;
 mod sts;
 mod tags;
 mod xml;

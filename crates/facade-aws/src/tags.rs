@@ -46,6 +46,13 @@ pub(crate) fn give(meta: &mut ObjectMeta, tags: Tags) {
     }
 }
 
+/// Gives an object these tags instead of those it has.
+pub(crate) fn replace(meta: &mut ObjectMeta, wanted: Tags) {
+    meta.labels.retain(|key, _| is_own(key));
+    meta.annotations.remove(ANNOTATION);
+    give(meta, wanted);
+}
+
 /// The patch that gives an object these tags instead of those it has.
 pub(crate) fn patch(meta: &ObjectMeta, wanted: Tags) -> Value {
     let mut new = ObjectMeta::default();

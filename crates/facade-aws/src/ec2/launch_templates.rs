@@ -85,11 +85,16 @@ pub(crate) const ACTIONS: &[Action] = &[
     ),
 ];
 
-/// The request of RunInstances with what its template says put in.
-pub(crate) async fn merged(c: &Context) -> Result<Params, Failure> {
-    let given = c.params.below("LaunchTemplate");
+/// A template, and the number of its version that is meant.
+pub(crate) async fn chosen(c: &Context, given: &Params) -> Result<(LaunchTemplate, u32), Failure> {
     let template = find(c, given.get("LaunchTemplateId"), given.get("LaunchTemplateName")).await?;
     let number = number(&template, given.get("Version").unwrap_or("$Default"))?;
+    Ok((template, number))
+}
+
+/// The request of RunInstances with what its template says put in.
+pub(crate) async fn merged(c: &Context) -> Result<Params, Failure> {
+    let (template, number) = chosen(c, &c.params.below("LaunchTemplate")).await?;
     let version = template.spec.version(number).ok_or_else(|| no_version(&number.to_string()))?;
     let mut params = c.params.without("LaunchTemplate");
     // Policies are asked about the template as well.

@@ -24,7 +24,7 @@ pub(crate) mod vpcs;
 
 mod asked_rules;
 mod shown;
-mod world;
+pub(crate) mod world;
 
 use model::ObjectMeta;
 

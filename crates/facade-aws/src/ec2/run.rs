@@ -128,6 +128,12 @@ async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
     Ok(Wish { spec, tags: tags::for_new(params, "instance")?, reservation })
 }
 
+/// What instances of the request are, and the tags that they get, for who makes them in another way.
+pub(crate) async fn common(c: &Context, world: &World) -> Result<(InstanceSpec, Tags), Failure> {
+    let wish = wish(c, world).await?;
+    Ok((wish.spec, wish.tags))
+}
+
 /// Options that have one value here: another is refused.
 fn plain_options(params: &Params) -> Result<(), Failure> {
     let only = [

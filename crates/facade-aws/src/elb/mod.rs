@@ -132,7 +132,7 @@ fn balancer_arn(c: &Context, balancer: &LoadBalancer) -> String {
     arn(c, &format!("loadbalancer/{}", path_of(balancer)))
 }
 
-fn group_arn(c: &Context, group: &TargetGroup) -> String {
+pub(crate) fn group_arn(c: &Context, group: &TargetGroup) -> String {
     arn(c, &format!("targetgroup/{}/{}", group_name(group), digits_of(&group.metadata)))
 }
 
@@ -205,7 +205,7 @@ async fn named_balancer(c: &Context) -> Result<LoadBalancer, Failure> {
     find_balancer(c, c.params.require("LoadBalancerArn")?).await
 }
 
-async fn find_group(c: &Context, arn: &str) -> Result<TargetGroup, Failure> {
+pub(crate) async fn find_group(c: &Context, arn: &str) -> Result<TargetGroup, Failure> {
     let all = c.list::<TargetGroupSpec>().await?;
     all.into_iter().find(|group| group_arn(c, group) == arn).ok_or_else(|| no_group(arn))
 }
