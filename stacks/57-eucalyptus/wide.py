@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from balancing import Balancing
 from generated import Generated
 from identities import EC2_TRUST, Identities
+from metrics import Metrics
 from scaling import Scaling
 from shapes import Judge
 from signer import Signer
@@ -461,11 +462,13 @@ def main():
     ends(vpc_id, subnet, gateway, group)
     Balancing((check, equal, refused), judges, ec2).run(image)
     Scaling((check, equal, refused), judges, ec2).run(image)
+    metrics = Metrics((check, equal, refused), ec2)
+    metrics.run(image)
     refusals(image)
     presigned()
     Signer((check, equal, refused), seed=7).run()
     accounts(image)
-    seen = set().union(*(judge.seen for judge in judges))
+    seen = metrics.seen.union(*(judge.seen for judge in judges))
     told = {name for _, name in documented()}
     check("every action that is documented was called", told <= seen, sorted(told - seen))
     faults = sorted({fault for judge in judges for fault in judge.faults})

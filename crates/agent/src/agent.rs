@@ -19,6 +19,7 @@ use crate::disks::Disks;
 use crate::images::Images;
 use crate::instance::{Homes, Instances, Serving};
 use crate::machine::Machine;
+use crate::meter::Meter;
 use crate::network::Networks;
 use crate::network::balancer::{Assigned, Balancers};
 use crate::registration::{Registration, probe, probe_balancers, probe_network};
@@ -166,12 +167,24 @@ impl Agent {
             homes,
             volumes: volumes.clone(),
         };
-        let streams =
-            Streams::new(options.drivers.clone(), networks.clone(), disks, Arc::clone(&options.now));
+        let meter = Meter::default();
+        let streams = Streams::new(
+            options.drivers.clone(),
+            networks.clone(),
+            disks,
+            meter.clone(),
+            Arc::clone(&options.now),
+        );
         let mut tasks = vec![
             tokio::spawn(keep_registered(registration, Arc::clone(&options.machine), statuses)),
             tokio::spawn(work(Arc::clone(&instances), queue.clone())),
             tokio::spawn(collect_orphans(Arc::clone(&instances))),
+            tokio::spawn(meter.run(
+                options.drivers.clone(),
+                networks.clone(),
+                cache,
+                Arc::clone(&options.now),
+            )),
         ];
         if let Some(networks) = networks {
             tasks.push(tokio::spawn(networks.clone().record_flows(Arc::clone(&options.now))));

@@ -10,6 +10,7 @@ mod images;
 mod instance;
 mod log;
 mod machine;
+mod meter;
 mod network;
 mod registration;
 mod streams;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::disks::Disks;
 use crate::log::Decoder;
+use crate::meter::Meter;
 use crate::network::{AskError, Networks};
 use client::disks::DiskOf;
 use client::frames::Frame;
@@ -38,6 +39,7 @@ pub struct Streams {
     drivers: Vec<Arc<dyn ComputeDriver>>,
     networks: Option<Networks>,
     disks: Disks,
+    meter: Meter,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
@@ -52,9 +54,10 @@ impl Streams {
         drivers: Vec<Arc<dyn ComputeDriver>>,
         networks: Option<Networks>,
         disks: Disks,
+        meter: Meter,
         now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     ) -> Self {
-        Self { drivers, networks, disks, now }
+        Self { drivers, networks, disks, meter, now }
     }
 
     /// What the payload printed: the last `tail` lines, or all; with `follow` also what it will print.
@@ -121,6 +124,11 @@ impl Streams {
     /// Counters of all ports here, as a JSON list of [`client::networks::PortCount`].
     pub async fn network_counters(&self) -> Result<Pin<Box<dyn ByteStream>>, StreamError> {
         Ok(said(&self.networks()?.counters().await?)?)
+    }
+
+    /// What an instance used in the last hours, as a JSON list of [`client::samples::Sample`].
+    pub fn samples(&self, uid: &Uid) -> Result<Pin<Box<dyn ByteStream>>, StreamError> {
+        Ok(said(&self.meter.samples(uid))?)
     }
 
     /// What was recorded of flows of a VPC here, of one port or of all, as lines.

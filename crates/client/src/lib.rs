@@ -13,6 +13,7 @@ pub mod frames;
 pub mod https;
 pub mod networks;
 pub mod pin;
+pub mod samples;
 
 pub use api::{Api, Client, Items, TypedEvent, TypedWatch};
 pub use recorder::{Recorder, Severity};

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::xml::Xml;
-use crate::{ec2, elb, iam, scaling, sts};
+use crate::{ec2, elb, iam, monitoring, scaling, sts};
 
 pub(crate) type Answer = Result<Xml, Failure>;
 /// What load balancers are called in credentials.
@@ -50,6 +50,10 @@ impl Action {
         Self { service: "autoscaling", name, takes, run, note: "" }
     }
 
+    pub(crate) const fn monitoring(name: &'static str, takes: &'static [&'static str], run: Run) -> Self {
+        Self { service: "monitoring", name, takes, run, note: "" }
+    }
+
     #[must_use]
     pub(crate) const fn noting(self, note: &'static str) -> Self {
         Self { note, ..self }
@@ -60,6 +64,7 @@ impl Action {
         match self.service {
             "sts" => "https://sts.amazonaws.com/doc/2011-06-15/",
             ELB => "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
+            "monitoring" => "http://monitoring.amazonaws.com/doc/2010-08-01/",
             "autoscaling" => "http://autoscaling.amazonaws.com/doc/2011-01-01/",
             "iam" => "https://iam.amazonaws.com/doc/2010-05-08/",
             _ => "",
@@ -120,6 +125,7 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("", scaling::members::ACTIONS),
     ("", scaling::target_groups::ACTIONS),
     ("", scaling::tagging::ACTIONS),
+    ("What instances use (CloudWatch)", monitoring::ACTIONS),
 ];
 
 /// What everyday tools also ask for, and is not here: it is answered with InvalidAction.
@@ -134,7 +140,7 @@ const REFUSED: &[(&str, &str)] = &[
         "Auto Scaling: launch configurations, policies, schedules, lifecycle hooks, refreshes, warm pools",
         "launch templates are what AWS has instead of the first; nothing measures for the others yet",
     ),
-    ("CloudWatch", "not yet"),
+    ("CloudWatch: alarms, dashboards, metrics of one's own", "what hosts count is all that is kept"),
     ("Load balancers of the older protocol (ELB)", "those of ELBv2 do what they do"),
     ("RequestSpotInstances, Fleets, Reserved Instances, Dedicated Hosts", "there is no market here"),
     (

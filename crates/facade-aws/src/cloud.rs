@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use client::Client;
+use client::samples::Sample;
 use identity::aws::{Message, SignatureError};
 use identity::iam::{Actor, Facts, SessionOf};
 use identity::{Principal, Signer};
@@ -22,6 +23,8 @@ pub trait Cloud: Send + Sync + 'static {
         name: &str,
         max: usize,
     ) -> Result<Vec<u8>, ApiError>;
+    /// What an instance used in the last hours, the oldest first.
+    async fn samples(&self, caller: &Principal, project: &str, name: &str) -> Result<Vec<Sample>, ApiError>;
     /// Makes an SSH key, which is kept nowhere.
     async fn make_key(&self, key_type: KeyType) -> Result<NewKey, ApiError>;
     /// A user of IAM, with all that holds for it.

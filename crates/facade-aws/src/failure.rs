@@ -65,10 +65,11 @@ impl Failure {
         Self { code: code.into(), message, status }
     }
 
-    /// The same in the words of the other services.
+    /// The same in the words of a service other than EC2.
     #[must_use]
-    pub(crate) fn in_query_words(mut self) -> Self {
+    pub(crate) fn in_words_of(mut self, service: &str) -> Self {
         let (code, status) = match self.code.as_ref() {
+            "InvalidParameterValue" | "MissingParameter" if service == "monitoring" => return self,
             "UnauthorizedOperation" => ("AccessDenied", 403),
             "InvalidParameterValue" | "MissingParameter" | "UnknownParameter" => ("ValidationError", 400),
             "RequestLimitExceeded" => ("Throttling", 400),

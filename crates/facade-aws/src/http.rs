@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::ec2::launch_templates;
 use crate::failure::Failure;
 use crate::ids::hex;
+use crate::monitoring::{self, tree::Tree};
 use crate::params::Params;
 use crate::xml::Xml;
 
@@ -24,6 +25,35 @@ const EC2_NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 /// Services whose clients sign for this region wherever they are, because AWS has them once for all regions.
 const GLOBAL: [&str; 2] = ["sts", "iam"];
 const GLOBAL_REGION: &str = "us-east-1";
+
+const MONITORING: &str = "monitoring";
+
+/// A protocol that came after query. Of what is here only CloudWatch's clients speak one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Cbor,
+}
+
+impl Form {
+    /// The form of a request, and its action.
+    fn of(head: &Parts) -> Option<(Self, String)> {
+        let path = head.uri.path().strip_prefix("/service/").and_then(|rest| rest.split_once("/operation/"));
+        if let Some((_, name)) = path.filter(|(service, _)| *service == monitoring::TARGET) {
+            return Some((Self::Cbor, name.to_owned()));
+        }
+        let target = head.headers.get("x-amz-target")?.to_str().ok()?;
+        let (service, name) = target.split_once('.')?;
+        (service == monitoring::TARGET).then(|| (Self::Json, name.to_owned()))
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/x-amz-json-1.0",
+            Self::Cbor => "application/cbor",
+        }
+    }
+}
 
 /// AWS's face of a cloud. Cheap to clone.
 #[derive(Clone)]
@@ -56,11 +86,14 @@ impl Aws {
 
     pub async fn answer(&self, head: Parts, body: Bytes) -> Response<Bytes> {
         let id = request_id(&self.cloud.random());
+        if let Some((form, name)) = Form::of(&head) {
+            return self.answer_data(&head, &body, form, &name, &id).await;
+        }
         let mut service = String::new();
         let (status, text) = match self.try_answer(&head, &body, &mut service, &id).await {
             Ok(text) => (200, text),
             Err(failure) => {
-                let failure = if service == "ec2" { failure } else { failure.in_query_words() };
+                let failure = if service == "ec2" { failure } else { failure.in_words_of(&service) };
                 tracing::debug!(code = %failure.code, message = failure.message, "an AWS request was refused");
                 (failure.status, error(&failure, &service, &id))
             }
@@ -101,6 +134,58 @@ impl Aws {
         Ok(success(action, &result, id))
     }
 
+    /// The answer to a request in one of the protocols that came after query.
+    async fn answer_data(
+        &self,
+        head: &Parts,
+        body: &[u8],
+        form: Form,
+        name: &str,
+        id: &str,
+    ) -> Response<Bytes> {
+        let answer = self.try_data(head, body, form, name).await;
+        let (status, told, query_error) = match answer {
+            Ok(tree) => (200, tree, None),
+            Err(failure) => {
+                let failure = failure.in_words_of(MONITORING);
+                let side = if failure.status < 500 { "Sender" } else { "Receiver" };
+                let text = |text: &str| Tree::Text(text.to_owned());
+                let told =
+                    Tree::Map(vec![("__type", text(&failure.code)), ("message", text(&failure.message))]);
+                (failure.status, told, Some(format!("{};{side}", failure.code)))
+            }
+        };
+        let bytes = match form {
+            Form::Cbor => told.cbor(),
+            Form::Json => told.json().to_string().into_bytes(),
+        };
+        let mut response = Response::new(Bytes::from(bytes));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
+        if form == Form::Cbor {
+            headers.insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
+        }
+        let said = query_error.map(|error| ("x-amzn-query-error", error));
+        for (name, value) in [("x-amzn-requestid", id.to_owned())].into_iter().chain(said) {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+
+    async fn try_data(&self, head: &Parts, body: &[u8], form: Form, name: &str) -> Result<Tree, Failure> {
+        let signer = self.verify(head, body).map_err(|e| Failure::signature(&e, MONITORING))?;
+        if head.method != Method::POST || signer.service != MONITORING {
+            return Err(Failure::unknown_action(name));
+        }
+        let params = monitoring::params_of(body, form == Form::Cbor)?;
+        let action = actions::find(MONITORING, name).ok_or_else(|| Failure::unknown_action(name))?;
+        let context = self.prepare(action, signer, params, host(head)).await?;
+        monitoring::answer(&context).await
+    }
+
     async fn run(
         &self,
         action: &Action,
@@ -108,6 +193,21 @@ impl Aws {
         params: Params,
         host: String,
     ) -> Result<Xml, Failure> {
+        let context = self.prepare(action, signer, params, host).await?;
+        let answer = (action.run)(&context).await?;
+        // What only reads would have been answered.
+        context.end_dry_run()?;
+        Ok(answer)
+    }
+
+    /// A request that may be carried out.
+    async fn prepare(
+        &self,
+        action: &Action,
+        signer: Signer,
+        params: Params,
+        host: String,
+    ) -> Result<Context, Failure> {
         let mut known = vec!["Action", "Version", "DryRun"];
         known.extend_from_slice(action.takes);
         if let Some(unknown) = params.unknown(&known).next() {
@@ -124,10 +224,7 @@ impl Aws {
             context.params = launch_templates::merged(&context).await?;
         }
         authorize::check(&context, action.service).await?;
-        let answer = (action.run)(&context).await?;
-        // What only reads would have been answered.
-        context.end_dry_run()?;
-        Ok(answer)
+        Ok(context)
     }
 
     /// The only way from a request to a caller.

@@ -1,4 +1,4 @@
-//! AWS's protocol in, Corten's kinds out, errors mapped back: EC2, ELBv2, Auto Scaling, IAM and STS as their own clients speak them. Translation
+//! AWS's protocol in, Corten's kinds out, errors mapped back: EC2, ELBv2, Auto Scaling, CloudWatch, IAM and STS as their own clients speak them. Translation
 //! only: no store, no driver, no state. What a caller does, he does as himself, through `client`.
 //!
 //! `http` takes a request apart and has it verified, `actions` is the table of all that is answered, `ec2`, `elb`,
@@ -15,6 +15,7 @@ mod failure;
 mod http;
 mod iam;
 mod ids;
+mod monitoring;
 mod params;
 mod scaling;
 mod sts;

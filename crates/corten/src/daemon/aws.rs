@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use client::Client;
+use client::samples::Sample;
 use facade_aws::{Aws, Cloud, KeyType, NewKey, Session};
 use http::Response;
 use http::request::Parts;
@@ -15,7 +16,7 @@ use identity::aws::{Message, SignatureError};
 use identity::iam::{Actor, Facts, SessionOf};
 use identity::{Principal, Signer};
 use model::{ApiError, Timestamp};
-use server::http::{Body, Foreign, HostGateway, logs};
+use server::http::{Body, Foreign, HostGateway, logs, samples};
 use server::{Environment, Server};
 
 /// How long making a key may take; one of RSA takes some tries.
@@ -77,6 +78,10 @@ impl Cloud for Own {
         max: usize,
     ) -> Result<Vec<u8>, ApiError> {
         logs(&self.server, &*self.hosts, caller, project, name, max).await
+    }
+
+    async fn samples(&self, caller: &Principal, project: &str, name: &str) -> Result<Vec<Sample>, ApiError> {
+        samples(&self.server, &*self.hosts, caller, project, name).await
     }
 
     async fn make_key(&self, key_type: KeyType) -> Result<NewKey, ApiError> {

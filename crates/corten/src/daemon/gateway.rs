@@ -74,6 +74,7 @@ pub(crate) async fn open(
         StreamRequest::NetworkCheck { vpc, repair } => streams.check_network(&vpc, repair).await,
         StreamRequest::NetworkFlows { vpc, port } => streams.flows(&vpc, &port).await,
         StreamRequest::Disk { of, uid } => Ok(streams.disk(of, &uid)),
+        StreamRequest::Samples { uid } => streams.samples(&uid),
         StreamRequest::NetworkCounters => streams.network_counters().await,
     };
     match stream {

@@ -131,6 +131,17 @@ fn group_of<'a>(sets: &'a [InstanceSet], instance: &Instance) -> Option<&'a Inst
     sets.iter().find(|set| is_member(set, instance))
 }
 
+/// The instances of the group of this name; none of one that is not there.
+pub(crate) async fn members_of<'a>(
+    c: &Context,
+    name: &str,
+    instances: &'a [Instance],
+) -> Result<Vec<&'a Instance>, Failure> {
+    let found = c.api::<InstanceSetSpec>().find(&object_name(name)).await?;
+    let set = found.filter(|set| name_of(set) == name);
+    Ok(set.map(|set| instances.iter().filter(|i| is_member(&set, i)).collect()).unwrap_or_default())
+}
+
 /// What instances of a group are made of.
 fn template(set: &ObjectMeta, name: &str, spec: InstanceSpec, own: Tags) -> InstanceTemplate {
     let mut meta = ObjectMeta::default();

@@ -14,7 +14,7 @@ mod watch;
 
 pub use answer::error;
 pub use body::{Body, full, read};
-pub use foreign::{Foreign, logs};
+pub use foreign::{Foreign, logs, samples};
 pub use listener::{Listener, ListenerError};
 pub use service::{Extensions, Face};
 pub use streams::{Blobs, Duplex, HostGateway, StreamRequest, Upload};

@@ -36,6 +36,8 @@ pub enum StreamRequest {
     NetworkFlows { vpc: Uid, port: String },
     /// A disk as one file (`client::disks`).
     Disk { of: DiskOf, uid: Uid },
+    /// What it used in the last hours, as JSON (`client::samples`).
+    Samples { uid: Uid },
     /// Counters of all ports on the host, as JSON (`client::networks`).
     NetworkCounters,
 }

@@ -1,0 +1,200 @@
+//! What instances of this host use, looked at once a minute and kept for some hours, for who asks. It is kept in memory
+//! alone: after a restart of the agent it begins anew.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::samples::{DiskUse, NetworkUse, Sample};
+use driver::ComputeDriver;
+use model::compute::Instance;
+use model::{Timestamp, Uid};
+use parking_lot::Mutex;
+use reconcile::Cache;
+use sys::cgroup::{Spent, spent_by_group_of};
+use tokio::time::Instant;
+
+use crate::blocking::blocking;
+use crate::network::Networks;
+
+const EVERY: Duration = Duration::from_secs(60);
+/// Looks that are kept of each instance: three hours.
+const KEPT: usize = 180;
+
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Meter {
+    known: Arc<Mutex<HashMap<Uid, Known>>>,
+}
+
+#[derive(Default)]
+struct Known {
+    last: Option<(Instant, Look)>,
+    samples: VecDeque<Sample>,
+}
+
+/// Counters at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Look {
+    /// Another process counts from its own beginning.
+    pid: u32,
+    spent: Option<Spent>,
+    network: Option<NetworkUse>,
+}
+
+impl Meter {
+    /// Looks for ever.
+    pub(crate) async fn run(
+        self,
+        drivers: Vec<Arc<dyn ComputeDriver>>,
+        networks: Option<Networks>,
+        instances: Cache<Instance>,
+        now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    ) {
+        instances.synced().await;
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let present: HashSet<Uid> = instances.all().iter().map(|i| i.metadata.uid.clone()).collect();
+            let networks = match &networks {
+                Some(networks) => of_networks(networks, &instances).await,
+                None => HashMap::new(),
+            };
+            for uid in &present {
+                if let Some(look) = look(&drivers, uid, networks.get(uid).copied()).await {
+                    self.note(uid, look, Instant::now(), now());
+                }
+            }
+            self.known.lock().retain(|uid, _| present.contains(uid));
+        }
+    }
+
+    fn note(&self, uid: &Uid, look: Look, at: Instant, told_at: Timestamp) {
+        let mut known = self.known.lock();
+        let known = known.entry(uid.clone()).or_default();
+        if let Some((before_at, before)) = known.last.replace((at, look)) {
+            let over = u64::try_from((at - before_at).as_millis()).unwrap_or(u64::MAX);
+            known.samples.extend(between(&before, &look, told_at, over));
+            while known.samples.len() > KEPT {
+                known.samples.pop_front();
+            }
+        }
+    }
+
+    /// What is known of an instance, the oldest first.
+    pub(crate) fn samples(&self, uid: &Uid) -> Vec<Sample> {
+        self.known.lock().get(uid).map(|known| known.samples.iter().copied().collect()).unwrap_or_default()
+    }
+}
+
+/// What was used between two looks; nothing where the payload began anew in between.
+fn between(before: &Look, after: &Look, at: Timestamp, over_ms: u64) -> Option<Sample> {
+    if before.pid != after.pid || over_ms == 0 {
+        return None;
+    }
+    let spent = before.spent.zip(after.spent);
+    let network = before.network.zip(after.network);
+    Some(Sample {
+        at,
+        over_ms,
+        cpu_nanos: spent.map(|(a, b)| b.cpu_nanos.saturating_sub(a.cpu_nanos)),
+        network: network.map(|(a, b)| NetworkUse {
+            received_bytes: b.received_bytes.saturating_sub(a.received_bytes),
+            received_packets: b.received_packets.saturating_sub(a.received_packets),
+            sent_bytes: b.sent_bytes.saturating_sub(a.sent_bytes),
+            sent_packets: b.sent_packets.saturating_sub(a.sent_packets),
+        }),
+        disk: spent.map(|(a, b)| DiskUse {
+            read_bytes: b.read_bytes.saturating_sub(a.read_bytes),
+            written_bytes: b.written_bytes.saturating_sub(a.written_bytes),
+        }),
+    })
+}
+
+/// The counters of an instance that runs.
+async fn look(drivers: &[Arc<dyn ComputeDriver>], uid: &Uid, network: Option<NetworkUse>) -> Option<Look> {
+    for driver in drivers {
+        let Ok(observed) = driver.observe(uid).await else { continue };
+        let pid = observed.pid?;
+        let spent = blocking(move || spent_by_group_of(pid)).await.map_err(std::io::Error::other).flatten();
+        if let Err(e) = &spent {
+            tracing::debug!(%uid, error = %e, "what an instance uses cannot be read");
+        }
+        return Some(Look { pid, spent: spent.ok(), network });
+    }
+    None
+}
+
+/// What all ports of each instance have carried.
+async fn of_networks(networks: &Networks, instances: &Cache<Instance>) -> HashMap<Uid, NetworkUse> {
+    let counts = match networks.counters().await {
+        Ok(counts) => counts,
+        Err(e) => {
+            tracing::debug!(error = %e, "counters of ports cannot be read");
+            return HashMap::new();
+        }
+    };
+    let all = instances.all();
+    let uids: BTreeMap<(&str, &str), &Uid> = all
+        .iter()
+        .map(|i| ((i.metadata.namespace.as_str(), i.metadata.name.as_str()), &i.metadata.uid))
+        .collect();
+    let mut found: HashMap<Uid, NetworkUse> = HashMap::new();
+    for count in &counts {
+        let Some(uid) = uids.get(&(count.project.as_str(), count.instance.as_str())) else { continue };
+        let sum = found.entry((*uid).clone()).or_default();
+        sum.received_bytes += count.received_bytes;
+        sum.received_packets += count.received_packets;
+        sum.sent_bytes += count.sent_bytes;
+        sum.sent_packets += count.sent_packets;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(pid: u32, cpu_nanos: u64, sent_bytes: u64) -> Look {
+        Look {
+            pid,
+            spent: Some(Spent { cpu_nanos, ..Spent::default() }),
+            network: Some(NetworkUse { sent_bytes, ..NetworkUse::default() }),
+        }
+    }
+
+    #[test]
+    fn what_was_used_is_the_difference_of_two_looks() {
+        let meter = Meter::default();
+        let uid = Uid::from_random([7; 16]);
+        let begun = Instant::now();
+        for (minute, cpu) in [(0, 100), (1, 400), (2, 400)] {
+            let at = begun + EVERY * minute;
+            meter.note(&uid, look(1, cpu, cpu * 2), at, Timestamp(i64::from(minute)));
+        }
+        let told: Vec<_> =
+            meter.samples(&uid).iter().map(|s| (s.cpu_nanos, s.network.unwrap().sent_bytes)).collect();
+        assert_eq!(told, [(Some(300), 600), (Some(0), 0)]);
+        // Another process: what it has counted is not the difference to the one before.
+        meter.note(&uid, look(2, 10, 10), begun + EVERY * 3, Timestamp(3));
+        assert_eq!(meter.samples(&uid).len(), 2);
+    }
+
+    #[test]
+    fn so_many_are_kept() {
+        let meter = Meter::default();
+        let uid = Uid::from_random([7; 16]);
+        let begun = Instant::now();
+        for minute in 0..300_u32 {
+            meter.note(
+                &uid,
+                look(1, u64::from(minute), 0),
+                begun + EVERY * minute,
+                Timestamp(i64::from(minute)),
+            );
+        }
+        let kept = meter.samples(&uid);
+        assert_eq!((kept.len(), kept[0].at), (KEPT, Timestamp(120)));
+    }
+}
