@@ -36,8 +36,6 @@ struct Known {
 /// Counters at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Look {
-    /// Another process counts from its own beginning.
-    pid: u32,
     spent: Option<Spent>,
     network: Option<NetworkUse>,
 }
@@ -54,31 +52,46 @@ impl Meter {
         instances.synced().await;
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last_round = None;
         loop {
             ticks.tick().await;
+            let round = Instant::now();
             let present: HashSet<Uid> = instances.all().iter().map(|i| i.metadata.uid.clone()).collect();
             let networks = match &networks {
                 Some(networks) => of_networks(networks, &instances).await,
                 None => HashMap::new(),
             };
             for uid in &present {
-                if let Some(look) = look(&drivers, uid, networks.get(uid).copied()).await {
-                    self.note(uid, look, Instant::now(), now());
+                match look(&drivers, uid, networks.get(uid).copied()).await {
+                    Some(look) => self.note(uid, look, (last_round, Instant::now()), now()),
+                    None => self.rests(uid, Instant::now()),
                 }
             }
+            last_round = Some(round);
             self.known.lock().retain(|uid, _| present.contains(uid));
         }
     }
 
-    fn note(&self, uid: &Uid, look: Look, at: Instant, told_at: Timestamp) {
+    /// `times` are of the last round, if there was one, and of this look.
+    fn note(&self, uid: &Uid, look: Look, times: (Option<Instant>, Instant), told_at: Timestamp) {
+        let (last_round, at) = times;
         let mut known = self.known.lock();
         let known = known.entry(uid.clone()).or_default();
-        if let Some((before_at, before)) = known.last.replace((at, look)) {
+        // One that was not there in the last round has counted from nothing since.
+        let new = last_round.map(|round| (round, Look::from_nothing(&look)));
+        if let Some((before_at, before)) = known.last.replace((at, look)).or(new) {
             let over = u64::try_from((at - before_at).as_millis()).unwrap_or(u64::MAX);
             known.samples.extend(between(&before, &look, told_at, over));
             while known.samples.len() > KEPT {
                 known.samples.pop_front();
             }
+        }
+    }
+
+    /// What does not run uses nothing.
+    fn rests(&self, uid: &Uid, at: Instant) {
+        if let Some((last_at, _)) = self.known.lock().get_mut(uid).and_then(|known| known.last.as_mut()) {
+            *last_at = at;
         }
     }
 
@@ -88,9 +101,19 @@ impl Meter {
     }
 }
 
-/// What was used between two looks; nothing where the payload began anew in between.
+impl Look {
+    /// The look before a first one, of what that one counts.
+    fn from_nothing(first: &Self) -> Self {
+        Self {
+            spent: first.spent.map(|_| Spent::default()),
+            network: first.network.map(|_| NetworkUse::default()),
+        }
+    }
+}
+
+/// What was used between two looks.
 fn between(before: &Look, after: &Look, at: Timestamp, over_ms: u64) -> Option<Sample> {
-    if before.pid != after.pid || over_ms == 0 {
+    if over_ms == 0 {
         return None;
     }
     let spent = before.spent.zip(after.spent);
@@ -98,18 +121,23 @@ fn between(before: &Look, after: &Look, at: Timestamp, over_ms: u64) -> Option<S
     Some(Sample {
         at,
         over_ms,
-        cpu_nanos: spent.map(|(a, b)| b.cpu_nanos.saturating_sub(a.cpu_nanos)),
+        cpu_nanos: spent.map(|(a, b)| grown(a.cpu_nanos, b.cpu_nanos)),
         network: network.map(|(a, b)| NetworkUse {
-            received_bytes: b.received_bytes.saturating_sub(a.received_bytes),
-            received_packets: b.received_packets.saturating_sub(a.received_packets),
-            sent_bytes: b.sent_bytes.saturating_sub(a.sent_bytes),
-            sent_packets: b.sent_packets.saturating_sub(a.sent_packets),
+            received_bytes: grown(a.received_bytes, b.received_bytes),
+            received_packets: grown(a.received_packets, b.received_packets),
+            sent_bytes: grown(a.sent_bytes, b.sent_bytes),
+            sent_packets: grown(a.sent_packets, b.sent_packets),
         }),
         disk: spent.map(|(a, b)| DiskUse {
-            read_bytes: b.read_bytes.saturating_sub(a.read_bytes),
-            written_bytes: b.written_bytes.saturating_sub(a.written_bytes),
+            read_bytes: grown(a.read_bytes, b.read_bytes),
+            written_bytes: grown(a.written_bytes, b.written_bytes),
         }),
     })
+}
+
+/// By how much a counter has grown. One that is smaller than it was began anew in between.
+fn grown(before: u64, after: u64) -> u64 {
+    after.checked_sub(before).unwrap_or(after)
 }
 
 /// The counters of an instance that runs.
@@ -121,7 +149,7 @@ async fn look(drivers: &[Arc<dyn ComputeDriver>], uid: &Uid, network: Option<Net
         if let Err(e) = &spent {
             tracing::debug!(%uid, error = %e, "what an instance uses cannot be read");
         }
-        return Some(Look { pid, spent: spent.ok(), network });
+        return Some(Look { spent: spent.ok(), network });
     }
     None
 }
@@ -156,9 +184,8 @@ async fn of_networks(networks: &Networks, instances: &Cache<Instance>) -> HashMa
 mod tests {
     use super::*;
 
-    fn look(pid: u32, cpu_nanos: u64, sent_bytes: u64) -> Look {
+    fn look(cpu_nanos: u64, sent_bytes: u64) -> Look {
         Look {
-            pid,
             spent: Some(Spent { cpu_nanos, ..Spent::default() }),
             network: Some(NetworkUse { sent_bytes, ..NetworkUse::default() }),
         }
@@ -169,16 +196,30 @@ mod tests {
         let meter = Meter::default();
         let uid = Uid::from_random([7; 16]);
         let begun = Instant::now();
-        for (minute, cpu) in [(0, 100), (1, 400), (2, 400)] {
+        for (minute, cpu) in [(0, 100), (1, 400), (2, 400), (3, 50)] {
             let at = begun + EVERY * minute;
-            meter.note(&uid, look(1, cpu, cpu * 2), at, Timestamp(i64::from(minute)));
+            meter.note(&uid, look(cpu, cpu * 2), (None, at), Timestamp(i64::from(minute)));
         }
         let told: Vec<_> =
             meter.samples(&uid).iter().map(|s| (s.cpu_nanos, s.network.unwrap().sent_bytes)).collect();
-        assert_eq!(told, [(Some(300), 600), (Some(0), 0)]);
-        // Another process: what it has counted is not the difference to the one before.
-        meter.note(&uid, look(2, 10, 10), begun + EVERY * 3, Timestamp(3));
-        assert_eq!(meter.samples(&uid).len(), 2);
+        assert_eq!(told, [(Some(300), 600), (Some(0), 0), (Some(50), 100)], "the last began anew");
+    }
+
+    #[test]
+    fn one_that_came_between_two_rounds_has_counted_from_nothing() {
+        let meter = Meter::default();
+        let (old, new) = (Uid::from_random([7; 16]), Uid::from_random([8; 16]));
+        let begun = Instant::now();
+        meter.note(&old, look(900, 0), (None, begun), Timestamp(0));
+        assert_eq!(meter.samples(&old), [], "nobody knows since when it counts");
+        let next = (Some(begun), begun + EVERY);
+        meter.note(&new, look(300, 0), next, Timestamp(1));
+        let told = meter.samples(&new);
+        assert_eq!((told[0].cpu_nanos, told[0].over_ms), (Some(300), 60_000));
+        // What has rested is not judged by the time of its rest.
+        meter.rests(&new, begun + EVERY * 9);
+        meter.note(&new, look(20, 0), (None, begun + EVERY * 10), Timestamp(10));
+        assert_eq!(meter.samples(&new)[1].over_ms, 60_000);
     }
 
     #[test]
@@ -187,12 +228,8 @@ mod tests {
         let uid = Uid::from_random([7; 16]);
         let begun = Instant::now();
         for minute in 0..300_u32 {
-            meter.note(
-                &uid,
-                look(1, u64::from(minute), 0),
-                begun + EVERY * minute,
-                Timestamp(i64::from(minute)),
-            );
+            let at = (None, begun + EVERY * minute);
+            meter.note(&uid, look(u64::from(minute), 0), at, Timestamp(i64::from(minute)));
         }
         let kept = meter.samples(&uid);
         assert_eq!((kept.len(), kept[0].at), (KEPT, Timestamp(120)));

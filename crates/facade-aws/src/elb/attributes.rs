@@ -97,6 +97,10 @@ fn balancer(balancer: &LoadBalancer) -> Attributes {
     if Type::of(balancer) == Type::Network {
         let cross_zone = balancer.metadata.annotations.get(CROSS_ZONE).map_or("false", String::as_str);
         all.push((CROSS_ZONE_KEY, cross_zone.to_owned()));
+        all.extend(fixed(&[
+            ("dns_record.client_routing_policy", "any_availability_zone"),
+            ("zonal_shift.config.enabled", "false"),
+        ]));
         return all;
     }
     all.push((CROSS_ZONE_KEY, "true".into()));
