@@ -17,7 +17,7 @@ const ROUNDS: usize = 200_000;
 const ID: &str = "AKIABENCHBENCHBENCH0";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const DATE: &str = "20260101T000000Z";
-const SCOPE: &str = "20260101/corten-1/ec2/aws4_request";
+const SCOPE: &str = "20260101/my-corten-1/ec2/aws4_request";
 const NOW: Timestamp = Timestamp(1_767_225_600_000);
 /// A DescribeInstances with a filter, as the aws command sends it.
 const BODY: &[u8] =

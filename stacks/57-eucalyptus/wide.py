@@ -49,7 +49,7 @@ def tags(kind, **named):
 def places():
     account = sts.get_caller_identity()["Account"]
     check("an account has twelve digits", re.match(r"^\d{12}$", account), account)
-    equal("regions", [r["RegionName"] for r in ec2.describe_regions()["Regions"]], ["corten-1"])
+    equal("regions", [r["RegionName"] for r in ec2.describe_regions()["Regions"]], ["my-corten-1"])
     equal("zones", len(ec2.describe_availability_zones()["AvailabilityZones"]), 1)
     names = {a["AttributeName"] for a in ec2.describe_account_attributes()["AccountAttributes"]}
     check("account attributes", "default-vpc" in names, names)
@@ -60,7 +60,7 @@ def places():
     offered = ec2.describe_instance_type_offerings(
         LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": ["m5.*"]}]
     )["InstanceTypeOfferings"]
-    check("offerings", {o["Location"] for o in offered} == {"corten-1a"}, offered)
+    check("offerings", {o["Location"] for o in offered} == {"my-corten-1a"}, offered)
     refused("InvalidInstanceType", ec2.describe_instance_types, InstanceTypes=["z9.huge"])
 
 
@@ -115,7 +115,7 @@ def network():
     refused("DefaultVpcAlreadyExists", ec2.create_default_vpc)
 
     subnet = ec2.create_subnet(
-        VpcId=vpc_id, CidrBlock="10.20.1.0/24", AvailabilityZone="corten-1a", TagSpecifications=tags("subnet", Name="a")
+        VpcId=vpc_id, CidrBlock="10.20.1.0/24", AvailabilityZone="my-corten-1a", TagSpecifications=tags("subnet", Name="a")
     )["Subnet"]
     ec2.get_waiter("subnet_available").wait(SubnetIds=[subnet["SubnetId"]])
     equal("free addresses", subnet["AvailableIpAddressCount"], 251)
@@ -287,7 +287,7 @@ def instances(image, subnet, group, eni):
 def templates(image, group):
     wish = {"ImageId": image, "InstanceType": "tiny", "SecurityGroupIds": [group], "UserData": "ZWNobw==",
             "TagSpecifications": tags("instance", Name="made"), "Monitoring": {"Enabled": False},
-            "MetadataOptions": {"HttpTokens": "required"}, "Placement": {"AvailabilityZone": "corten-1a"}}
+            "MetadataOptions": {"HttpTokens": "required"}, "Placement": {"AvailabilityZone": "my-corten-1a"}}
     made = ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=wish, VersionDescription="first",
                                       TagSpecifications=tags("launch-template", a="b"))["LaunchTemplate"]
     template = made["LaunchTemplateId"]

@@ -2,12 +2,13 @@
 
 use crate::ObjectMeta;
 
-/// The one region of a cloud, where a protocol has regions.
-pub const REGION: &str = "corten-1";
+/// The one region of a cloud, where a protocol has regions. Terraform takes for a region what begins with two letters and
+/// ends with a number.
+pub const REGION: &str = "my-corten-1";
 /// The zone that every cloud begins with.
 const DEFAULT_ZONE: &str = "default";
 
-/// A zone's name beside its region's: `corten-1a` for the one that every cloud begins with, else `corten-1-NAME`.
+/// A zone's name beside its region's: `my-corten-1a` for the one that every cloud begins with, else `my-corten-1-NAME`.
 pub fn zone_in_region(zone: &str) -> String {
     match zone {
         "" | DEFAULT_ZONE => format!("{REGION}a"),

@@ -21,7 +21,7 @@ pub(crate) const ACTIONS: &[Action] = &[
         &["ZoneName", "ZoneId", "AllAvailabilityZones", "Filter"],
         |c| Box::pin(zones(c)),
     )
-    .noting("Zone `default` is `corten-1a`, another is `corten-1-NAME`."),
+    .noting("Zone `default` is `my-corten-1a`, another is `my-corten-1-NAME`."),
     Action::ec2("DescribeAccountAttributes", &["AttributeName"], |c| Box::pin(account(c))),
     Action::ec2("DescribeInstanceTypes", describe!["InstanceType"], |c| Box::pin(types(c)))
         .noting("The cloud's own InstanceTypes; none is burstable."),

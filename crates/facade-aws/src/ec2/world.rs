@@ -162,10 +162,12 @@ mod tests {
 
     #[test]
     fn zones_are_called_in_one_way() {
-        for (zone, name) in [("default", "corten-1a"), ("east", "corten-1-east"), ("a", "corten-1-a")] {
+        for (zone, name) in
+            [("default", "my-corten-1a"), ("east", "my-corten-1-east"), ("a", "my-corten-1-a")]
+        {
             assert_eq!((zone_name(zone).as_str(), zone_of(name)), (name, Ok(zone)));
         }
-        for wrong in ["", "us-east-1a", "corten-1", "corten-1-", "corten-1b"] {
+        for wrong in ["", "us-east-1a", "my-corten-1", "my-corten-1-", "my-corten-1b"] {
             assert!(zone_of(wrong).is_err(), "{wrong}");
         }
     }

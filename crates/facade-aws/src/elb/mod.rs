@@ -323,8 +323,8 @@ mod tests {
 
     #[test]
     fn parts_lead_to_their_balancer() {
-        let part = "arn:aws:elasticloadbalancing:corten-1:1:listener-rule/app/web/1/2/3";
-        let balancer = "arn:aws:elasticloadbalancing:corten-1:1:loadbalancer/app/web/1";
+        let part = "arn:aws:elasticloadbalancing:my-corten-1:1:listener-rule/app/web/1/2/3";
+        let balancer = "arn:aws:elasticloadbalancing:my-corten-1:1:loadbalancer/app/web/1";
         assert_eq!(balancer_of_part(part, "listener-rule", 2).as_deref(), Some(balancer));
         assert_eq!(balancer_of_part("x", "listener", 1), None);
     }
