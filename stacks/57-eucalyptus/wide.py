@@ -418,8 +418,8 @@ def accounts(image):
     policy = policy["Policy"]["Arn"]
     own = Balancing((check, equal, refused), [], ec2)
     balanced = own.something()
-    group = Scaling((check, equal, refused), [], ec2)
-    balanced.update(group.something(image))
+    scaled = Scaling((check, equal, refused), [], ec2)
+    balanced.update(scaled.something(image))
     ids = {"VpcId": vpc_id, "SubnetId": subnet, "GroupId": group, "SecurityGroupId": group, "RouteTableId": table,
            "InternetGatewayId": gateway, "GatewayId": gateway, "NetworkInterfaceId": eni, "Resource": instance,
            "AllocationId": address["AllocationId"], "PublicIp": address["PublicIp"], "KeyPairId": key,
@@ -430,7 +430,7 @@ def accounts(image):
     generated.foreign(ids, other)
     generated.mistakes()
     own.nothing(balanced)
-    group.nothing()
+    scaled.nothing()
     ec2.terminate_instances(InstanceIds=[instance])
     iam.delete_access_key(UserName="theirs", AccessKeyId=access)
     iam.delete_user(UserName="theirs")
