@@ -3,20 +3,21 @@
 //! What a packet that is forwarded meets, in order; what nothing lets through is dropped:
 //!
 //! ```text
-//! prerouting  mark := input device -> rate -> from a peer: its address? -> from a port: its MAC? its address?
+//! prerouting  from another host? -> rate -> from a port: its MAC and address? -> from a peer: its address?
 //!             -> (dnat of floating addresses)
-//! forward     rate -> established? -> mark := 0
-//!             -> map `out`: by input device to the port's chain -> chains of its groups set mark 1
+//! forward     rate -> of a connection that was let through? -> mark := 0
+//!             -> map `out`: by input device to the chains of the port's groups, which set mark 1
 //!             -> mark is 1?
-//!             -> map `in`: by output device to the port's chain -> chains of its groups accept
+//!             -> map `in`: by output device to the chains of the port's groups, which accept
 //!                or to outside: a floating address, translated, or IPv6 that may leave?
 //! postrouting snat of floating addresses, masquerade
+//! input       mark := input device -> what may be asked here?
 //! ```
 //!
 //! A mark says that a packet may leave its port, rather than a jump to the second half: the kernel walks all paths
 //! through jumps at each commit, and there would be one per pair of ports instead of one per port. A group's chain
-//! is shared by all its ports; its members are a set, which changes by elements. Every chain and set is named by a
-//! uid, so that the difference to what the kernel has is small whenever the change is.
+//! is shared by all its ports; its members are a set, which changes by elements. Every chain and set is named by what
+//! it is for, so that the difference to what the kernel has is small whenever the change is.
 
 mod groups;
 mod peers;
@@ -80,7 +81,7 @@ fn arp(plan: &VpcPlan, devices: &Devices) -> Table {
         Rule::new().not_in_set(&[device, Field::ArpSenderMac], "macs").drop(),
         // Who asks whether an address is in use names none as its own (RFC 5227).
         Rule::new().equal(Field::ArpSender, std::net::Ipv4Addr::UNSPECIFIED).accept(),
-        Rule::new().in_set(&[device, Field::ArpSender], "sources4").accept(),
+        Rule::new().in_set(&[device, Field::ArpSenderMac, Field::ArpSender], "sources4").accept(),
         Rule::new().drop(),
     ];
     table.base_chain("input", filter_chain(Hook::Input, 0, Policy::Accept), rules);

@@ -36,6 +36,7 @@ fn input() -> Vec<Rule> {
     let gateway4 = || Rule::new().ipv4().in_set(&[Field::Ip4Destination], "gateways4");
     let gateway6 = || Rule::new().ipv6().in_set(&[Field::Ip6Destination], "gateways6");
     let mut rules = vec![
+        Rule::new().copy_to_mark(Field::InputDevice).comment("names the port to sockets"),
         Rule::new().equal(Field::InputDevice, LOOPBACK).accept(),
         Rule::new().any_bit(Field::ConnectionState, known).accept(),
         Rule::new().not_in_set(&[Field::InputDevice], "ports").drop().comment("guests here only"),

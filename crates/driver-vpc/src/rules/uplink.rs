@@ -59,7 +59,7 @@ fn add_return_check(table: &mut Table, device: u32) {
     }
     if let Some(chain) = table.chains.get_mut("forward") {
         let across =
-            Rule::new().in_set(&[Field::InputDevice], "inner").equal(Field::OutputDevice, device).drop();
+            Rule::new().equal(Field::OutputDevice, device).in_set(&[Field::InputDevice], "inner").drop();
         chain.rules.insert(0, across);
     }
 }
