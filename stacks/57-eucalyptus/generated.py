@@ -11,6 +11,7 @@ QUIET = Config(retries={"max_attempts": 1}, parameter_validation=False)
 # Of EC2's, by the member that names one.
 MALFORMED = {"InstanceId": "InvalidInstanceID.Malformed", "VpcId": "InvalidVpcID.Malformed",
              "SubnetId": "InvalidSubnetID.Malformed", "RouteTableId": "InvalidRouteTableID.Malformed",
+             "VolumeId": "InvalidVolumeID.Malformed", "SnapshotId": "InvalidSnapshotID.Malformed",
              "NetworkInterfaceId": "InvalidNetworkInterfaceID.Malformed", "AllocationId": "InvalidAllocationID.Malformed"}
 # Answer without looking at what they were asked for, as AWS's do.
 ECHOES = {"SimulateCustomPolicy", "SimulatePrincipalPolicy"}

@@ -81,8 +81,8 @@ class Judge:
 
 
 def open_ended(at):
-    """Words that a cloud has of its own, which are sizes; and one that AWS itself answers against its description."""
-    return at.endswith((".instanceType", ".internetGatewaySet[].attachmentSet[].state"))
+    """Words that a cloud has of its own, which are sizes and pools; and one that AWS itself answers against its description."""
+    return at.endswith((".instanceType", "olumeType", ".internetGatewaySet[].attachmentSet[].state"))
 
 
 def local(element):

@@ -16,6 +16,7 @@ from metrics import Metrics
 from scaling import Scaling
 from shapes import Judge
 from signer import Signer
+from volumes import Volumes
 
 config = Config(retries={"max_attempts": 1}, parameter_validation=True)
 ec2 = boto3.client("ec2", config=config)
@@ -359,8 +360,7 @@ def refusals(image):
     refused("MissingParameter", ec2.run_instances, MinCount=1, MaxCount=1)
     refused("InvalidParameterValue", ec2.run_instances, ImageId=image, MinCount=2, MaxCount=1)
     refused("InvalidParameterValue", ec2.run_instances, ImageId=image, MinCount=1, MaxCount=1, InstanceType="z9.huge")
-    refused("UnknownParameter", ec2.run_instances, ImageId=image, MinCount=1, MaxCount=1,
-            BlockDeviceMappings=[{"DeviceName": "/dev/sdb", "Ebs": {"VolumeSize": 1}}])
+    refused("UnknownParameter", ec2.run_instances, ImageId=image, MinCount=1, MaxCount=1, KernelId="aki-1")
     refused("InvalidAction", ec2.describe_spot_price_history)
     refused("InvalidNextToken", ec2.describe_vpcs, NextToken="?")
     refused("InvalidID", ec2.create_tags, Resources=["x-1"], Tags=[{"Key": "a", "Value": "b"}])
@@ -411,6 +411,8 @@ def accounts(image):
     address = ec2.allocate_address()
     key = ec2.create_key_pair(KeyName="theirs", KeyType="ed25519")["KeyPairId"]
     instance = ec2.run_instances(ImageId=image, InstanceType="tiny", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    volume = ec2.create_volume(AvailabilityZone="corten-1a", Size=1)["VolumeId"]
+    snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     iam.create_user(UserName="theirs")
     access = iam.create_access_key(UserName="theirs")["AccessKey"]["AccessKeyId"]
     role = iam.create_role(RoleName="theirs", AssumeRolePolicyDocument=EC2_TRUST)["Role"]["Arn"]
@@ -425,6 +427,7 @@ def accounts(image):
            "AllocationId": address["AllocationId"], "PublicIp": address["PublicIp"], "KeyPairId": key,
            "InstanceId": instance, "ImageId": image, "AccessKeyId": access, "RoleArn": role, "PolicyArn": policy,
            "PolicySourceArn": role, **balanced}
+           "PolicySourceArn": role, "VolumeId": volume, "SnapshotId": snapshot}
     generated = Generated((check, equal, refused), documented())
     other = (os.environ["OTHER_KEY_ID"], os.environ["OTHER_SECRET"])
     generated.foreign(ids, other)
@@ -432,6 +435,8 @@ def accounts(image):
     own.nothing(balanced)
     scaled.nothing()
     ec2.terminate_instances(InstanceIds=[instance])
+    ec2.delete_snapshot(SnapshotId=snapshot)
+    ec2.delete_volume(VolumeId=volume)
     iam.delete_access_key(UserName="theirs", AccessKeyId=access)
     iam.delete_user(UserName="theirs")
     iam.delete_role(RoleName="theirs")
@@ -458,6 +463,7 @@ def main():
     instances(image, subnet, group, eni)
     default = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     templates(image, ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [default]}])["SecurityGroups"][0]["GroupId"])
+    Volumes((check, equal, refused), ec2, image).run()
     plain(vpc_id, subnet)
     ends(vpc_id, subnet, gateway, group)
     Balancing((check, equal, refused), judges, ec2).run(image)

@@ -104,6 +104,11 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("Key pairs", ec2::key_pairs::ACTIONS),
     ("Tags", ec2::tagging::ACTIONS),
     ("Images", ec2::images::ACTIONS),
+    ("Volumes and snapshots", ec2::volumes::ACTIONS),
+    ("", ec2::attachments::ACTIONS),
+    ("", ec2::modifications::ACTIONS),
+    ("", ec2::volume_health::ACTIONS),
+    ("", ec2::snapshots::ACTIONS),
     ("VPCs and subnets", ec2::vpcs::ACTIONS),
     ("", ec2::subnets::ACTIONS),
     ("Gateways", ec2::gateways::ACTIONS),
@@ -130,7 +135,6 @@ const FAMILIES: &[(&str, &[Action])] = &[
 
 /// What everyday tools also ask for, and is not here: it is answered with InvalidAction.
 const REFUSED: &[(&str, &str)] = &[
-    ("Volumes and snapshots (CreateVolume, AttachVolume, CreateSnapshot ...)", "not yet"),
     ("CreateImage, CopyImage", "images are imported; an instance's disk is not made one yet"),
     ("CreateNetworkAcl and its changes", "there are none beside the default one: security groups decide"),
     ("Other DHCP options", "a VPC's domain and name servers are set in its own object"),

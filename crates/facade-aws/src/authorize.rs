@@ -60,6 +60,7 @@ const MADE: &[(&str, &[&str])] = &[
     ("CreateVpcPeeringConnection", &["vpc-peering-connection"]),
     ("CreateVolume", &["volume"]),
     ("CreateSnapshot", &["snapshot"]),
+    ("CreateSnapshots", &["snapshot"]),
 ];
 
 /// Ids that are no resources of their own: what they belong to is looked at by no policy, so any may be meant.
@@ -163,6 +164,9 @@ fn ec2_resources(c: &Context) -> Vec<Resource> {
     found.extend(made.iter().filter(|kind| **kind != "key-pair").map(|kind| Resource::One(of(kind, "*"))));
     // What is chosen for the caller, or named in another way than by its id, may be any of its type.
     if c.action == "RunInstances" {
+        if c.params.has("BlockDeviceMapping") {
+            found.push(Resource::One(of("volume", "*")));
+        }
         let says = |name: &str| c.params.values().any(|value| ids::is_id(name, value));
         for (prefix, kind) in [("subnet", "subnet"), ("sg", "security-group"), ("ami", "image")] {
             if !says(prefix) && prefix != "ami" && !says("eni") {

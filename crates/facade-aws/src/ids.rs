@@ -5,6 +5,7 @@ use model::network::{
     FloatingIpSpec, GatewaySpec, PortSpec, PrefixListSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec,
     VpcSpec,
 };
+use model::storage::{VolumeSnapshotSpec, VolumeSpec};
 use model::{Object, ObjectMeta, Spec, is_short_id, short_id};
 use ring::digest::{SHA256, digest};
 
@@ -45,6 +46,8 @@ known! {
     FloatingIpSpec: "eipalloc", "elastic-ip", "InvalidAllocationID.NotFound", "InvalidAllocationID.Malformed";
     LaunchTemplateSpec: "lt", "launch-template", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.Malformed";
     PrefixListSpec: "pl", "prefix-list", "InvalidPrefixListID.NotFound", "InvalidPrefixListId.Malformed";
+    VolumeSpec: "vol", "volume", "InvalidVolume.NotFound", "InvalidVolumeID.Malformed";
+    VolumeSnapshotSpec: "snap", "snapshot", "InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed";
     // Those that are none of NAT; these have a prefix of their own (`nat_id`).
     GatewaySpec: "igw", "internet-gateway", "InvalidInternetGatewayID.NotFound", "InvalidInternetGatewayID.Malformed";
 }

@@ -114,14 +114,21 @@ fn check(key: &str, value: &str) -> Result<(), Failure> {
 
 /// The tags that a creation gives to what is made, of this type. Tags for what is not made are refused.
 pub(crate) fn for_new(params: &Params, resource_type: &str) -> Result<Tags, Failure> {
+    for_one_of(params, resource_type, &[resource_type])
+}
+
+/// The same where things of several types are made.
+pub(crate) fn for_one_of(params: &Params, resource_type: &str, made: &[&str]) -> Result<Tags, Failure> {
     let mut tags = Tags::new();
     for spec in params.structs("TagSpecification") {
         let given = spec.text("ResourceType");
-        if given != resource_type {
+        if !made.contains(&given) {
             let message = format!("'{given}' is not a valid taggable resource type for this operation.");
             return Err(Failure::value(message));
         }
-        tags.extend(named(&spec, "Tag")?);
+        if given == resource_type {
+            tags.extend(named(&spec, "Tag")?);
+        }
     }
     check_count(&tags)?;
     Ok(tags)

@@ -6,7 +6,8 @@ use model::compute::{Instance, InstanceSpec};
 use model::network::PortSpec;
 use serde_json::{Value, json};
 
-use super::instances::{groups, metadata_options};
+use super::attachments;
+use super::instances::{groups, mapping, metadata_options};
 use super::shown::{STOPPED, Shown, state};
 use super::world::World;
 use crate::actions::{Action, Answer};
@@ -32,6 +33,7 @@ pub(crate) const ACTIONS: &[Action] = &[
             "GroupId",
             "InstanceInitiatedShutdownBehavior",
             "EbsOptimized",
+            "BlockDeviceMapping",
         ],
         |c| Box::pin(modify(c)),
     )
@@ -77,7 +79,10 @@ async fn describe(c: &Context) -> Answer {
         "rootDeviceName" | "kernel" | "ramdisk" | "sriovNetSupport" => {
             x.node(attribute, |_| {});
         }
-        "blockDeviceMapping" | "productCodes" => {
+        "blockDeviceMapping" => {
+            x.list(attribute, &shown.volumes, mapping);
+        }
+        "productCodes" => {
             x.list(attribute, std::iter::empty::<()>(), |_, ()| {});
         }
         "groupSet" => groups(&mut x, &shown.groups()),
@@ -94,6 +99,9 @@ async fn describe(c: &Context) -> Answer {
 async fn modify(c: &Context) -> Answer {
     let instance = c.named::<InstanceSpec>("InstanceId").await?;
     let params = &c.params;
+    if params.has("BlockDeviceMapping") {
+        return attachments::modify_mappings(c, &instance).await;
+    }
     // The older form names the attribute; the newer one is its own name.
     let named = params.get("Attribute").map(|name| (name.to_owned(), params.text("Value").to_owned()));
     let newer = ["InstanceType", "UserData", "DisableApiTermination", "DisableApiStop", "SourceDestCheck"];

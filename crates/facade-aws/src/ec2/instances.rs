@@ -5,6 +5,7 @@ use model::compute::InstancePhase;
 use model::event::Event;
 use model::{ApiError, ObjectMeta, Reason};
 
+use super::attachments::Attached;
 use super::places::architecture;
 use super::shown::{Interface, Shown, TERMINATED};
 use super::world::World;
@@ -64,6 +65,11 @@ impl Item for Shown {
         "dns-name",
         "iam-instance-profile.arn",
         "iam-instance-profile.id",
+        "block-device-mapping.volume-id",
+        "block-device-mapping.device-name",
+        "block-device-mapping.status",
+        "block-device-mapping.attach-time",
+        "block-device-mapping.delete-on-termination",
     ];
 
     fn id(&self) -> &str {
@@ -76,6 +82,7 @@ impl Item for Shown {
         let primary = |of: fn(&Interface) -> &String| self.primary().map(of).cloned().into_iter().collect();
         let each = |of: fn(&Interface) -> &String| self.interfaces.iter().map(of).cloned().collect();
         let one = |text: &str| vec![text.to_owned()];
+        let disks = |of: fn(&Attached) -> String| self.volumes.iter().map(|(_, a)| of(a)).collect();
         match filter {
             "instance-id" => one(&self.id),
             "instance-state-name" => one(self.state.0),
@@ -108,6 +115,11 @@ impl Item for Shown {
             "network-interface.addresses.private-ip-address" => {
                 self.interfaces.iter().flat_map(|i| i.addresses.clone()).collect()
             }
+            "block-device-mapping.volume-id" => self.volumes.iter().map(|(id, _)| id.clone()).collect(),
+            "block-device-mapping.device-name" => disks(|a| a.device.clone()),
+            "block-device-mapping.status" => disks(|a| a.state.into()),
+            "block-device-mapping.attach-time" => disks(|a| a.at.clone()),
+            "block-device-mapping.delete-on-termination" => disks(|a| super::word(a.goes_along)),
             "root-device-type" => one("instance-store"),
             "virtualization-type" => one("hvm"),
             "monitoring-state" => one("disabled"),
@@ -148,7 +160,7 @@ impl Item for Shown {
         groups(x, &self.groups());
         x.text("architecture", architecture())
             .text("rootDeviceType", "instance-store")
-            .list("blockDeviceMapping", std::iter::empty::<()>(), |_, ()| {})
+            .list("blockDeviceMapping", &self.volumes, mapping)
             .text("virtualizationType", "hvm")
             .text("clientToken", &self.client_token);
         crate::tags::write(x, &self.tags);
@@ -169,6 +181,15 @@ impl Item for Shown {
             });
         }
     }
+}
+
+pub(crate) fn mapping(x: &mut Xml, (id, attached): &(String, Attached)) {
+    x.text("deviceName", &attached.device).node("ebs", |x| {
+        x.text("volumeId", id)
+            .text("status", attached.state)
+            .given("attachTime", &attached.at)
+            .text("deleteOnTermination", attached.goes_along);
+    });
 }
 
 /// What holds for every instance: tokens are required, and nothing is set for one alone.
@@ -310,6 +331,7 @@ fn gone(event: &Event) -> Shown {
         uefi: false,
         profile: None,
         interfaces: Vec::new(),
+        volumes: Vec::new(),
         tags: Tags::new(),
     }
 }

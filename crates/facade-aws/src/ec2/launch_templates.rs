@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use model::compute::{LaunchTemplate, LaunchTemplateSpec, LaunchTemplateVersion};
 use model::{Object, ObjectMeta};
 
+use super::block_devices::EBS;
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
 use crate::describe::{Ids, Item, answer, select};
@@ -31,6 +32,7 @@ const DATA: &[&str] = &[
     "Monitoring",
     "MetadataOptions",
     "IamInstanceProfile",
+    "BlockDeviceMapping",
 ];
 
 pub(crate) const ACTIONS: &[Action] = &[
@@ -381,6 +383,16 @@ fn write_data(x: &mut Xml, data: &Params) {
             x.list("tagSet", spec.structs("Tag"), |x, tag| {
                 x.text("key", tag.text("Key")).text("value", tag.text("Value"));
             });
+        });
+    }
+    let disks = data.structs("BlockDeviceMapping");
+    if !disks.is_empty() {
+        x.list("blockDeviceMappingSet", &disks, |x, disk| {
+            write_members(x, disk, &["DeviceName", "NoDevice"]);
+            let ebs = disk.below("Ebs");
+            if !ebs.is_empty() {
+                x.node("ebs", |x| write_members(x, &ebs, &EBS));
+            }
         });
     }
     let cards = data.structs("NetworkInterface");

@@ -2,6 +2,7 @@
 
 pub(crate) mod addresses;
 pub(crate) mod associations;
+pub(crate) mod attachments;
 pub(crate) mod attributes;
 pub(crate) mod console;
 pub(crate) mod gateways;
@@ -11,6 +12,7 @@ pub(crate) mod instances;
 pub(crate) mod interfaces;
 pub(crate) mod key_pairs;
 pub(crate) mod launch_templates;
+pub(crate) mod modifications;
 pub(crate) mod places;
 pub(crate) mod plain;
 pub(crate) mod power;
@@ -18,11 +20,15 @@ pub(crate) mod profiles;
 pub(crate) mod routes;
 pub(crate) mod rules;
 pub(crate) mod run;
+pub(crate) mod snapshots;
 pub(crate) mod subnets;
 pub(crate) mod tagging;
+pub(crate) mod volume_health;
+pub(crate) mod volumes;
 pub(crate) mod vpcs;
 
 mod asked_rules;
+mod block_devices;
 mod shown;
 pub(crate) mod world;
 

@@ -4,12 +4,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use client::DeleteOptions;
 use model::compute::{
-    Container, ContainersPayload, DiskPayload, Image, Instance, InstanceNetwork, InstanceSpec, Isolation,
-    KernelPayload, Payload, PayloadKind, PlacementSpec,
+    Container, ContainersPayload, DiskPayload, Image, Instance, InstanceNetwork, InstanceSpec,
+    InstanceTypeSpec, Isolation, KernelPayload, Payload, PayloadKind, PlacementSpec,
 };
 use model::network::Subnet;
-use model::{Object, ObjectMeta};
+use model::{Object, ObjectMeta, Resources};
 
+use super::block_devices::{self, Disks};
 use super::shown::{LAUNCH_INDEX, RESERVATION, Shown, is_group};
 use super::world::{World, zone_of};
 use super::{instances, key_pairs};
@@ -21,6 +22,8 @@ use crate::params::Params;
 use crate::tags::{self, Tags};
 use crate::xml::Xml;
 
+/// What one request makes, and gives tags to.
+const MADE: [&str; 2] = ["instance", "volume"];
 /// Most instances of one request.
 const COUNT_MAX: i64 = 100;
 
@@ -48,6 +51,7 @@ pub(crate) const ACTIONS: &[Action] = &[Action::ec2(
         "MetadataOptions",
         "IamInstanceProfile",
         "LaunchTemplate",
+        "BlockDeviceMapping",
     ],
     |c| Box::pin(run(c)),
 )
@@ -57,6 +61,8 @@ pub(crate) const ACTIONS: &[Action] = &[Action::ec2(
 struct Wish {
     spec: InstanceSpec,
     tags: Tags,
+    disks: Disks,
+    volume_tags: Tags,
     reservation: String,
 }
 
@@ -70,7 +76,7 @@ async fn run(c: &Context) -> Answer {
             Ok(instance) => made.push(instance),
             Err(_) if made.len() >= min => break,
             Err(failure) => {
-                take_back(c, &made).await;
+                take_back(c, &wish, &made).await;
                 return Err(failure);
             }
         }
@@ -109,8 +115,10 @@ async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
         Some(name) => key_pairs::by_name(c, name).await?.metadata.name,
         None => String::new(),
     };
+    let disks = Disks::asked(c, payload.kind()).await?;
     let spec = InstanceSpec {
         isolation,
+        resources: resources(c, &disks).await?,
         payload,
         instance_type: params.text("InstanceType").to_owned(),
         key_pair,
@@ -125,7 +133,17 @@ async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
         ..InstanceSpec::default()
     };
     let reservation = c.new_id("r", 0);
-    Ok(Wish { spec, tags: tags::for_new(params, "instance")?, reservation })
+    let tags = tags::for_one_of(params, "instance", &MADE)?;
+    Ok(Wish { spec, tags, disks, volume_tags: tags::for_one_of(params, "volume", &MADE)?, reservation })
+}
+
+/// Left to the size that was named, unless the disk is to be another.
+async fn resources(c: &Context, disks: &Disks) -> Result<Resources, Failure> {
+    let Some(disk) = disks.root else { return Ok(Resources::ZERO) };
+    let size = c.params.get("InstanceType").ok_or_else(|| Failure::missing("InstanceType"))?;
+    let found = c.api::<InstanceTypeSpec>().find(size).await?;
+    let found = found.ok_or_else(|| Failure::value(format!("{size:?} is not an instance type")))?;
+    Ok(Resources { disk, ..found.spec.resources })
 }
 
 /// What instances of the request are, and the tags that they get, for who makes them in another way.
@@ -269,18 +287,36 @@ async fn launch(c: &Context, wish: &Wish, index: usize) -> Result<Instance, Fail
     tags::give(&mut meta, wish.tags.clone());
     meta.annotations.insert(RESERVATION.into(), wish.reservation.clone());
     meta.annotations.insert(LAUNCH_INDEX.into(), index.to_string());
-    c.create(Object::new(meta, wish.spec.clone())).await.map_err(|e| {
-        if e.message.contains("publicAddress") {
-            Failure::new("InsufficientAddressCapacity", e.message)
-        } else {
-            e
+    let mut wanted = Object::new(meta, wish.spec.clone());
+    // What was made by the same request before has its volumes, or had them.
+    let again =
+        c.params.has("ClientToken") && c.api::<InstanceSpec>().find(&wanted.metadata.name).await?.is_some();
+    if !again {
+        wish.disks.make(c, &mut wanted, index, &wish.volume_tags).await?;
+    }
+    let made = match c.create(wanted.clone()).await {
+        Ok(made) => made,
+        Err(e) => {
+            block_devices::take_back(c, &wanted).await;
+            return Err(if e.message.contains("publicAddress") {
+                Failure::new("InsufficientAddressCapacity", e.message)
+            } else {
+                e
+            });
         }
-    })
+    };
+    if !again {
+        wish.disks.hand_over(c, &made, false).await?;
+    }
+    Ok(made)
 }
 
 /// What was made of a request that fails goes again. What cannot go now is found by its reservation.
-async fn take_back(c: &Context, made: &[Instance]) {
+async fn take_back(c: &Context, wish: &Wish, made: &[Instance]) {
     for instance in made {
+        if let Err(e) = wish.disks.hand_over(c, instance, true).await {
+            tracing::warn!(instance = instance.metadata.name, error = ?e, "its volumes stay");
+        }
         let api = c.api::<InstanceSpec>();
         let options = DeleteOptions { uid: Some(instance.metadata.uid.clone()), ..DeleteOptions::default() };
         if let Err(e) = api.delete(&instance.metadata.name, &options).await {

@@ -3,6 +3,7 @@
 use model::compute::{Firmware, Instance, InstancePhase, Power};
 use model::network::Port;
 
+use super::attachments::{Attached, of_instance};
 use super::world::{World, group_name, ipv4, ipv6, zone_name};
 use crate::context::CLIENT_TOKEN;
 use crate::ids;
@@ -63,6 +64,8 @@ pub(crate) struct Shown {
     /// ARN and id.
     pub(crate) profile: Option<(String, String)>,
     pub(crate) interfaces: Vec<Interface>,
+    /// Volumes by their ids.
+    pub(crate) volumes: Vec<(String, Attached)>,
     pub(crate) tags: Tags,
 }
 
@@ -132,6 +135,10 @@ impl Shown {
             uefi: instance.spec.firmware == Firmware::Uefi,
             profile: world.profiles.get(&instance.spec.instance_profile).cloned(),
             interfaces,
+            volumes: of_instance(&world.volumes, instance)
+                .into_iter()
+                .map(|(volume, attached)| (ids::id(volume), attached))
+                .collect(),
             tags: tags::of(meta),
         }
     }

@@ -4,6 +4,7 @@ use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec};
 use model::network::{
     FloatingIpSpec, GatewaySpec, PortSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcSpec,
 };
+use model::storage::{VolumeSnapshotSpec, VolumeSpec};
 use model::{Object, Spec};
 
 use super::gateways;
@@ -79,6 +80,8 @@ async fn one(c: &Context, id: &str, edit: &impl Fn(&mut Tags), dry: bool) -> Res
         "eni" => apply(c, c.find::<PortSpec>(id).await?, edit, dry).await,
         "rtb" => apply(c, c.find::<RouteTableSpec>(id).await?, edit, dry).await,
         "eipalloc" => apply(c, c.find::<FloatingIpSpec>(id).await?, edit, dry).await,
+        "vol" => apply(c, c.find::<VolumeSpec>(id).await?, edit, dry).await,
+        "snap" => apply(c, c.find::<VolumeSnapshotSpec>(id).await?, edit, dry).await,
         "igw" | "nat" => apply(c, gateways::find(c, id).await?, edit, dry).await,
         _ => {
             let id: String = id.chars().take(80).collect();
@@ -116,6 +119,8 @@ pub(crate) async fn tags_of(c: &Context, id: &str) -> Result<Tags, Failure> {
         "eni" => of::<PortSpec>(c, id).await,
         "rtb" => of::<RouteTableSpec>(c, id).await,
         "eipalloc" => of::<FloatingIpSpec>(c, id).await,
+        "vol" => of::<VolumeSpec>(c, id).await,
+        "snap" => of::<VolumeSnapshotSpec>(c, id).await,
         "igw" | "nat" => Ok(tags::of(&gateways::find(c, id).await?.metadata)),
         _ => Ok(Tags::new()),
     }
@@ -187,6 +192,8 @@ async fn describe(c: &Context) -> Answer {
     found.extend(all::<PortSpec>(c).await?);
     found.extend(all::<RouteTableSpec>(c).await?);
     found.extend(all::<FloatingIpSpec>(c).await?);
+    found.extend(all::<VolumeSpec>(c).await?);
+    found.extend(all::<VolumeSnapshotSpec>(c).await?);
     let (nat, others): (Vec<_>, Vec<_>) =
         c.list_if_allowed::<GatewaySpec>().await?.into_iter().partition(gateways::is_nat);
     found.extend(tagged(&nat, "natgateway", gateways::id));

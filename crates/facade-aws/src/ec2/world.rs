@@ -11,6 +11,7 @@ use model::network::{
     Address, FloatingIp, FloatingIpSpec, Port, PortSpec, SecurityGroup, SecurityGroupSpec, Subnet,
     SubnetSpec, Vpc, VpcSpec,
 };
+use model::storage::{Volume, VolumeSpec};
 pub(crate) use model::zone_in_region as zone_name;
 use model::{ApiError, Reason};
 
@@ -37,13 +38,14 @@ pub(crate) struct World {
     pub(crate) floating: Vec<FloatingIp>,
     pub(crate) images: Vec<Image>,
     pub(crate) keys: Vec<KeyPair>,
+    pub(crate) volumes: Vec<Volume>,
     /// ARN and id of instance profiles, by the object's name.
     pub(crate) profiles: BTreeMap<String, (String, String)>,
 }
 
 impl World {
     pub(crate) async fn load(c: &Context) -> Result<Self, Failure> {
-        let (instances, ports, subnets, vpcs, groups, floating, images, keys, profiles) = try_join!(
+        let (instances, ports, subnets, vpcs, groups, floating, images, keys, volumes, profiles) = try_join!(
             c.list_if_allowed::<InstanceSpec>(),
             c.list_if_allowed::<PortSpec>(),
             c.list_if_allowed::<SubnetSpec>(),
@@ -52,11 +54,12 @@ impl World {
             c.list_if_allowed::<FloatingIpSpec>(),
             images(c),
             c.list_if_allowed::<KeyPairSpec>(),
+            c.list_if_allowed::<VolumeSpec>(),
             c.list_if_allowed::<IamInstanceProfileSpec>(),
         )?;
         let profile = |p: &IamInstanceProfile| (p.metadata.name.clone(), super::profiles::shown(c, p));
         let profiles = profiles.iter().map(profile).collect();
-        Ok(Self { instances, ports, subnets, vpcs, groups, floating, images, keys, profiles })
+        Ok(Self { instances, ports, subnets, vpcs, groups, floating, images, keys, volumes, profiles })
     }
 
     pub(crate) fn subnet_of(&self, port: &Port) -> Option<&Subnet> {
