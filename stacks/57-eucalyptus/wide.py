@@ -15,6 +15,7 @@ from identities import EC2_TRUST, Identities
 from metrics import Metrics
 from scaling import Scaling
 from shapes import Judge
+from networks import Networks
 from signer import Signer
 from volumes import Volumes
 
@@ -314,7 +315,9 @@ def templates(image, group):
         Filters=[{"Name": "tag:a", "Values": ["b"]}])["LaunchTemplates"]], [template])
     run = {"MinCount": 1, "MaxCount": 1, "LaunchTemplate": {"LaunchTemplateId": template}}
     first = ec2.run_instances(**run)["Instances"][0]
-    equal("an instance of a template", (first["InstanceType"], first["Tags"]), ("tiny", [{"Key": "Name", "Value": "made"}]))
+    told = {t["Key"]: t["Value"] for t in first["Tags"]}
+    equal("an instance of a template", (first["InstanceType"], told),
+          ("tiny", {"Name": "made", "aws:ec2launchtemplate:id": template, "aws:ec2launchtemplate:version": "1"}))
     latest = {"LaunchTemplateName": "web", "Version": "$Latest"}
     refused("DryRunOperation", ec2.run_instances, **run, DryRun=True)
     # Cards of its own and groups of the instance exclude each other, also where one is from another version.
@@ -464,6 +467,7 @@ def main():
     default = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     templates(image, ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [default]}])["SecurityGroups"][0]["GroupId"])
     Volumes((check, equal, refused), ec2, image).run()
+    Networks((check, equal, refused), ec2).run()
     plain(vpc_id, subnet)
     ends(vpc_id, subnet, gateway, group)
     Balancing((check, equal, refused), judges, ec2).run(image)

@@ -112,6 +112,8 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("VPCs and subnets", ec2::vpcs::ACTIONS),
     ("", ec2::subnets::ACTIONS),
     ("Gateways", ec2::gateways::ACTIONS),
+    ("", ec2::egress_gateways::ACTIONS),
+    ("VPC peering", ec2::peerings::ACTIONS),
     ("Route tables", ec2::routes::ACTIONS),
     ("", ec2::associations::ACTIONS),
     ("Security groups", ec2::groups::ACTIONS),

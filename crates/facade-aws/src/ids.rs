@@ -2,8 +2,8 @@
 
 use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec};
 use model::network::{
-    FloatingIpSpec, GatewaySpec, PortSpec, PrefixListSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec,
-    VpcSpec,
+    FloatingIpSpec, GatewaySpec, PeeringSpec, PortSpec, PrefixListSpec, RouteTableSpec, SecurityGroupSpec,
+    SubnetSpec, VpcSpec,
 };
 use model::storage::{VolumeSnapshotSpec, VolumeSpec};
 use model::{Object, ObjectMeta, Spec, is_short_id, short_id};
@@ -48,6 +48,7 @@ known! {
     PrefixListSpec: "pl", "prefix-list", "InvalidPrefixListID.NotFound", "InvalidPrefixListId.Malformed";
     VolumeSpec: "vol", "volume", "InvalidVolume.NotFound", "InvalidVolumeID.Malformed";
     VolumeSnapshotSpec: "snap", "snapshot", "InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed";
+    PeeringSpec: "pcx", "vpc-peering-connection", "InvalidVpcPeeringConnectionID.NotFound", "InvalidVpcPeeringConnectionId.Malformed";
     // Those that are none of NAT; these have a prefix of their own (`nat_id`).
     GatewaySpec: "igw", "internet-gateway", "InvalidInternetGatewayID.NotFound", "InvalidInternetGatewayID.Malformed";
 }

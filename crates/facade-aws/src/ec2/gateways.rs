@@ -4,6 +4,7 @@ use model::network::{FloatingIpSpec, Gateway, GatewaySpec, GatewayType, SubnetSp
 use model::{Object, ObjectMeta, short_id};
 use serde_json::json;
 
+use super::egress_gateways;
 use super::world::World;
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
@@ -56,8 +57,10 @@ fn none_nat(id: &str) -> Failure {
 /// The gateway of an id, of either type.
 pub(crate) async fn find(c: &Context, wanted: &str) -> Result<Gateway, Failure> {
     let found = c.list::<GatewaySpec>().await?.into_iter().find(|gateway| id(gateway) == wanted);
-    found.ok_or_else(|| {
-        if wanted.starts_with("nat-") { none_nat(wanted) } else { ids::none::<GatewaySpec>(wanted) }
+    found.ok_or_else(|| match wanted.split_once('-') {
+        Some(("nat", _)) => none_nat(wanted),
+        Some(("eigw", _)) => egress_gateways::none(wanted),
+        _ => ids::none::<GatewaySpec>(wanted),
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use model::compute::{LaunchTemplate, LaunchTemplateSpec, LaunchTemplateVersion};
 use model::{Object, ObjectMeta};
 
-use super::block_devices::EBS;
+use super::template_data;
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
 use crate::describe::{Ids, Item, answer, select};
@@ -14,26 +14,6 @@ use crate::ids;
 use crate::params::Params;
 use crate::tags::{self, Tags};
 use crate::xml::Xml;
-
-/// What a template may have: what RunInstances takes and is not the request's own.
-const DATA: &[&str] = &[
-    "ImageId",
-    "InstanceType",
-    "KeyName",
-    "UserData",
-    "SecurityGroupId",
-    "SecurityGroup",
-    "NetworkInterface",
-    "Placement",
-    "TagSpecification",
-    "DisableApiTermination",
-    "InstanceInitiatedShutdownBehavior",
-    "EbsOptimized",
-    "Monitoring",
-    "MetadataOptions",
-    "IamInstanceProfile",
-    "BlockDeviceMapping",
-];
 
 pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2(
@@ -99,8 +79,9 @@ pub(crate) async fn merged(c: &Context) -> Result<Params, Failure> {
     let (template, number) = chosen(c, &c.params.below("LaunchTemplate")).await?;
     let version = template.spec.version(number).ok_or_else(|| no_version(&number.to_string()))?;
     let mut params = c.params.without("LaunchTemplate");
-    // Policies are asked about the template as well.
+    // Policies are asked about the template as well, and what is made says of which it is.
     params.put("LaunchTemplate.LaunchTemplateId", &ids::id(&template));
+    params.put("LaunchTemplate.Version", &number.to_string());
     for (name, value) in &version.parameters {
         let first = name.split('.').next().unwrap_or_default();
         // Cards of its own leave no room for what is said of the only one.
@@ -158,7 +139,7 @@ fn number(template: &LaunchTemplate, text: &str) -> Result<u32, Failure> {
 /// What the request says of instances, checked as far as it can be without starting one.
 fn data(c: &Context) -> Result<BTreeMap<String, String>, Failure> {
     let given = c.params.below("LaunchTemplateData");
-    if let Some(other) = given.unknown(DATA).next() {
+    if let Some(other) = given.unknown(template_data::DATA).next() {
         let message = format!("LaunchTemplateData.{other} is not supported in this cloud");
         return Err(Failure::unsupported(message));
     }
@@ -330,101 +311,7 @@ impl Item for Version {
             .given("createTime", version.created.map(|at| at.to_string()).unwrap_or_default())
             .text("createdBy", &self.created_by)
             .text("defaultVersion", self.is_default)
-            .node("launchTemplateData", |x| write_data(x, &Params::of(version.parameters.clone())));
-    }
-}
-
-fn write_data(x: &mut Xml, data: &Params) {
-    for (name, element) in [
-        ("ImageId", "imageId"),
-        ("InstanceType", "instanceType"),
-        ("KeyName", "keyName"),
-        ("UserData", "userData"),
-        ("DisableApiTermination", "disableApiTermination"),
-        ("InstanceInitiatedShutdownBehavior", "instanceInitiatedShutdownBehavior"),
-        ("EbsOptimized", "ebsOptimized"),
-    ] {
-        x.given(element, data.text(name));
-    }
-    for (name, element, members) in [
-        ("IamInstanceProfile", "iamInstanceProfile", &["Arn", "Name"][..]),
-        ("Monitoring", "monitoring", &["Enabled"]),
-        ("Placement", "placement", &["AvailabilityZone", "Tenancy"]),
-        (
-            "MetadataOptions",
-            "metadataOptions",
-            &[
-                "HttpTokens",
-                "HttpPutResponseHopLimit",
-                "HttpEndpoint",
-                "HttpProtocolIpv6",
-                "InstanceMetadataTags",
-            ],
-        ),
-    ] {
-        let own = data.below(name);
-        if !own.is_empty() {
-            x.node(element, |x| write_members(x, &own, members));
-        }
-    }
-    for (name, element) in [("SecurityGroupId", "securityGroupIdSet"), ("SecurityGroup", "securityGroupSet")]
-    {
-        let own = data.list(name);
-        if !own.is_empty() {
-            x.list(element, &own, |x, id| {
-                x.out_text(id);
-            });
-        }
-    }
-    let specs = data.structs("TagSpecification");
-    if !specs.is_empty() {
-        x.list("tagSpecificationSet", &specs, |x, spec| {
-            x.text("resourceType", spec.text("ResourceType"));
-            x.list("tagSet", spec.structs("Tag"), |x, tag| {
-                x.text("key", tag.text("Key")).text("value", tag.text("Value"));
-            });
-        });
-    }
-    let disks = data.structs("BlockDeviceMapping");
-    if !disks.is_empty() {
-        x.list("blockDeviceMappingSet", &disks, |x, disk| {
-            write_members(x, disk, &["DeviceName", "NoDevice"]);
-            let ebs = disk.below("Ebs");
-            if !ebs.is_empty() {
-                x.node("ebs", |x| write_members(x, &ebs, &EBS));
-            }
-        });
-    }
-    let cards = data.structs("NetworkInterface");
-    if !cards.is_empty() {
-        x.list("networkInterfaceSet", &cards, |x, card| {
-            let members = [
-                "DeviceIndex",
-                "SubnetId",
-                "NetworkInterfaceId",
-                "PrivateIpAddress",
-                "AssociatePublicIpAddress",
-                "DeleteOnTermination",
-                "NetworkCardIndex",
-            ];
-            write_members(x, card, &members);
-            let groups = card.list("SecurityGroupId");
-            if !groups.is_empty() {
-                x.node("groupSet", |x| {
-                    for id in &groups {
-                        x.text("groupId", id);
-                    }
-                });
-            }
-        });
-    }
-}
-
-/// Members whose elements are called as they are, but for the first letter.
-fn write_members(x: &mut Xml, own: &Params, members: &[&str]) {
-    for member in members {
-        let (first, rest) = member.split_at(1);
-        x.given(&format!("{}{rest}", first.to_ascii_lowercase()), own.text(member));
+            .node("launchTemplateData", |x| template_data::write(x, &Params::of(version.parameters.clone())));
     }
 }
 

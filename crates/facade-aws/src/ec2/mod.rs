@@ -5,6 +5,7 @@ pub(crate) mod associations;
 pub(crate) mod attachments;
 pub(crate) mod attributes;
 pub(crate) mod console;
+pub(crate) mod egress_gateways;
 pub(crate) mod gateways;
 pub(crate) mod groups;
 pub(crate) mod images;
@@ -13,6 +14,7 @@ pub(crate) mod interfaces;
 pub(crate) mod key_pairs;
 pub(crate) mod launch_templates;
 pub(crate) mod modifications;
+pub(crate) mod peerings;
 pub(crate) mod places;
 pub(crate) mod plain;
 pub(crate) mod power;
@@ -29,8 +31,11 @@ pub(crate) mod vpcs;
 
 mod asked_rules;
 mod block_devices;
+mod rule_notes;
 mod shown;
 pub(crate) mod world;
+mod template_data;
+mod world;
 
 use model::ObjectMeta;
 

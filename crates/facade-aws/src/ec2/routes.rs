@@ -1,14 +1,17 @@
 //! Route tables and their routes.
 
+use futures::try_join;
 use model::compute::InstanceSpec;
 use model::network::{
-    Cidr, Gateway, GatewaySpec, PortSpec, Route, RouteTable, RouteTableSpec, RouteTarget, VpcSpec,
+    Cidr, Gateway, GatewaySpec, Peering, PeeringSpec, PortSpec, Route, RouteTable, RouteTableSpec,
+    RouteTarget, VpcSpec,
 };
 use model::{Object, ObjectMeta};
 
 use super::associations::{main_association, subnet_association};
-use super::gateways;
+use super::egress_gateways::is_egress;
 use super::world::World;
+use super::{gateways, peerings};
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
 use crate::describe::{Ids, Item, answer, select};
@@ -23,6 +26,8 @@ const ROUTE: &[&str] = &[
     "DestinationIpv6CidrBlock",
     "GatewayId",
     "NatGatewayId",
+    "EgressOnlyInternetGatewayId",
+    "VpcPeeringConnectionId",
     "NetworkInterfaceId",
     "InstanceId",
 ];
@@ -37,6 +42,21 @@ pub(crate) const ACTIONS: &[Action] = &[
         Box::pin(delete_route(c))
     }),
 ];
+
+/// What routes lead to, beside what is in the VPC.
+#[derive(Default)]
+struct Ways {
+    gateways: Vec<Gateway>,
+    peerings: Vec<Peering>,
+}
+
+impl Ways {
+    async fn load(c: &Context) -> Result<Self, Failure> {
+        let (gateways, peerings) =
+            try_join!(c.list_if_allowed::<GatewaySpec>(), c.list_if_allowed::<PeeringSpec>())?;
+        Ok(Self { gateways, peerings })
+    }
+}
 
 struct Way {
     destination: String,
@@ -61,7 +81,7 @@ struct Table {
 }
 
 impl Table {
-    fn of(c: &Context, world: &World, gateways: &[Gateway], table: &RouteTable) -> Self {
+    fn of(c: &Context, world: &World, ways: &Ways, table: &RouteTable) -> Self {
         let vpc = ids::find(&world.vpcs, &table.spec.vpc);
         let local = vpc.into_iter().flat_map(|vpc| vpc.spec.ranges()).map(|range| Way {
             destination: range.to_string(),
@@ -69,7 +89,7 @@ impl Table {
             is_there: true,
             origin: "CreateRouteTable",
         });
-        let own = table.spec.routes.iter().map(|route| way(world, gateways, route));
+        let own = table.spec.routes.iter().map(|route| way(world, ways, route));
         let main = table.spec.is_main.then(|| Association { id: main_association(table), subnet_id: None });
         let subnets = world.subnets.iter().filter(|subnet| subnet.spec.route_table == table.metadata.name);
         let associated = subnets.map(|subnet| Association {
@@ -87,13 +107,14 @@ impl Table {
     }
 }
 
-fn way(world: &World, gateways: &[Gateway], route: &Route) -> Way {
+fn way(world: &World, ways: &Ways, route: &Route) -> Way {
     let target = &route.target;
     let (name, id) = if target.local {
         ("gatewayId", "local".to_owned())
     } else if !target.gateway.is_empty() {
-        match ids::find(gateways, &target.gateway) {
+        match ids::find(&ways.gateways, &target.gateway) {
             Some(gateway) if gateways::is_nat(gateway) => ("natGatewayId", gateways::id(gateway)),
+            Some(gateway) if is_egress(gateway) => ("egressOnlyInternetGatewayId", gateways::id(gateway)),
             Some(gateway) => ("gatewayId", gateways::id(gateway)),
             None => ("gatewayId", String::new()),
         }
@@ -102,10 +123,11 @@ fn way(world: &World, gateways: &[Gateway], route: &Route) -> Way {
     } else if !target.instance.is_empty() {
         ("instanceId", ids::id_of(&world.instances, &target.instance))
     } else {
-        ("vpcPeeringConnectionId", String::new())
+        ("vpcPeeringConnectionId", peerings::id_of(&ways.peerings, &target.peering))
     };
     // A gateway that was detached leads nowhere.
-    let detached = ids::find(gateways, &target.gateway).is_some_and(|gateway| gateway.spec.vpc.is_empty());
+    let detached =
+        ids::find(&ways.gateways, &target.gateway).is_some_and(|gateway| gateway.spec.vpc.is_empty());
     let destination = route.destination.map_or_else(|| route.prefix_list.clone(), |cidr| cidr.to_string());
     Way { destination, is_there: !id.is_empty() && !detached, target: (name, id), origin: "CreateRoute" }
 }
@@ -123,6 +145,8 @@ impl Item for Table {
         "route.destination-ipv6-cidr-block",
         "route.gateway-id",
         "route.nat-gateway-id",
+        "route.vpc-peering-connection-id",
+        "route.egress-only-internet-gateway-id",
         "route.instance-id",
         "route.state",
         "route.origin",
@@ -155,6 +179,8 @@ impl Item for Table {
                 self.ways.iter().map(|w| w.destination.clone()).filter(|d| d.contains(':')).collect()
             }
             "route.gateway-id" => leading("gatewayId"),
+            "route.vpc-peering-connection-id" => leading("vpcPeeringConnectionId"),
+            "route.egress-only-internet-gateway-id" => leading("egressOnlyInternetGatewayId"),
             "route.nat-gateway-id" => leading("natGatewayId"),
             "route.instance-id" => leading("instanceId"),
             "route.state" => self.ways.iter().map(|w| state(w).to_owned()).collect(),
@@ -197,9 +223,9 @@ fn state(way: &Way) -> &'static str {
 
 async fn describe(c: &Context) -> Answer {
     let world = World::load(c).await?;
-    let gateways = c.list_if_allowed::<GatewaySpec>().await?;
+    let ways = Ways::load(c).await?;
     let tables = c.list::<RouteTableSpec>().await?;
-    let shown = tables.iter().map(|table| Table::of(c, &world, &gateways, table)).collect();
+    let shown = tables.iter().map(|table| Table::of(c, &world, &ways, table)).collect();
     let ids = Ids { parameter: "RouteTableId", none: ids::none::<RouteTableSpec> };
     Ok(answer("routeTableSet", &select(&c.params, &ids, shown)?))
 }
@@ -212,7 +238,7 @@ async fn create(c: &Context) -> Answer {
     let made = c.create(Object::new(meta, spec)).await?;
     let world = World::load(c).await?;
     let mut x = Xml::new();
-    x.node("routeTable", |x| Table::of(c, &world, &[], &made).write(x))
+    x.node("routeTable", |x| Table::of(c, &world, &Ways::default(), &made).write(x))
         .given("clientToken", c.params.text("ClientToken"));
     Ok(x)
 }
@@ -237,7 +263,14 @@ fn destination(c: &Context) -> Result<Cidr, Failure> {
 /// Where the route of a request leads.
 async fn target(c: &Context, vpc: &str) -> Result<RouteTarget, Failure> {
     let params = &c.params;
-    let names = ["GatewayId", "NatGatewayId", "NetworkInterfaceId", "InstanceId"];
+    let names = [
+        "GatewayId",
+        "NatGatewayId",
+        "EgressOnlyInternetGatewayId",
+        "VpcPeeringConnectionId",
+        "NetworkInterfaceId",
+        "InstanceId",
+    ];
     let given: Vec<&str> = names.into_iter().filter(|name| params.get(name).is_some()).collect();
     let [name] = given.as_slice() else {
         let message = format!("The request must contain exactly one of {}", names.join(", "));
@@ -247,7 +280,8 @@ async fn target(c: &Context, vpc: &str) -> Result<RouteTarget, Failure> {
     let mut target = RouteTarget::default();
     match *name {
         "GatewayId" if id == "local" => target.local = true,
-        "GatewayId" | "NatGatewayId" => {
+        "VpcPeeringConnectionId" => target.peering = peerings::side_in(c, id, vpc).await?.metadata.name,
+        "GatewayId" | "NatGatewayId" | "EgressOnlyInternetGatewayId" => {
             let gateway = gateways::find(c, id).await.map_err(|e| match e.code.as_ref() {
                 "InvalidInternetGatewayID.NotFound" => Failure::new("InvalidGatewayID.NotFound", e.message),
                 _ => e,

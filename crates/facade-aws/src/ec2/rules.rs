@@ -4,11 +4,13 @@ use model::network::{Direction, Protocol, RulePeer, SecurityGroup, SecurityGroup
 
 use super::asked_rules::{parse, rule};
 use super::groups::named;
+use super::rule_notes::{self, no_rule, rule_id, rule_tags};
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
 use crate::describe::{Ids, Item, answer, select};
 use crate::failure::Failure;
 use crate::ids;
+use crate::tags::{self, Tags};
 use crate::xml::Xml;
 
 const PERMISSIONS: &[&str] = &[
@@ -20,6 +22,7 @@ const PERMISSIONS: &[&str] = &[
     "ToPort",
     "CidrIp",
     "SourceSecurityGroupName",
+    "TagSpecification",
 ];
 const REVOKED: &[&str] = &[
     "GroupId",
@@ -40,7 +43,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("RevokeSecurityGroupIngress", REVOKED, |c| Box::pin(revoke(c, Direction::Ingress))),
     Action::ec2("RevokeSecurityGroupEgress", REVOKED, |c| Box::pin(revoke(c, Direction::Egress))),
     Action::ec2("DescribeSecurityGroupRules", describe!["SecurityGroupRuleId"], |c| Box::pin(describe(c)))
-        .noting("Rules have no tags. A rule's id follows from what it says."),
+        .noting("A rule's id follows from what it said first."),
     Action::ec2("ModifySecurityGroupRules", &["GroupId", "SecurityGroupRule"], |c| Box::pin(modify(c))),
 ];
 
@@ -154,6 +157,7 @@ struct Single {
     protocol: String,
     span: (i64, i64),
     peer: Peer,
+    tags: Tags,
 }
 
 impl Single {
@@ -166,15 +170,9 @@ impl Single {
             protocol: protocol_word(rule),
             span: span(rule),
             peer: Peer::of(groups, rule),
+            tags: rule_tags(group, rule),
         }
     }
-}
-
-/// It follows from the group and from what the rule says; not from its description, which may change.
-fn rule_id(group: &SecurityGroup, rule: &SecurityRule) -> String {
-    let bare = SecurityRule { description: String::new(), ..rule.clone() };
-    let text = serde_json::to_string(&bare).unwrap_or_default();
-    ids::hashed("sgr", &format!("{}/{text}", group.metadata.uid))
 }
 
 fn same(a: &SecurityRule, b: &SecurityRule) -> bool {
@@ -187,6 +185,9 @@ impl Item for Single {
 
     fn id(&self) -> &str {
         &self.id
+    }
+    fn tags(&self) -> Option<&Tags> {
+        Some(&self.tags)
     }
     fn facts(&self, filter: &str) -> Vec<String> {
         vec![if filter == "group-id" { self.group_id.clone() } else { self.id.clone() }]
@@ -208,8 +209,8 @@ impl Item for Single {
             });
         }
         x.given("prefixListId", self.peer.prefix_list.as_deref().unwrap_or(""))
-            .given("description", &self.peer.description)
-            .list("tagSet", std::iter::empty::<()>(), |_, ()| {});
+            .given("description", &self.peer.description);
+        tags::write(x, &self.tags);
     }
 }
 
@@ -224,27 +225,22 @@ async fn describe(c: &Context) -> Answer {
     Ok(answer("securityGroupRuleSet", &select(&c.params, &ids, singles)?))
 }
 
-fn no_rule(id: &str) -> Failure {
-    let id: String = id.chars().take(80).collect();
-    let message = format!("The security group rule ID '{id}' does not exist");
-    Failure::new("InvalidSecurityGroupRuleId.NotFound", message)
-}
-
 async fn authorize(c: &Context, direction: Direction) -> Answer {
     let group = named(c).await?;
     let groups = c.list::<SecurityGroupSpec>().await?;
     let rules = parse(&c.params, &groups, &group, direction)?;
-    c.change::<SecurityGroupSpec>(&group.metadata.name, |group| {
+    let tags = tags::for_new(&c.params, "security-group-rule")?;
+    let change = |group: &mut SecurityGroup| {
         for rule in &rules {
             if group.spec.rules.iter().any(|known| same(known, rule)) {
                 let message = format!("the specified rule \"{}\" already exists", sentence(rule));
                 return Err(Failure::new("InvalidPermission.Duplicate", message));
             }
-            group.spec.rules.push(rule.clone());
+            rule_notes::add(c, group, rule, &tags);
         }
         Ok(())
-    })
-    .await?;
+    };
+    let group = c.change::<SecurityGroupSpec>(&group.metadata.name, change).await?;
     let owner = c.account();
     let mut x = super::done();
     x.list("securityGroupRuleSet", &rules, |x, rule| Single::of(&owner, &groups, &group, rule).write(x));
@@ -281,6 +277,7 @@ async fn revoke(c: &Context, direction: Direction) -> Answer {
                 Failure::new("InvalidPermission.NotFound", message)
             })?;
         }
+        rule_notes::prune(group);
         Ok(())
     })
     .await?;
@@ -306,7 +303,7 @@ async fn modify(c: &Context) -> Answer {
     c.change::<SecurityGroupSpec>(&group.metadata.name, |changed| {
         for update in &updates {
             let id = update.require("SecurityGroupRuleId")?;
-            let known = changed.spec.rules.iter_mut().find(|rule| rule_id(&group, rule) == id);
+            let known = changed.spec.rules.iter().find(|rule| rule_id(changed, rule) == id);
             let known = known.ok_or_else(|| no_rule(id))?;
             let wanted = update.below("SecurityGroupRule");
             let peer = if let Some(other) = wanted.get("ReferencedGroupId") {
@@ -321,7 +318,8 @@ async fn modify(c: &Context) -> Answer {
             };
             let old = protocol_word(known);
             let protocol = wanted.get("IpProtocol").unwrap_or(&old);
-            *known = rule(&wanted, protocol, known.direction, peer, wanted.text("Description"))?;
+            let new = rule(&wanted, protocol, known.direction, peer, wanted.text("Description"))?;
+            rule_notes::replace(changed, id, new);
         }
         Ok(())
     })

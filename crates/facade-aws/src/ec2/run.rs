@@ -11,7 +11,7 @@ use model::network::Subnet;
 use model::{Object, ObjectMeta, Resources};
 
 use super::block_devices::{self, Disks};
-use super::shown::{LAUNCH_INDEX, RESERVATION, Shown, is_group};
+use super::shown::{LAUNCH_INDEX, LAUNCH_TEMPLATE, RESERVATION, Shown, is_group};
 use super::world::{World, zone_of};
 use super::{instances, key_pairs};
 use crate::actions::{Action, Answer};
@@ -52,6 +52,13 @@ pub(crate) const ACTIONS: &[Action] = &[Action::ec2(
         "IamInstanceProfile",
         "LaunchTemplate",
         "BlockDeviceMapping",
+        "DisableApiStop",
+        "HibernationOptions",
+        "EnclaveOptions",
+        "CapacityReservationSpecification",
+        "MaintenanceOptions",
+        "CreditSpecification",
+        "PrivateDnsNameOptions",
     ],
     |c| Box::pin(run(c)),
 )
@@ -158,11 +165,29 @@ fn plain_options(params: &Params) -> Result<(), Failure> {
         ("InstanceInitiatedShutdownBehavior", "stop"),
         ("EbsOptimized", "false"),
         ("Monitoring.Enabled", "false"),
+        ("DisableApiStop", "false"),
+        ("HibernationOptions.Configured", "false"),
+        ("EnclaveOptions.Enabled", "false"),
+        ("CapacityReservationSpecification.CapacityReservationPreference", "open"),
+        ("MaintenanceOptions.AutoRecovery", "default"),
+        ("CreditSpecification.CpuCredits", "standard"),
+        ("PrivateDnsNameOptions.HostnameType", "ip-name"),
+        ("PrivateDnsNameOptions.EnableResourceNameDnsARecord", "false"),
+        ("PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord", "false"),
         ("Placement.Tenancy", "default"),
     ];
     for (name, value) in only {
         if params.get(name).is_some_and(|given| !given.eq_ignore_ascii_case(value)) {
             return Err(Failure::unsupported(format!("{name} can only be {value} in this cloud")));
+        }
+    }
+    let groups =
+        ["HibernationOptions", "EnclaveOptions", "CapacityReservationSpecification", "MaintenanceOptions"];
+    for group in groups.iter().chain(&["CreditSpecification", "PrivateDnsNameOptions"]) {
+        let mut given = params.below(group).into_values().into_keys();
+        let known = |name: &String| only.iter().any(|(known, _)| *known == format!("{group}.{name}"));
+        if let Some(other) = given.find(|name| !known(name)) {
+            return Err(Failure::unsupported(format!("{group}.{other} is not supported in this cloud")));
         }
     }
     if let Some(other) = params.below("Placement").unknown(&["AvailabilityZone", "Tenancy"]).next() {
@@ -287,6 +312,10 @@ async fn launch(c: &Context, wish: &Wish, index: usize) -> Result<Instance, Fail
     tags::give(&mut meta, wish.tags.clone());
     meta.annotations.insert(RESERVATION.into(), wish.reservation.clone());
     meta.annotations.insert(LAUNCH_INDEX.into(), index.to_string());
+    if let Some(template) = c.params.get("LaunchTemplate.LaunchTemplateId") {
+        let text = format!("{template}/{}", c.params.text("LaunchTemplate.Version"));
+        meta.annotations.insert(LAUNCH_TEMPLATE.into(), text);
+    }
     let mut wanted = Object::new(meta, wish.spec.clone());
     // What was made by the same request before has its volumes, or had them.
     let again =

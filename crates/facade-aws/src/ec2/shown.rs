@@ -12,6 +12,8 @@ use crate::tags::{self, Tags};
 /// On instances: the reservation and the place in it.
 pub(crate) const RESERVATION: &str = "aws.corten.dev/reservation";
 pub(crate) const LAUNCH_INDEX: &str = "aws.corten.dev/launch-index";
+/// On instances: the launch template and its version, as `lt-.../2`.
+pub(crate) const LAUNCH_TEMPLATE: &str = "aws.corten.dev/launch-template";
 /// On ports: what the user says of them.
 pub(crate) const DESCRIPTION: &str = "aws.corten.dev/description";
 
@@ -139,7 +141,7 @@ impl Shown {
                 .into_iter()
                 .map(|(volume, attached)| (ids::id(volume), attached))
                 .collect(),
-            tags: tags::of(meta),
+            tags: instance_tags(instance),
         }
     }
 
@@ -161,6 +163,17 @@ impl Shown {
         }
         groups
     }
+}
+
+/// An instance's tags, and those that EC2 itself gives to one of a launch template.
+pub(crate) fn instance_tags(instance: &Instance) -> Tags {
+    let mut tags = tags::of(&instance.metadata);
+    let template = instance.metadata.annotations.get(LAUNCH_TEMPLATE);
+    if let Some((id, version)) = template.and_then(|text| text.split_once('/')) {
+        tags.insert("aws:ec2launchtemplate:id".into(), id.into());
+        tags.insert("aws:ec2launchtemplate:version".into(), version.into());
+    }
+    tags
 }
 
 /// A key pair's name in EC2; one that is gone keeps the name it had here.

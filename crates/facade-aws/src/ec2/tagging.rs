@@ -2,12 +2,14 @@
 
 use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec};
 use model::network::{
-    FloatingIpSpec, GatewaySpec, PortSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcSpec,
+    FloatingIpSpec, GatewaySpec, PeeringSpec, PortSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec,
+    VpcSpec,
 };
 use model::storage::{VolumeSnapshotSpec, VolumeSpec};
 use model::{Object, Spec};
 
-use super::gateways;
+use super::shown::instance_tags;
+use super::{egress_gateways, gateways, rule_notes};
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
 use crate::describe::{Ids, Item, answer, select};
@@ -82,7 +84,9 @@ async fn one(c: &Context, id: &str, edit: &impl Fn(&mut Tags), dry: bool) -> Res
         "eipalloc" => apply(c, c.find::<FloatingIpSpec>(id).await?, edit, dry).await,
         "vol" => apply(c, c.find::<VolumeSpec>(id).await?, edit, dry).await,
         "snap" => apply(c, c.find::<VolumeSnapshotSpec>(id).await?, edit, dry).await,
-        "igw" | "nat" => apply(c, gateways::find(c, id).await?, edit, dry).await,
+        "pcx" => apply(c, c.find::<PeeringSpec>(id).await?, edit, dry).await,
+        "sgr" => rule_notes::edit_tags(c, id, edit, dry).await,
+        "igw" | "nat" | "eigw" => apply(c, gateways::find(c, id).await?, edit, dry).await,
         _ => {
             let id: String = id.chars().take(80).collect();
             Err(Failure::new("InvalidID", format!("The ID '{id}' is not valid")))
@@ -121,7 +125,9 @@ pub(crate) async fn tags_of(c: &Context, id: &str) -> Result<Tags, Failure> {
         "eipalloc" => of::<FloatingIpSpec>(c, id).await,
         "vol" => of::<VolumeSpec>(c, id).await,
         "snap" => of::<VolumeSnapshotSpec>(c, id).await,
-        "igw" | "nat" => Ok(tags::of(&gateways::find(c, id).await?.metadata)),
+        "pcx" => of::<PeeringSpec>(c, id).await,
+        "sgr" => rule_notes::tags_of(c, id).await,
+        "igw" | "nat" | "eigw" => Ok(tags::of(&gateways::find(c, id).await?.metadata)),
         _ => Ok(Tags::new()),
     }
 }
@@ -162,19 +168,19 @@ fn tagged<S: Spec>(
     kind: &'static str,
     id: impl Fn(&Object<S>) -> String,
 ) -> Vec<Tagged> {
-    let of = |object: &Object<S>| {
-        let resource = id(object);
-        let tags = tags::of(&object.metadata).into_iter();
-        tags.map(|(key, value)| Tagged {
-            at: format!("{resource}/{key}"),
-            resource: resource.clone(),
-            kind,
-            key,
-            value,
-        })
-        .collect::<Vec<_>>()
-    };
+    let of = |object: &Object<S>| each_tag(&id(object), kind, tags::of(&object.metadata));
     objects.iter().flat_map(of).collect()
+}
+
+fn each_tag(resource: &str, kind: &'static str, tags: Tags) -> Vec<Tagged> {
+    let tag = |(key, value)| Tagged {
+        at: format!("{resource}/{key}"),
+        resource: resource.to_owned(),
+        kind,
+        key,
+        value,
+    };
+    tags.into_iter().map(tag).collect()
 }
 
 async fn all<S: Known>(c: &Context) -> Result<Vec<Tagged>, Failure> {
@@ -182,7 +188,9 @@ async fn all<S: Known>(c: &Context) -> Result<Vec<Tagged>, Failure> {
 }
 
 async fn describe(c: &Context) -> Answer {
-    let mut found = all::<InstanceSpec>(c).await?;
+    let instances = c.list_if_allowed::<InstanceSpec>().await?;
+    let of_instance = |instance| each_tag(&ids::id(instance), "instance", instance_tags(instance));
+    let mut found: Vec<Tagged> = instances.iter().flat_map(of_instance).collect();
     found.extend(all::<ImageSpec>(c).await?);
     found.extend(all::<KeyPairSpec>(c).await?);
     found.extend(all::<LaunchTemplateSpec>(c).await?);
@@ -194,10 +202,16 @@ async fn describe(c: &Context) -> Answer {
     found.extend(all::<FloatingIpSpec>(c).await?);
     found.extend(all::<VolumeSpec>(c).await?);
     found.extend(all::<VolumeSnapshotSpec>(c).await?);
+    found.extend(all::<PeeringSpec>(c).await?);
+    for (id, tags) in rule_notes::tagged(&c.list_if_allowed::<SecurityGroupSpec>().await?) {
+        found.extend(each_tag(&id, "security-group-rule", tags));
+    }
     let (nat, others): (Vec<_>, Vec<_>) =
         c.list_if_allowed::<GatewaySpec>().await?.into_iter().partition(gateways::is_nat);
     found.extend(tagged(&nat, "natgateway", gateways::id));
-    found.extend(tagged(&others, "internet-gateway", gateways::id));
+    let (egress, internet): (Vec<_>, Vec<_>) = others.into_iter().partition(egress_gateways::is_egress);
+    found.extend(tagged(&egress, "egress-only-internet-gateway", gateways::id));
+    found.extend(tagged(&internet, "internet-gateway", gateways::id));
     let ids = Ids { parameter: "", none: |id| Failure::value(id) };
     Ok(answer("tagSet", &select(&c.params, &ids, found)?))
 }
