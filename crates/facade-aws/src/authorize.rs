@@ -1,7 +1,7 @@
 //! May a caller of IAM do this: what he asks for in the words of policies, held against those that he has. A user of
 //! Corten is decided over by his roles alone, in the server.
 
-use identity::iam::{Actor, ActorKind, Facts, Resource, Verdict};
+use identity::iam::{Actor, Facts, Resource, Verdict};
 use serde_json::json;
 
 use crate::REGION;
@@ -104,7 +104,7 @@ pub(crate) fn allowed(
     };
     let message = format!(
         "User: {} is not authorized to perform: {action} on resource: {} {why}",
-        arn::of_actor(&c.account(), actor),
+        actor.arn(&c.account()),
         resource.text()
     );
     if !action.starts_with("ec2:") {
@@ -117,7 +117,7 @@ pub(crate) fn allowed(
         "matchedStatements": { "items": if by.is_empty() { json!([]) } else { json!([{ "statementId": by }]) } },
         "failures": { "items": [] },
         "context": {
-            "principal": { "id": arn::id_of_actor(actor), "arn": arn::of_actor(&c.account(), actor) },
+            "principal": { "id": actor.id(), "arn": actor.arn(&c.account()) },
             "action": action,
             "resource": resource.text(),
             "conditions": { "items": [] },
@@ -242,16 +242,13 @@ fn others(c: &Context, service: &str) -> Vec<Resource> {
 
 /// What a request says of the keys that conditions ask for.
 pub(crate) async fn facts(c: &Context, actor: &Actor, resource: &Resource) -> Result<Facts, Failure> {
-    let mut facts = Facts::default();
     let account = c.account();
-    for key in ["aws:PrincipalTag/", "aws:RequestTag/", "aws:ResourceTag/", "ec2:ResourceTag/"] {
+    let mut facts = actor.facts(&account, c.now());
+    for key in ["aws:RequestTag/", "aws:ResourceTag/", "ec2:ResourceTag/"] {
         facts.knows_all(key);
     }
     for key in [
-        "aws:MultiFactorAuthAge",
         "aws:TagKeys",
-        "aws:username",
-        "aws:TokenIssueTime",
         "iam:PolicyARN",
         "iam:PermissionsBoundary",
         "iam:PassedToService",
@@ -263,23 +260,9 @@ pub(crate) async fn facts(c: &Context, actor: &Actor, resource: &Resource) -> Re
         facts.knows(key);
     }
     facts
-        .set("aws:PrincipalArn", arn::principal(&account, actor))
-        .set("aws:PrincipalAccount", &account)
-        .set("aws:PrincipalType", if actor.kind == ActorKind::User { "User" } else { "AssumedRole" })
-        .set("aws:userid", arn::id_of_actor(actor))
         .set("aws:ResourceAccount", &account)
         .set("aws:RequestedRegion", &c.signer.region)
-        .set("ec2:Region", REGION)
-        .set("aws:SecureTransport", "true")
-        .set("aws:MultiFactorAuthPresent", "false")
-        .set("aws:CurrentTime", c.now().to_string())
-        .set("aws:EpochTime", c.now().0.div_euclid(1000).to_string());
-    if actor.kind == ActorKind::User {
-        facts.set("aws:username", &actor.name);
-    }
-    if let Some(issued) = actor.issued {
-        facts.set("aws:TokenIssueTime", issued.to_string());
-    }
+        .set("ec2:Region", REGION);
     for (key, parameter) in [
         ("ec2:InstanceType", "InstanceType"),
         ("iam:PolicyARN", "PolicyArn"),

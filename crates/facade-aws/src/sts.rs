@@ -42,7 +42,7 @@ fn caller_identity(c: &Context) -> Xml {
 
 fn own_arn(c: &Context) -> String {
     match &c.signer.actor {
-        Some(actor) => arn::of_actor(&c.account(), actor),
+        Some(actor) => actor.arn(&c.account()),
         None => format!("arn:aws:iam::{}:user/{}", c.account(), c.signer.principal.user),
     }
 }
@@ -50,7 +50,7 @@ fn own_arn(c: &Context) -> String {
 /// In the form of AWS's ids of users; it follows from the name.
 fn own_id(c: &Context) -> String {
     match &c.signer.actor {
-        Some(actor) => arn::id_of_actor(actor),
+        Some(actor) => actor.id(),
         None => arn::id("AIDA", &c.signer.principal.user),
     }
 }
@@ -117,7 +117,7 @@ async fn assume_role(c: &Context) -> Answer {
     let own = format!("arn:aws:iam::{}:role/", c.account());
     let name = wanted.strip_prefix(&own).and_then(|rest| rest.rsplit('/').next()).ok_or_else(refused)?;
     let actor = c.cloud.iam_role(c.project(), name, session).ok_or_else(refused)?;
-    if arn::principal(&c.account(), &actor) != wanted || !may_assume(c, &actor, wanted).await? {
+    if actor.principal_arn(&c.account()) != wanted || !may_assume(c, &actor, wanted).await? {
         return Err(refused());
     }
     let chained = matches!(c.signer.actor.as_ref().map(|a| &a.kind), Some(ActorKind::Role { .. }));
@@ -130,7 +130,7 @@ async fn assume_role(c: &Context) -> Answer {
     let mut x = Xml::new();
     credentials(&mut x, &given);
     x.node("AssumedRoleUser", |x| {
-        x.text("AssumedRoleId", arn::id_of_actor(&actor)).text("Arn", arn::of_actor(&c.account(), &actor));
+        x.text("AssumedRoleId", actor.id()).text("Arn", actor.arn(&c.account()));
     });
     if packed > 0 {
         x.text("PackedPolicySize", (packed * 100 / POLICY_MAX_BYTES).clamp(1, 100));
@@ -186,7 +186,7 @@ async fn may_assume(c: &Context, role: &Actor, wanted: &str) -> Result<bool, Fai
     };
     let resource = Resource::One(wanted.to_owned());
     let facts = authorize::facts(c, actor, &resource).await?;
-    let (principal, full) = (arn::principal(&account, actor), arn::of_actor(&account, actor));
+    let (principal, full) = (actor.principal_arn(&account), actor.arn(&account));
     let own = [("AWS", principal.as_str()), ("AWS", full.as_str())];
     let all = [&whole[..], &own].concat();
     Ok(match actor.permissions.decide("sts:AssumeRole", &resource, &facts) {

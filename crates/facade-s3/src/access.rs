@@ -1,60 +1,117 @@
 //! Who asks, of which bucket, and whether he may.
 
-use std::collections::HashSet;
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 
-use client::{Request, Verb};
+use ::objects::Versioning;
+use client::ListParams;
 use identity::{Holder, Principal};
-use model::Reason;
-use model::storage::{Bucket, BucketSpec};
-use model::{ApiError, Spec};
+use model::storage::{Bucket, BucketSpec, BucketVersioning};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::path::S3Path;
 use s3s::{S3Request, S3Result, s3_error};
 
-use crate::failure;
+use crate::failure::{self, refused};
 use crate::operations::Operations;
+use crate::permission::{self, Question};
 
-/// What objects are to roles: `buckets/objects`.
-pub(crate) const OBJECTS: &str = "objects";
+/// Who asks: a key's holder, or nobody that is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Asker {
+    pub(crate) holder: Option<Holder>,
+}
+
+/// A bucket that was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) project: String,
+    pub(crate) uid: String,
+    pub(crate) spec: Arc<BucketSpec>,
+}
 
 /// A caller and the bucket he named, after he was found to be allowed what he asks.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    pub(crate) caller: Principal,
+    pub(crate) asker: Asker,
+    /// The project of the bucket; the caller's own where none is named.
     pub(crate) project: String,
     /// The bucket's uid; empty where none is needed.
     pub(crate) bucket: String,
+    pub(crate) spec: Arc<BucketSpec>,
 }
 
 impl Place {
     pub(crate) fn of<T>(request: &S3Request<T>) -> S3Result<Self> {
         request.extensions.get::<Self>().cloned().ok_or_else(|| s3_error!(AccessDenied))
     }
+
+    pub(crate) fn found(&self) -> Found {
+        Found { project: self.project.clone(), uid: self.bucket.clone(), spec: Arc::clone(&self.spec) }
+    }
+
+    /// In whose name the bucket's object is changed. Whoever is not of its project was let in by its policy, and has
+    /// no rights of his own there.
+    pub(crate) fn principal(&self) -> Principal {
+        match &self.asker.holder {
+            Some(holder) if holder.project == self.project => holder.principal.clone(),
+            _ => component(),
+        }
+    }
 }
 
+pub(crate) fn component() -> Principal {
+    Principal::component("objects")
+}
+
+/// Buckets that have their place in the object store: which change of each it follows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known(Arc<Mutex<HashMap<String, (u64, BucketVersioning)>>>);
+
+/// Asks of one request.
 pub(crate) struct Access {
     operations: Operations,
-    /// Buckets that have their place in the object store.
-    known: Mutex<HashSet<String>>,
+    known: Known,
+    holder: Option<Holder>,
 }
 
 impl Access {
-    pub(crate) fn new(operations: Operations) -> Self {
-        Self { operations, known: Mutex::default() }
+    pub(crate) fn new(operations: Operations, known: Known, holder: Option<Holder>) -> Self {
+        Self { operations, known, holder }
     }
 
-    /// Buckets that were made through the cloud's own API get their place here when they are first used. One that
-    /// is being deleted does not get it again.
-    async fn make_place(&self, uid: &str) -> S3Result<()> {
-        let is_known = |known: &Mutex<HashSet<String>>| known.lock().is_ok_and(|known| known.contains(uid));
-        if !is_known(&self.known) {
-            self.operations.objects.create_bucket(uid).await.map_err(failure::of)?;
-            if let Ok(mut known) = self.known.lock() {
-                known.insert(uid.to_owned());
-            }
+    /// Buckets that were made or changed through the cloud's own API get their place here when they are next used.
+    async fn follow(&self, bucket: &Bucket) -> S3Result<()> {
+        let uid = bucket.metadata.uid.to_string();
+        let now = (bucket.metadata.generation, bucket.spec.versioning);
+        let known = self.known.0.lock().ok().and_then(|known| known.get(&uid).copied());
+        // An older state that was read before a change and comes after it changes nothing back.
+        if known.is_some_and(|known| known.0 >= now.0) {
+            return Ok(());
+        }
+        let objects = &self.operations.objects;
+        objects.create_bucket(&uid).await.map_err(failure::of)?;
+        let versioning = match now.1 {
+            BucketVersioning::Off => Versioning::Off,
+            BucketVersioning::Enabled => Versioning::Enabled,
+            BucketVersioning::Suspended => Versioning::Suspended,
+        };
+        objects.set_versioning(&uid, versioning).await.map_err(failure::of)?;
+        if let Ok(mut known) = self.known.0.lock() {
+            known.insert(uid, now);
         }
         Ok(())
+    }
+
+    fn asker(&self, key: Option<&str>) -> S3Result<Asker> {
+        let Some(key) = key else { return Ok(Asker { holder: None }) };
+        let cloud = &self.operations.cloud;
+        // Also after its signature was right a key may have gone.
+        let holder = self.holder.clone().or_else(|| cloud.holder(key, None));
+        let holder = holder.ok_or_else(|| s3_error!(SignatureDoesNotMatch))?;
+        if holder.expires.is_some_and(|at| at <= cloud.now()) {
+            return Err(s3_error!(ExpiredToken));
+        }
+        Ok(Asker { holder: Some(holder) })
     }
 }
 
@@ -62,107 +119,90 @@ impl Access {
 impl S3Access for Access {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
         let key = cx.credentials().map(|credentials| credentials.access_key.clone());
-        let key = key.ok_or_else(|| s3_error!(AccessDenied, "the request is not signed"))?;
-        // Also after its signature was right a key may have gone.
-        let holder = self.operations.cloud.holder(&key).ok_or_else(|| s3_error!(SignatureDoesNotMatch))?;
-        let name = match cx.s3_path() {
-            S3Path::Root => "",
-            S3Path::Bucket { bucket } | S3Path::Object { bucket, .. } => bucket,
+        let asker = self.asker(key.as_deref())?;
+        let (name, object) = match cx.s3_path() {
+            S3Path::Root => ("", None),
+            S3Path::Bucket { bucket } => (&**bucket, None),
+            S3Path::Object { bucket, key } => (&**bucket, Some(&**key)),
         };
+        let (name, object) = (name.to_owned(), object.map(str::to_owned));
         let operation = cx.s3_op().name();
-        let (verb, subresource) = right(operation);
-        self.operations.may(&holder.principal, &holder.project, verb, name, subresource)?;
-        let bucket = if name.is_empty() || operation == "CreateBucket" {
-            String::new()
-        } else {
-            let uid = self.operations.bucket(&holder, name).await?;
-            self.make_place(&uid).await?;
-            uid
-        };
-        let place = Place { caller: holder.principal, project: holder.project, bucket };
+        let questions = permission::questions(operation, &name, object.as_deref(), cx.uri(), cx.headers());
+        let own = asker.holder.as_ref().map(|holder| holder.project.clone());
+        if name.is_empty() || operation == "CreateBucket" {
+            let project = own.ok_or_else(|| s3_error!(AccessDenied, "the request is not signed"))?;
+            for question in &questions {
+                self.operations.may(&asker, None, question)?;
+            }
+            let place = Place { asker, project, bucket: String::new(), spec: Arc::default() };
+            cx.extensions_mut().insert(place);
+            return Ok(());
+        }
+        let (found, bucket) = self.operations.find(&asker, &name, &questions).await?;
+        let owner = cx.headers().get("x-amz-expected-bucket-owner").and_then(|value| value.to_str().ok());
+        if owner.is_some_and(|owner| owner != identity::iam::account_number(&found.project)) {
+            return Err(s3_error!(AccessDenied, "the bucket belongs to another account than was expected"));
+        }
+        self.follow(&bucket).await?;
+        let place = Place { asker, project: found.project, bucket: found.uid, spec: found.spec };
         cx.extensions_mut().insert(place);
         Ok(())
     }
 }
 
 impl Operations {
-    pub(crate) fn may(
+    /// A bucket, for who may all that he asks of it. That of another project is there only for who is allowed to.
+    pub(crate) async fn find(
         &self,
-        caller: &Principal,
-        project: &str,
-        verb: Verb,
-        bucket: &str,
-        subresource: &str,
-    ) -> S3Result<()> {
-        let kind = model::kind_by_resource(BucketSpec::KIND.group, BucketSpec::KIND.plural);
-        let kind = kind.ok_or_else(|| s3_error!(InternalError))?;
-        let call = Request::new(verb, kind, Some(project), bucket).subresource(subresource);
-        self.cloud.authorize(caller, &call).map_err(refused)
+        asker: &Asker,
+        name: &str,
+        questions: &[Question],
+    ) -> S3Result<(Found, Bucket)> {
+        let own = asker.holder.as_ref().map(|holder| holder.project.as_str());
+        let none = || match own {
+            Some(_) => s3_error!(NoSuchBucket, "there is no bucket {name:?} in this project"),
+            None => s3_error!(AccessDenied, "the request is not signed"),
+        };
+        let mut bucket = match own {
+            Some(project) => self.bucket(project, name).await?,
+            None => None,
+        };
+        let is_own = bucket.is_some();
+        if bucket.is_none() {
+            bucket = self.bucket_anywhere(name).await?;
+        }
+        let found = bucket.as_ref().map(|bucket| Found {
+            project: bucket.metadata.namespace.clone(),
+            uid: bucket.metadata.uid.to_string(),
+            spec: Arc::new(bucket.spec.clone()),
+        });
+        for question in questions {
+            match self.may(asker, found.as_ref(), question) {
+                Err(_) if !is_own && found.is_some() => return Err(none()),
+                result => result?,
+            }
+        }
+        found.zip(bucket).ok_or_else(none)
     }
 
-    /// The uid of a bucket of the key's project. Buckets of others are not there.
-    pub(crate) async fn bucket(&self, holder: &Holder, name: &str) -> S3Result<String> {
-        self.bucket_in(&holder.project, name).await
-    }
-
-    pub(crate) async fn bucket_in(&self, project: &str, name: &str) -> S3Result<String> {
+    /// A bucket of a project, by its name.
+    pub(crate) async fn bucket(&self, project: &str, name: &str) -> S3Result<Option<Bucket>> {
         if !model::storage::is_bucket_name(name) {
-            return Err(s3_error!(NoSuchBucket));
+            return Ok(None);
         }
-        let client = self.cloud.client(&Principal::component("objects"));
+        let client = self.cloud.client(&component());
         let found = client.project::<Bucket>(project).find(name).await.map_err(refused)?;
-        let found = found.filter(|bucket| bucket.metadata.deletion_timestamp.is_none());
-        let bucket =
-            found.ok_or_else(|| s3_error!(NoSuchBucket, "there is no bucket {name:?} in this project"))?;
-        Ok(bucket.metadata.uid.to_string())
+        Ok(found.filter(|bucket| bucket.metadata.deletion_timestamp.is_none()))
     }
-}
 
-/// What an operation does, in the words of roles.
-fn right(operation: &str) -> (Verb, &'static str) {
-    match operation {
-        "ListBuckets" => (Verb::List, ""),
-        "CreateBucket" => (Verb::Create, ""),
-        "DeleteBucket" => (Verb::Delete, ""),
-        "ListObjects" | "ListObjectsV2" | "ListObjectVersions" | "ListMultipartUploads" => {
-            (Verb::List, OBJECTS)
+    /// A bucket of any project: names are unique in the whole cloud.
+    pub(crate) async fn bucket_anywhere(&self, name: &str) -> S3Result<Option<Bucket>> {
+        if !model::storage::is_bucket_name(name) {
+            return Ok(None);
         }
-        "GetObject"
-        | "HeadObject"
-        | "GetObjectTagging"
-        | "GetObjectAttributes"
-        | "GetObjectAcl"
-        | "GetObjectRetention"
-        | "GetObjectLegalHold"
-        | "ListParts" => (Verb::Get, OBJECTS),
-        "DeleteObject" | "DeleteObjects" => (Verb::Delete, OBJECTS),
-        "PutObject"
-        | "PostObject"
-        | "CopyObject"
-        | "CreateMultipartUpload"
-        | "UploadPart"
-        | "UploadPartCopy"
-        | "CompleteMultipartUpload"
-        | "AbortMultipartUpload"
-        | "PutObjectTagging"
-        | "DeleteObjectTagging"
-        | "PutObjectAcl"
-        | "PutObjectRetention"
-        | "PutObjectLegalHold" => (Verb::Update, OBJECTS),
-        "HeadBucket" => (Verb::Get, ""),
-        other if other.starts_with("Get") || other.starts_with("List") => (Verb::Get, ""),
-        _ => (Verb::Update, ""),
-    }
-}
-
-/// A refusal of the cloud in S3's words.
-pub(crate) fn refused(e: ApiError) -> s3s::S3Error {
-    match e.reason {
-        Reason::Forbidden => s3_error!(AccessDenied, "{}", e.message),
-        Reason::NotFound => s3_error!(NoSuchBucket),
-        Reason::AlreadyExists => s3_error!(BucketAlreadyOwnedByYou),
-        Reason::Conflict => s3_error!(OperationAborted, "{}", e.message),
-        Reason::Invalid => s3_error!(InvalidBucketName, "{}", e.message),
-        _ => s3_error!(InternalError, "{}", e.message),
+        let client = self.cloud.client(&component());
+        let list = ListParams { field_selector: format!("metadata.name={name}"), ..ListParams::default() };
+        let found = client.all::<Bucket>().list(&list).await.map_err(refused)?.items;
+        Ok(found.into_iter().find(|bucket| bucket.metadata.deletion_timestamp.is_none()))
     }
 }

@@ -20,6 +20,14 @@ const SINGLE: [&str; 7] = [
     "x-amz-decoded-content-length",
 ];
 
+/// The key that a request says it is signed with. It is not verified yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claimed {
+    pub(crate) key: String,
+    /// Of temporary credentials.
+    pub(crate) token: Option<String>,
+}
+
 /// The service that a credential names, without a word on whether it is one.
 pub(crate) fn claimed_service(head: &Parts) -> String {
     let header = head.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or("");
@@ -29,8 +37,9 @@ pub(crate) fn claimed_service(head: &Parts) -> String {
     in_header.or(in_query).and_then(|c| c.split('/').rev().nth(1)).unwrap_or("").to_owned()
 }
 
-/// Holds the head of a request to the rules that need no key.
-pub(crate) fn check(head: &Parts) -> S3Result<()> {
+/// Holds the head of a request to the rules that need no key. Nothing is claimed by one that is not signed, or whose
+/// signature is in its body.
+pub(crate) fn check(head: &Parts) -> S3Result<Option<Claimed>> {
     let headers = &head.headers;
     for name in SINGLE {
         if headers.get_all(name).iter().nth(1).is_some() {
@@ -39,10 +48,7 @@ pub(crate) fn check(head: &Parts) -> S3Result<()> {
     }
     let query = pairs(head);
     let one = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    if headers.contains_key("x-amz-security-token") || one("X-Amz-Security-Token").is_some() {
-        // Keys of this cloud have no session; a token that nobody gave out is no credential.
-        return Err(s3_error!(InvalidToken));
-    }
+    readable(headers)?;
     let in_query = query.iter().any(|(key, _)| {
         matches!(
             key.as_str(),
@@ -51,7 +57,7 @@ pub(crate) fn check(head: &Parts) -> S3Result<()> {
     });
     let header = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or(""));
     match (header, in_query) {
-        (None, false) => Ok(()),
+        (None, false) => Ok(None),
         (Some(_), true) => Err(s3_error!(
             InvalidArgument,
             "the request is signed in its header and in its query: keep one of them"
@@ -61,8 +67,13 @@ pub(crate) fn check(head: &Parts) -> S3Result<()> {
                 return Err(old());
             }
             let (credential, signed) = (part(header, "Credential"), part(header, "SignedHeaders"));
-            scope(credential.unwrap_or(""))?;
-            covered(headers, signed.unwrap_or(""), head.uri.authority().is_some())
+            let key = scope(credential.unwrap_or(""))?;
+            covered(headers, signed.unwrap_or(""), head.uri.authority().is_some())?;
+            if one("X-Amz-Security-Token").is_some() {
+                return Err(s3_error!(InvalidRequest, "the security token belongs into the signed headers"));
+            }
+            let token = headers.get("x-amz-security-token").and_then(|value| value.to_str().ok());
+            Ok(Some(Claimed { key, token: token.map(str::to_owned) }))
         }
         (None, true) => {
             let names = [
@@ -72,8 +83,9 @@ pub(crate) fn check(head: &Parts) -> S3Result<()> {
                 "X-Amz-SignedHeaders",
                 "X-Amz-Date",
             ];
+            let times = |name: &str| query.iter().filter(|(key, _)| key == name).count();
             for name in names.into_iter().chain(["X-Amz-Expires"]) {
-                if query.iter().filter(|(key, _)| key == name).count() != 1 {
+                if times(name) != 1 {
                     return Err(if name == "X-Amz-Algorithm" { old() } else { once(name) });
                 }
             }
@@ -82,8 +94,12 @@ pub(crate) fn check(head: &Parts) -> S3Result<()> {
                 let message = "X-Amz-Expires must be 1 to 604800";
                 return Err(s3_error!(AuthorizationQueryParametersError, "{message}"));
             }
-            scope(one("X-Amz-Credential").unwrap_or(""))?;
-            covered(headers, one("X-Amz-SignedHeaders").unwrap_or(""), head.uri.authority().is_some())
+            let key = scope(one("X-Amz-Credential").unwrap_or(""))?;
+            covered(headers, one("X-Amz-SignedHeaders").unwrap_or(""), head.uri.authority().is_some())?;
+            if times("X-Amz-Security-Token") > 1 || headers.contains_key("x-amz-security-token") {
+                return Err(once("X-Amz-Security-Token"));
+            }
+            Ok(Some(Claimed { key, token: one("X-Amz-Security-Token").map(str::to_owned) }))
         }
     }
 }
@@ -96,11 +112,16 @@ fn once(name: &str) -> S3Error {
     s3_error!(AuthorizationQueryParametersError, "the query must have {name} once")
 }
 
-/// The credential's scope is this cloud's.
-fn scope(credential: &str) -> S3Result<()> {
+/// Whether clients may say that they are in this region.
+pub(crate) fn is_own_region(region: &str) -> bool {
+    region == REGION || region == DEFAULT_REGION
+}
+
+/// The key of a credential whose scope is this cloud's.
+fn scope(credential: &str) -> S3Result<String> {
     let scope: Vec<&str> = credential.split('/').collect();
     match scope.as_slice() {
-        [_, _, REGION | DEFAULT_REGION, "s3", "aws4_request"] => Ok(()),
+        [key, _, region, "s3", "aws4_request"] if is_own_region(region) => Ok((*key).to_owned()),
         [_, _, region, "s3", "aws4_request"] => Err(s3_error!(
             AuthorizationHeaderMalformed,
             "the region {region:?} is wrong; expecting {REGION:?}"
@@ -108,6 +129,17 @@ fn scope(credential: &str) -> S3Result<()> {
         _ => {
             Err(s3_error!(AuthorizationHeaderMalformed, "Credential must be KEY/DATE/REGION/s3/aws4_request"))
         }
+    }
+}
+
+/// What no verifier can read it would leave out of what is signed.
+fn readable(headers: &HeaderMap) -> S3Result<()> {
+    let unreadable = headers.iter().find(|(name, value)| {
+        name.as_str().starts_with("x-amz-") && std::str::from_utf8(value.as_bytes()).is_err()
+    });
+    match unreadable {
+        Some((name, _)) => Err(s3_error!(InvalidArgument, "the header {name} is no text")),
+        None => Ok(()),
     }
 }
 
@@ -126,7 +158,7 @@ fn covered(headers: &HeaderMap, list: &str, has_authority: bool) -> S3Result<()>
         ));
     }
     let missing =
-        names.iter().find(|name| !headers.contains_key(**name) && !(**name == "host" && has_authority));
+        names.iter().find(|name| !(headers.contains_key(**name) || **name == "host" && has_authority));
     match missing {
         Some(name) => Err(s3_error!(AccessDenied, "the header {name:?} is signed, but not there")),
         None => Ok(()),
@@ -139,7 +171,11 @@ fn part<'a>(header: &'a str, name: &str) -> Option<&'a str> {
 }
 
 fn pairs(head: &Parts) -> Vec<(String, String)> {
-    let query = head.uri.query().unwrap_or("");
+    decoded(head.uri.query().unwrap_or(""))
+}
+
+/// Names and values of a query.
+pub(crate) fn decoded(query: &str) -> Vec<(String, String)> {
     let pair = |pair: &str| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (client::percent_decode(key), client::percent_decode(value))

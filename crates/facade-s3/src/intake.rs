@@ -15,6 +15,8 @@ use s3s::{S3Result, TrailingHeaders, s3_error};
 use crate::failure;
 
 pub(crate) const ALGORITHMS: [&str; 5] = ["crc32", "crc32c", "sha1", "sha256", "crc64nvme"];
+/// What is kept of bytes of which their sender says nothing.
+pub(crate) const DEFAULT_ALGORITHM: &str = "crc64nvme";
 const PREFIX: &str = "x-amz-checksum-";
 
 /// What was said of the bytes.
@@ -25,6 +27,8 @@ pub(crate) struct Said {
     pub(crate) checksums: BTreeMap<String, String>,
     /// One that is to be kept, whether it was said or not.
     pub(crate) algorithm: Option<String>,
+    /// More that are to be kept.
+    pub(crate) also: Vec<String>,
     pub(crate) trailers: Option<TrailingHeaders>,
     /// What a trailer is going to say.
     pub(crate) announced: Vec<String>,
@@ -45,6 +49,7 @@ impl Said {
             md5: text("content-md5").map(str::to_owned),
             checksums,
             algorithm: text("x-amz-sdk-checksum-algorithm").map(str::to_ascii_lowercase),
+            also: Vec::new(),
             trailers,
             announced: announced.collect(),
             length: text("x-amz-decoded-content-length")
@@ -63,8 +68,9 @@ pub(crate) async fn take(
     let mut wanted: Vec<String> = said.checksums.keys().cloned().collect();
     wanted.extend(said.announced.iter().cloned());
     wanted.extend(said.algorithm.clone());
+    wanted.extend(said.also.iter().cloned());
     if wanted.is_empty() {
-        wanted.push("crc64nvme".to_owned());
+        wanted.push(DEFAULT_ALGORITHM.to_owned());
     }
     let mut hasher = hasher(&wanted);
     let mut incoming = objects.incoming();

@@ -3,28 +3,37 @@
 use std::sync::Arc;
 
 use ::objects::Objects;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use identity::Holder;
 use identity::aws::Presented;
 use s3s::auth::{S3Auth, SecretKey};
-use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::config::{S3Config, S3ConfigProvider, StaticConfigProvider};
+use s3s::service::S3ServiceBuilder;
 use s3s::{Body, S3Result};
 
-use crate::access::Access;
+use crate::access::{Access, Known};
 use crate::cloud::Cloud;
-use crate::guard;
+use crate::guard::{self, Claimed};
 use crate::operations::Operations;
+use crate::{cors, ending, words};
 
 /// What an unknown key is verified with, so that it is refused as a wrong signature is, after the same work.
 const DECOY: &str = "an unknown key takes as long as a known1";
+/// A form's file is held in memory until all of the form is there.
+const FORM_FILE_MAX_BYTES: u64 = 64 << 20;
+/// Where the cloud's own API begins: what is asked there without a signature is not asked of a bucket.
+const OWN_ROOTS: [&str; 11] =
+    ["api", "apis", "openapi", "version", "metrics", "healthz", "livez", "readyz", "join", "whoami", "blobs"];
 
 /// S3's face of a cloud. Cheap to clone.
 #[derive(Clone)]
 pub struct S3 {
-    service: S3Service,
     pub(crate) operations: Operations,
+    known: Known,
+    config: Arc<dyn S3ConfigProvider>,
 }
 
 impl std::fmt::Debug for S3 {
@@ -35,32 +44,54 @@ impl std::fmt::Debug for S3 {
 
 impl S3 {
     pub fn new(objects: Objects, cloud: Arc<dyn Cloud>) -> Self {
-        let operations = Operations { objects, cloud: Arc::clone(&cloud) };
-        let mut builder = S3ServiceBuilder::new(operations.clone());
-        builder.set_auth(Keys { cloud });
-        builder.set_access(Access::new(operations.clone()));
-        Self { service: builder.build(), operations }
+        let mut config = S3Config::default();
+        config.post_object_max_file_size = FORM_FILE_MAX_BYTES;
+        let config = Arc::new(StaticConfigProvider::new(Arc::new(config)));
+        Self { operations: Operations { objects, cloud }, known: Known::default(), config }
     }
 
-    /// Whether a request is S3's: it is signed for it or is a form of a browser.
+    /// Whether a request is S3's: it is signed for it, is a form or a question of a browser, or names a bucket and is
+    /// not signed at all.
     pub fn speaks(head: &Parts) -> bool {
         let authorization = head.headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
         if Presented::is_claimed(head.uri.query().unwrap_or(""), authorization) {
             return guard::claimed_service(head) == "s3";
         }
+        if head.headers.contains_key(AUTHORIZATION) {
+            return false;
+        }
         let kind = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
         let is_form = head.method == Method::POST && kind.starts_with(b"multipart/form-data");
-        !head.headers.contains_key(AUTHORIZATION) && is_form
+        let root = words::bucket_of_path(head.uri.path());
+        let names_bucket = model::storage::is_bucket_name(&root) && !OWN_ROOTS.contains(&root.as_str());
+        is_form || names_bucket
     }
 
     pub async fn answer(&self, head: Parts, body: Incoming) -> Response<Body> {
-        if let Err(refused) = guard::check(&head) {
-            return failed(refused);
+        if cors::is_preflight(&head) {
+            return cors::preflight(&self.operations, &head).await.unwrap_or_else(failed);
         }
-        match self.service.call(Request::from_parts(head, Body::from(body))).await {
-            Ok(response) => response,
-            Err(e) => failed(s3s::s3_error!(InternalError, "{}", s3s::StdError::from(e))),
+        let (origin, method) = (head.headers.get(ORIGIN).cloned(), head.method.clone());
+        let bucket = words::bucket_of_path(head.uri.path());
+        let mut response = self.answer_signed(head, body).await.unwrap_or_else(failed);
+        if let Some(origin) = origin {
+            cors::allow(&self.operations, &bucket, &origin, &method, response.headers_mut()).await;
         }
+        response
+    }
+
+    async fn answer_signed(&self, head: Parts, body: Incoming) -> S3Result<Response<Body>> {
+        let claimed = guard::check(&head)?;
+        words::supported(&head.headers)?;
+        let cloud = &self.operations.cloud;
+        let holder = claimed.as_ref().and_then(|c| cloud.holder(&c.key, c.token.as_deref()));
+        let mut builder = S3ServiceBuilder::new(self.operations.clone());
+        builder.set_config(Arc::clone(&self.config));
+        builder.set_auth(Keys { cloud: Arc::clone(cloud), claimed, holder: holder.clone() });
+        builder.set_access(Access::new(self.operations.clone(), self.known.clone(), holder));
+        let body = ending::checked(&head, body);
+        let response = builder.build().call(Request::from_parts(head, body)).await;
+        response.map_err(|e| s3s::s3_error!(InternalError, "{}", s3s::StdError::from(e)))
     }
 }
 
@@ -72,14 +103,22 @@ pub(crate) fn failed(error: s3s::S3Error) -> Response<Body> {
     })
 }
 
+/// The key of one request.
 struct Keys {
     cloud: Arc<dyn Cloud>,
+    claimed: Option<Claimed>,
+    holder: Option<Holder>,
 }
 
 #[async_trait::async_trait]
 impl S3Auth for Keys {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        let holder = self.cloud.holder(access_key);
+        let holder = match &self.claimed {
+            Some(claimed) if claimed.key == access_key => self.holder.clone(),
+            Some(_) => None,
+            // A form says in its body who signed it.
+            None => self.cloud.holder(access_key, None),
+        };
         Ok(SecretKey::from(holder.as_ref().map_or(DECOY, |holder| holder.secret.expose())))
     }
 }

@@ -1,11 +1,13 @@
 //! Words of S3 from words of the store, and back.
 
+use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
 use ::objects::{Condition, Lock, Meta, Record};
 use http::HeaderMap;
-use s3s::dto::{ETag, ETagCondition, Owner, Timestamp};
-use s3s::{S3Result, s3_error};
+use s3s::crypto::{Checksum as _, Sha256};
+use s3s::dto::{ChecksumType, ETag, ETagCondition, Owner, Tag, Timestamp, TimestampFormat};
+use s3s::{S3Error, S3Result, s3_error};
 
 /// Headers of an object that are kept and given back as they came.
 pub(crate) const KEPT: [&str; 7] = [
@@ -17,7 +19,8 @@ pub(crate) const KEPT: [&str; 7] = [
     "expires",
     "x-amz-website-redirect-location",
 ];
-pub(crate) const TAGS_MAX: usize = 10;
+const TAGS_MAX: usize = 10;
+const USER_METADATA_MAX_BYTES: usize = 2048;
 
 pub(crate) fn time(ms: i64) -> Timestamp {
     (SystemTime::UNIX_EPOCH + Duration::from_millis(ms.unsigned_abs())).into()
@@ -33,7 +36,122 @@ pub(crate) fn etag(text: &str) -> ETag {
 }
 
 pub(crate) fn owner(project: &str) -> Owner {
-    Owner { id: Some(project.to_owned()), display_name: Some(project.to_owned()) }
+    Owner { id: Some(owner_id(project)), display_name: Some(project.to_owned()) }
+}
+
+/// A project, as S3 names owners: 64 digits that follow from its name.
+pub(crate) fn owner_id(project: &str) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(format!("owner/{project}").as_bytes());
+    hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The bucket that a path begins with.
+pub(crate) fn bucket_of_path(path: &str) -> String {
+    client::percent_decode(path.trim_start_matches('/').split('/').next().unwrap_or(""))
+}
+
+/// The version's id, where it has one.
+pub(crate) fn version(record: &Record) -> Option<String> {
+    (record.version != "null").then(|| record.version.clone())
+}
+
+/// Refuses what is asked for and cannot be done: silence would be taken for consent.
+pub(crate) fn supported(headers: &HeaderMap) -> S3Result<()> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    if headers.keys().any(|name| name.as_str().contains("server-side-encryption")) {
+        return Err(not_encrypted());
+    }
+    storage_class(text("x-amz-storage-class"))?;
+    acl(text("x-amz-acl"))?;
+    if headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")) {
+        return Err(no_acls());
+    }
+    Ok(())
+}
+
+pub(crate) fn not_encrypted() -> S3Error {
+    s3_error!(
+        NotImplemented,
+        "objects are not encrypted by this store: leave x-amz-server-side-encryption out"
+    )
+}
+
+pub(crate) fn storage_class(class: Option<&str>) -> S3Result<()> {
+    match class {
+        None | Some("" | "STANDARD") => Ok(()),
+        Some(_) => Err(s3_error!(InvalidStorageClass, "STANDARD is the only storage class")),
+    }
+}
+
+/// Buckets belong to their project alone, and so does all that lies in them: ACLs that say so are taken.
+pub(crate) fn acl(canned: Option<&str>) -> S3Result<()> {
+    match canned {
+        None | Some("" | "private" | "bucket-owner-full-control" | "bucket-owner-read") => Ok(()),
+        Some(_) => Err(no_acls()),
+    }
+}
+
+pub(crate) fn no_acls() -> S3Error {
+    s3_error!(AccessControlListNotSupported, "the bucket does not allow ACLs: use a bucket policy")
+}
+
+/// Sets the checksums of an answer.
+macro_rules! with_checksums {
+    ($output:expr, $sums:expr) => {{
+        let (mut output, sums) = ($output, $sums);
+        let sum = |name: &str| sums.get(name).filter(|sum| !sum.is_empty()).cloned();
+        output.checksum_crc32 = sum("crc32");
+        output.checksum_crc32c = sum("crc32c");
+        output.checksum_crc64nvme = sum("crc64nvme");
+        output.checksum_sha1 = sum("sha1");
+        output.checksum_sha256 = sum("sha256");
+        output
+    }};
+}
+pub(crate) use with_checksums;
+
+/// Checksums that a caller names, by algorithm.
+macro_rules! named_checksums {
+    ($input:expr) => {
+        [
+            ("crc32", &$input.checksum_crc32),
+            ("crc32c", &$input.checksum_crc32c),
+            ("crc64nvme", &$input.checksum_crc64nvme),
+            ("sha1", &$input.checksum_sha1),
+            ("sha256", &$input.checksum_sha256),
+        ]
+        .into_iter()
+        .filter_map(|(name, sum)| Some((name.to_owned(), sum.clone()?)))
+        .collect::<std::collections::BTreeMap<String, String>>()
+    };
+}
+pub(crate) use named_checksums;
+
+/// Whether checksums are of all the bytes, or of the parts' checksums.
+pub(crate) fn checksum_type(meta: &Meta) -> Option<ChecksumType> {
+    let name = if meta.is_composite { ChecksumType::COMPOSITE } else { ChecksumType::FULL_OBJECT };
+    (!meta.checksums.is_empty()).then(|| ChecksumType::from_static(name))
+}
+
+/// What must be so of the source of a copy.
+pub(crate) fn source_conditions(
+    (matches, unmodified): (Option<&ETagCondition>, Option<&Timestamp>),
+    (differs, modified): (Option<&ETagCondition>, Option<&Timestamp>),
+) -> Vec<Condition> {
+    let mut all = conditions(matches, differs);
+    // The word on the ETag counts where both are said.
+    if let (None, Some(time)) = (matches, unmodified) {
+        all.push(Condition::NotAfter(millis(time)));
+    }
+    if let (None, Some(time)) = (differs, modified) {
+        all.push(Condition::After(millis(time)));
+    }
+    all
 }
 
 pub(crate) fn number(n: u64) -> i64 {
@@ -81,7 +199,16 @@ pub(crate) fn reader_conditions(
         (None, Some(time)) => !changed_after(time),
         (None, None) => false,
     };
-    if not_modified { Err(s3_error!(NotModified)) } else { Ok(()) }
+    if !not_modified {
+        return Ok(());
+    }
+    let mut error = s3_error!(NotModified);
+    let mut headers = HeaderMap::new();
+    if let Ok(etag) = http::HeaderValue::from_str(&format!("\"{}\"", record.etag)) {
+        headers.insert(http::header::ETAG, etag);
+    }
+    error.set_headers(headers);
+    Err(error)
 }
 
 /// What is kept of an object, from the headers it comes with.
@@ -109,35 +236,51 @@ pub(crate) fn meta(
         }
     }
     meta.user = user.unwrap_or_default().into_iter().collect();
-    if meta.user.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > 2048 {
-        return Err(s3_error!(MetadataTooLarge));
-    }
+    check_user_metadata(&meta)?;
     meta.tags = tags_of_header(tagging.unwrap_or(""))?;
     meta.lock = lock(headers)?;
     Ok(meta)
 }
 
-fn lock(headers: &HeaderMap) -> S3Result<Lock> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let mut lock = Lock::default();
-    lock.legal_hold = text("x-amz-object-lock-legal-hold") == Some("ON");
-    let mode = text("x-amz-object-lock-mode");
-    let until = text("x-amz-object-lock-retain-until-date");
-    match (mode, until) {
-        (None, None) => {}
-        (Some(mode @ ("GOVERNANCE" | "COMPLIANCE")), Some(until)) => {
-            let until = Timestamp::parse(s3s::dto::TimestampFormat::DateTime, until).map_err(|_| {
-                s3_error!(InvalidArgument, "x-amz-object-lock-retain-until-date cannot be read")
-            })?;
-            lock.mode = mode.to_owned();
-            lock.until_ms = millis(&until);
-        }
-        _ => return Err(s3_error!(InvalidArgument, "a retention needs a mode and a date")),
-    }
-    Ok(lock)
+pub(crate) fn check_user_metadata(meta: &Meta) -> S3Result<()> {
+    let bytes: usize = meta.user.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > USER_METADATA_MAX_BYTES { Err(s3_error!(MetadataTooLarge)) } else { Ok(()) }
 }
 
-fn tags_of_header(header: &str) -> S3Result<Vec<(String, String)>> {
+fn lock(headers: &HeaderMap) -> S3Result<Lock> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let mode = text("x-amz-object-lock-mode");
+    let until = text("x-amz-object-lock-retain-until-date");
+    let until = until.map(|until| {
+        Timestamp::parse(TimestampFormat::DateTime, until)
+            .map_err(|_| s3_error!(InvalidArgument, "x-amz-object-lock-retain-until-date cannot be read"))
+    });
+    lock_of(mode, until.transpose()?.as_ref(), text("x-amz-object-lock-legal-hold"))
+}
+
+/// What a version is locked with.
+pub(crate) fn lock_of(mode: Option<&str>, until: Option<&Timestamp>, hold: Option<&str>) -> S3Result<Lock> {
+    let legal_hold = hold == Some("ON");
+    match (mode, until) {
+        (None, None) => Ok(Lock { legal_hold, ..Lock::default() }),
+        (Some(mode @ ("GOVERNANCE" | "COMPLIANCE")), Some(until)) => {
+            Ok(Lock { mode: mode.to_owned(), until_ms: millis(until), legal_hold })
+        }
+        _ => Err(s3_error!(InvalidArgument, "a retention needs a mode and a date")),
+    }
+}
+
+/// Tags of a body.
+pub(crate) fn tags_of(set: Vec<Tag>) -> S3Result<Vec<(String, String)>> {
+    let tag = |tag: Tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default());
+    valid_tags(set.into_iter().map(tag).collect())
+}
+
+pub(crate) fn tag_set(tags: impl IntoIterator<Item = (String, String)>) -> Vec<Tag> {
+    tags.into_iter().map(|(key, value)| Tag { key: Some(key), value: Some(value) }).collect()
+}
+
+pub(crate) fn tags_of_header(header: &str) -> S3Result<Vec<(String, String)>> {
     let decode = |text: &str| client::percent_decode(&text.replace('+', " "));
     let pairs = header.split('&').filter(|pair| !pair.is_empty());
     let tags = pairs.map(|pair| {

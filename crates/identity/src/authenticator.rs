@@ -7,7 +7,7 @@ use model::identity::{AccessKey, IamUser, User};
 
 use crate::aws::{Message, Presented, SignatureError};
 use crate::iam::{self, Actor, Directory, Session, SessionOf};
-use crate::signers::Signers;
+use crate::signers::{Signers, SigningKey};
 use crate::{Authentication, MasterKey, Principal, Secret, Token, TokenDigest};
 
 /// Groups of this prefix are the cloud's own; no `User` object may put its user into one.
@@ -80,6 +80,10 @@ pub struct Signer {
 #[derive(Debug, Clone)]
 pub struct Holder {
     pub principal: Principal,
+    /// Who it is in IAM; none for a user of Corten.
+    pub actor: Option<Actor>,
+    /// Until when the credentials hold, where they are temporary.
+    pub expires: Option<Timestamp>,
     pub project: String,
     pub secret: Secret,
 }
@@ -132,7 +136,10 @@ impl Authenticator {
     }
 
     fn of_key(&self, presented: &Presented, now: Timestamp) -> Result<Found, SignatureError> {
-        let key = self.signers.verify(presented)?;
+        self.found_key(self.signers.verify(presented)?, now)
+    }
+
+    fn found_key(&self, key: &SigningKey, now: Timestamp) -> Result<Found, SignatureError> {
         if key.expires.is_some_and(|at| at <= now) {
             return Err(SignatureError::NotUsable(format!("access key {:?} has expired", key.name)));
         }
@@ -150,6 +157,10 @@ impl Authenticator {
         if session.expires <= now.0 {
             return Err(SignatureError::ExpiredToken);
         }
+        self.found(session)
+    }
+
+    fn found(&self, session: Session) -> Result<Found, SignatureError> {
         let how = Authentication::Signature { key: session.id.clone() };
         let expires = Some(Timestamp(session.expires));
         let project = session.project.clone();
@@ -193,21 +204,29 @@ impl Authenticator {
         self.iam.remove("iamusers", project, object);
     }
 
-    /// Whose a key is that signs, with its secret: for a verifier of bodies whose every chunk is signed. Nothing for
-    /// a key that is not known, has expired, or whose user may not act any more.
-    pub fn holder(&self, access_key_id: &str, now: Timestamp) -> Option<Holder> {
-        // IAM's users have names of their own: one may be called like a user of ours.
-        let key = self.signers.find(access_key_id).filter(|key| !key.is_iam)?;
-        let account = self.users.get(&key.user).filter(|account| !account.disabled)?;
-        if key.expires.is_some_and(|at| at <= now) {
-            return None;
-        }
-        let principal = Principal {
-            user: key.user.clone(),
-            groups: account.groups.clone(),
-            how: Authentication::Signature { key: key.name.clone() },
+    /// Whose a key is that signs, with its secret: for a verifier of bodies whose every chunk is signed. Temporary
+    /// credentials have a token. Nothing for a key that is not known, has expired, or whose user may not act any more;
+    /// when temporary ones end, the holder says.
+    pub fn holder(&self, access_key_id: &str, token: Option<&str>, now: Timestamp) -> Option<Holder> {
+        let (found, secret) = if let Some(token) = token {
+            let session = Session::open(self.signers.master()?, token)?;
+            if session.id != access_key_id {
+                return None;
+            }
+            let secret = session.secret();
+            // Whether its time is over is said to who has signed rightly, and that is not known yet.
+            (self.found(session).ok()?, secret)
+        } else {
+            let key = self.signers.find(access_key_id)?;
+            (self.found_key(key, now).ok()?, key.secret().clone())
         };
-        Some(Holder { principal, project: key.project.clone(), secret: key.secret().clone() })
+        Some(Holder {
+            principal: found.principal,
+            actor: found.actor,
+            expires: found.expires,
+            project: found.project,
+            secret,
+        })
     }
 
     /// A key whose digest cannot be read authenticates no one.

@@ -19,6 +19,14 @@ pub struct ListQuery {
     pub versions: bool,
 }
 
+impl ListQuery {
+    /// Where a listing goes on after this key, or after everything below this common prefix.
+    pub fn after(marker: &str, delimiter: &str) -> Option<String> {
+        let is_prefix = !delimiter.is_empty() && marker.ends_with(delimiter);
+        if is_prefix { after_all(marker) } else { Some(format!("{marker}\0")) }
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct Page {
     /// Without what is kept beside the bytes.

@@ -9,13 +9,10 @@ use crate::database::Freed;
 use crate::incoming::{Staged, hex};
 use crate::objects::{Objects, found, write_version};
 use crate::rows;
-use crate::types::{Condition, Error, Meta, Piece, Record, now_ms};
+use crate::types::{Condition, Error, Meta, PartMeta, Piece, Record, now_ms};
 
 /// Least bytes of a part that is not the last.
 const PART_MIN: u64 = 5 << 20;
-/// Most uploads of one page.
-const UPLOADS_MAX: i64 = 1000;
-
 #[derive(Debug, Clone)]
 pub struct NewUpload {
     pub bucket: String,
@@ -29,6 +26,15 @@ pub struct Upload {
     pub key: String,
     pub started_ms: i64,
     pub meta: Meta,
+}
+
+/// Which uploads are listed: those of keys with a prefix, after a key or after one upload of it.
+#[derive(Debug, Clone, Default)]
+pub struct UploadQuery {
+    pub prefix: String,
+    pub after_key: Option<String>,
+    pub after_id: Option<String>,
+    pub max: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -129,21 +135,25 @@ impl Objects {
             .await
     }
 
-    /// Unfinished uploads of keys with a prefix, in the order of keys.
-    pub async fn uploads(&self, bucket: &str, prefix: &str) -> Result<Vec<Upload>, Error> {
-        let (bucket, prefix) = (bucket.to_owned(), prefix.to_owned());
+    /// Unfinished uploads, in the order of keys and then of ids.
+    pub async fn uploads(&self, bucket: &str, query: UploadQuery) -> Result<Vec<Upload>, Error> {
+        let bucket = bucket.to_owned();
         self.database
             .read(move |c| {
                 let (bucket, _) = rows::bucket(c, &bucket)?;
+                let after = query.after_key.unwrap_or_default();
+                // Without an id everything of the key has been listed: no id is greater than this one.
+                let after_id = query.after_id.unwrap_or_else(|| "~".to_owned());
                 let mut statement = c.prepare_cached(
-                    "SELECT id, key, started, meta FROM upload WHERE bucket = ? AND key >= ?
-                     ORDER BY key, started LIMIT ?",
+                    "SELECT id, key, started, meta FROM upload
+                     WHERE bucket = ? AND key >= ? AND (key, id) > (?, ?) ORDER BY key, id LIMIT ?",
                 )?;
-                let mut rows = statement.query(params![bucket, prefix, UPLOADS_MAX])?;
+                let max = i64::try_from(query.max).unwrap_or(i64::MAX);
+                let mut rows = statement.query(params![bucket, query.prefix, after, after_id, max])?;
                 let mut uploads = Vec::new();
                 while let Some(row) = rows.next()? {
                     let upload = read_upload(row)?;
-                    if !upload.key.starts_with(&prefix) {
+                    if !upload.key.starts_with(&query.prefix) {
                         break;
                     }
                     uploads.push(upload);
@@ -178,6 +188,7 @@ impl Objects {
                     modified_ms: now_ms(),
                     meta: Meta {
                         parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+                        part_list: parts.iter().map(part_meta).collect(),
                         ..meta(upload.meta, &parts)?
                     },
                     pieces: pieces.concat(),
@@ -216,8 +227,10 @@ impl Objects {
                 upload(c, bucket, &key, &id)?;
                 let pieces = rows::share(c, &old.pieces)?;
                 let etag = old.etag.get(..32).unwrap_or_default().to_owned();
-                let part =
-                    Part { number, size: old.size, etag, modified_ms: now_ms(), checksums: BTreeMap::new() };
+                // What is said of the parts of a version is not said of its bytes.
+                let checksums =
+                    if old.meta.is_composite { BTreeMap::new() } else { old.meta.checksums.clone() };
+                let part = Part { number, size: old.size, etag, modified_ms: now_ms(), checksums };
                 write_part(c, freed, &id, &part, &pieces)?;
                 Ok(part)
             })
@@ -236,6 +249,10 @@ fn abort(c: &Connection, freed: &mut Freed, id: &str) -> Result<(), Error> {
         rows::release(c, freed, &pieces)?;
     }
     forget(c, id)
+}
+
+fn part_meta(part: &Part) -> PartMeta {
+    PartMeta { number: part.number, size: part.size, checksums: part.checksums.clone() }
 }
 
 fn forget(c: &Connection, id: &str) -> Result<(), Error> {

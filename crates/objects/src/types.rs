@@ -29,6 +29,8 @@ pub enum Error {
     Locked,
     #[error("part {0} was not uploaded, or is another one by now")]
     InvalidPart(u32),
+    #[error("the checksum {0} does not match what was received")]
+    Checksum(String),
     #[error("parts must be listed in ascending order")]
     PartOrder,
     #[error("part {0} is smaller than 5 MiB and not the last one")]
@@ -90,10 +92,25 @@ pub struct Meta {
     pub user: BTreeMap<String, String>,
     /// Base64 by the algorithm's name in lower case.
     pub checksums: BTreeMap<String, String>,
+    /// Whether those are of the parts' checksums and not of the bytes.
+    pub is_composite: bool,
+    /// The checksum that an upload's parts come with; empty where its uploader did not choose.
+    pub algorithm: String,
     pub tags: Vec<(String, String)>,
     /// Of how many parts it was made; 0 for one that came whole.
     pub parts: u32,
+    /// What is known of each of them, in order.
+    pub part_list: Vec<PartMeta>,
     pub lock: Lock,
+}
+
+/// A part of an object that was uploaded in parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PartMeta {
+    pub number: u32,
+    pub size: u64,
+    pub checksums: BTreeMap<String, String>,
 }
 
 /// What keeps a version from being removed.
@@ -154,13 +171,21 @@ pub enum Condition {
     /// Its ETag is this one.
     Is(String),
     IsNot(String),
+    /// It was not written after this time; both are compared in whole seconds, as HTTP has them.
+    NotAfter(i64),
+    After(i64),
 }
 
 impl Condition {
-    pub(crate) fn check(&self, current: Option<&Record>) -> Result<(), Error> {
-        let etag = current.filter(|record| !record.is_marker).map(|record| record.etag.as_str());
+    /// Whether it holds for what there is.
+    pub fn check(&self, current: Option<&Record>) -> Result<(), Error> {
+        let current = current.filter(|record| !record.is_marker);
+        let etag = current.map(|record| record.etag.as_str());
+        let seconds = current.map(|record| record.modified_ms.div_euclid(1000));
         match (self, etag) {
             (Self::Present | Self::Is(_), None) => Err(Error::NoKey),
+            (Self::NotAfter(ms), Some(_)) if seconds > Some(ms.div_euclid(1000)) => Err(Error::Precondition),
+            (Self::After(ms), Some(_)) if seconds <= Some(ms.div_euclid(1000)) => Err(Error::Precondition),
             (Self::Absent, Some(_)) => Err(Error::Precondition),
             (Self::Is(wanted), Some(etag)) if wanted != etag => Err(Error::Precondition),
             (Self::IsNot(unwanted), Some(etag)) if unwanted == etag => Err(Error::Precondition),

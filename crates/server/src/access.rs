@@ -102,8 +102,8 @@ impl Access {
     }
 
     /// Whose a signing key is.
-    pub(crate) fn holder(&self, access_key_id: &str) -> Option<Holder> {
-        self.tables.read().authenticator.holder(access_key_id, self.environment.now())
+    pub(crate) fn holder(&self, access_key_id: &str, token: Option<&str>) -> Option<Holder> {
+        self.tables.read().authenticator.holder(access_key_id, token, self.environment.now())
     }
 
     /// Runs a check against the current policy.

@@ -76,8 +76,8 @@ impl Server {
     }
 
     /// Whose a signing key is, with its secret: for a verifier of bodies whose every chunk is signed.
-    pub fn key_holder(&self, access_key_id: &str) -> Option<Holder> {
-        self.inner.access.holder(access_key_id)
+    pub fn key_holder(&self, access_key_id: &str, token: Option<&str>) -> Option<Holder> {
+        self.inner.access.holder(access_key_id, token)
     }
 
     /// Checks that the caller may, does it, and leaves an audit line.

@@ -13,10 +13,10 @@ use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use identity::{Holder, Principal};
-use model::ApiError;
+use model::{ApiError, Timestamp};
 use objects::Objects;
-use server::Server;
 use server::http::{Body, Foreign};
+use server::{Environment, Server};
 
 use super::Layout;
 use crate::failure::Failure;
@@ -30,7 +30,11 @@ pub(crate) struct Protocol {
 }
 
 impl Protocol {
-    pub(crate) fn open(server: Server, layout: &Layout) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        server: Server,
+        environment: Arc<dyn Environment>,
+        layout: &Layout,
+    ) -> Result<Self, Failure> {
         let directory = layout.objects();
         let failed = |e: &dyn std::fmt::Display| Failure::failed(format!("{}: {e}", directory.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
@@ -43,7 +47,7 @@ impl Protocol {
                 result => break result.map_err(|e| failed(&e))?,
             }
         };
-        Ok(Self { s3: S3::new(objects, Arc::new(Own { server })) })
+        Ok(Self { s3: S3::new(objects, Arc::new(Own { server, environment })) })
     }
 
     /// Does what has to be done without being asked, for as long as the cloud runs.
@@ -66,11 +70,12 @@ impl Foreign for Protocol {
 
 struct Own {
     server: Server,
+    environment: Arc<dyn Environment>,
 }
 
 impl Cloud for Own {
-    fn holder(&self, access_key_id: &str) -> Option<Holder> {
-        self.server.key_holder(access_key_id)
+    fn holder(&self, access_key_id: &str, token: Option<&str>) -> Option<Holder> {
+        self.server.key_holder(access_key_id, token)
     }
 
     fn client(&self, caller: &Principal) -> Client {
@@ -79,5 +84,9 @@ impl Cloud for Own {
 
     fn authorize(&self, caller: &Principal, call: &client::Request) -> Result<(), ApiError> {
         self.server.authorize(caller, call)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.environment.now()
     }
 }

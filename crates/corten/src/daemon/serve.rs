@@ -67,7 +67,7 @@ pub(crate) async fn serve(
     let importer = Importer::new(context.clone(), Arc::clone(&cache), egress()?, gateway.clone());
     let scratch = layout.run_dir().join("keys");
     let aws = Protocol::new(server.clone(), gateway.clone(), Arc::clone(&environment), scratch);
-    let objects = s3::Protocol::open(server.clone(), &layout)?;
+    let objects = s3::Protocol::open(server.clone(), Arc::clone(&environment), &layout)?;
     let extensions = Extensions {
         hosts: gateway.clone(),
         blobs: Arc::new(ImageFiles { importer: importer.clone(), cache: Arc::clone(&cache) }),

@@ -46,6 +46,14 @@ impl Facts {
         self
     }
 
+    /// Takes over everything that others say; what they say counts.
+    pub fn include(&mut self, others: &Self) -> &mut Self {
+        self.values.extend(others.values.clone());
+        self.known.extend(others.known.iter().cloned());
+        self.known_prefixes.extend(others.known_prefixes.iter().cloned());
+        self
+    }
+
     /// By a key in lower case.
     pub(super) fn get(&self, key: &str) -> Known<Option<&[String]>> {
         if let Some(values) = self.values.get(key) {

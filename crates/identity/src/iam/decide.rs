@@ -89,11 +89,16 @@ impl Permissions {
             return Verdict::Denied { by: by.clone() };
         }
         let Some(by) = allowing(&self.own, action, resource, facts) else { return Verdict::NotAllowed };
-        if self.bounds.iter().all(|bound| allowing(bound, action, resource, facts).is_some()) {
+        if self.is_within_bounds(action, resource, facts) {
             Verdict::Allowed { by: by.to_owned() }
         } else {
             Verdict::BeyondBounds
         }
+    }
+
+    /// Whether nothing that bounds the caller keeps him from it.
+    pub fn is_within_bounds(&self, action: &str, resource: &Resource, facts: &Facts) -> bool {
+        self.bounds.iter().all(|bound| allowing(bound, action, resource, facts).is_some())
     }
 
     fn all(&self) -> impl Iterator<Item = &Named> {
@@ -113,6 +118,40 @@ impl Document {
                 && s.applies(facts) == Known::Is(true)
         };
         !self.statements.iter().filter(names).any(denied) && self.statements.iter().filter(names).any(allowed)
+    }
+}
+
+/// The callers that a document of a resource may name, each with its type.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    /// Those whom an allowance has to name.
+    pub allowed: &'a [(&'a str, &'a str)],
+    /// Those whom a denial has to name.
+    pub denied: &'a [(&'a str, &'a str)],
+}
+
+impl Document {
+    /// What the document of a resource says to a caller; alone it is not the whole decision.
+    pub fn decide_for(&self, names: Names<'_>, action: &str, resource: &Resource, facts: &Facts) -> Verdict {
+        let denies = |s: &&Statement| {
+            s.is_denial && s.names(names.denied, facts) && may_speak(s, action, resource, facts)
+        };
+        let allows = |s: &&Statement| {
+            !s.is_denial && s.names(names.allowed, facts) && speaks(s, action, resource, facts)
+        };
+        let by = "the resource's policy".to_owned();
+        if self.statements.iter().any(|s| denies(&s)) {
+            Verdict::Denied { by }
+        } else if self.statements.iter().any(|s| allows(&s)) {
+            Verdict::Allowed { by }
+        } else {
+            Verdict::NotAllowed
+        }
+    }
+
+    /// Whether anybody at all is allowed something without a condition that could exclude him.
+    pub fn is_public(&self) -> bool {
+        self.statements.iter().any(|s| !s.is_denial && s.is_for_everyone())
     }
 }
 

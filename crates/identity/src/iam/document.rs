@@ -13,7 +13,15 @@ const ITEMS_MAX: usize = 500;
 #[error("{0}")]
 pub struct DocumentError(String);
 
-/// A policy of an identity, or who may take a role.
+/// What a document is of, and so what its statements say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Identity,
+    Trust,
+    Resource,
+}
+
+/// A policy of an identity or of a resource, or who may take a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
     pub(super) statements: Vec<Statement>,
@@ -38,12 +46,17 @@ struct Listed {
 impl Document {
     /// The policy of a user, group or role.
     pub fn policy(text: &str) -> Result<Self, DocumentError> {
-        Self::read(text, false)
+        Self::read(text, Form::Identity)
     }
 
     /// Who may take a role.
     pub fn trust(text: &str) -> Result<Self, DocumentError> {
-        Self::read(text, true)
+        Self::read(text, Form::Trust)
+    }
+
+    /// Who may do what with a resource; it stands with the resource itself, such as a bucket.
+    pub fn of_resource(text: &str) -> Result<Self, DocumentError> {
+        Self::read(text, Form::Resource)
     }
 
     /// What stands for a document that cannot be read any more: nothing is allowed with it.
@@ -60,7 +73,17 @@ impl Document {
         }
     }
 
-    fn read(text: &str, is_trust: bool) -> Result<Self, DocumentError> {
+    /// What its statements speak of, as it is written; without what has a variable in it.
+    pub fn resources(&self) -> Vec<String> {
+        let listed = self.statements.iter().filter_map(|s| s.resources.as_ref());
+        let literal = |pattern: &Pattern| match pattern.literal(&Facts::default()) {
+            Known::Is(text) => text,
+            Known::Not => None,
+        };
+        listed.flat_map(|listed| listed.patterns.iter().filter_map(literal)).collect()
+    }
+
+    fn read(text: &str, form: Form) -> Result<Self, DocumentError> {
         let value: Value =
             serde_json::from_str(text).map_err(|e| DocumentError(format!("it is not JSON: {e}")))?;
         let Value::Object(document) = value else { return Err(wrong("it must be an object")) };
@@ -78,7 +101,7 @@ impl Document {
         if statements.is_empty() || statements.len() > STATEMENTS_MAX {
             return Err(wrong("there must be 1 to 100 statements"));
         }
-        let read = statements.into_iter().map(|statement| Statement::read(statement, is_trust));
+        let read = statements.into_iter().map(|statement| Statement::read(statement, form));
         Ok(Self { statements: read.collect::<Result<_, _>>()? })
     }
 
@@ -89,14 +112,16 @@ impl Document {
 }
 
 impl Statement {
-    fn read(value: &Value, is_trust: bool) -> Result<Self, DocumentError> {
+    fn read(value: &Value, form: Form) -> Result<Self, DocumentError> {
         let Value::Object(map) = value else { return Err(wrong("a statement must be an object")) };
-        let known: &[&str] = if is_trust {
-            &["Sid", "Effect", "Principal", "Action", "NotAction", "Condition"]
-        } else {
-            &["Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"]
-        };
-        only(map, known)?;
+        let mut known = vec!["Sid", "Effect", "Action", "NotAction", "Condition"];
+        if form != Form::Identity {
+            known.push("Principal");
+        }
+        if form != Form::Trust {
+            known.extend(["Resource", "NotResource"]);
+        }
+        only(map, &known)?;
         let is_denial = match map.get("Effect").and_then(Value::as_str) {
             Some("Allow") => false,
             Some("Deny") => true,
@@ -109,7 +134,7 @@ impl Statement {
             }
         }
         let resources = Listed::read(map, "Resource")?;
-        if resources.is_none() && !is_trust {
+        if resources.is_none() && form != Form::Trust {
             return Err(wrong("a statement needs Resource"));
         }
         for text in texts(map.get("Resource").or_else(|| map.get("NotResource")))? {
@@ -119,7 +144,7 @@ impl Statement {
         }
         let principals = match map.get("Principal") {
             Some(principal) => principals(principal)?,
-            None if is_trust => return Err(wrong("a statement needs Principal")),
+            None if form != Form::Identity => return Err(wrong("a statement needs Principal")),
             None => Vec::new(),
         };
         let conditions = conditions(map.get("Condition"))?;
@@ -147,6 +172,12 @@ impl Statement {
             let Known::Is(Some(text)) = pattern.literal(facts) else { return false };
             principals.iter().any(|(k, p)| text == "*" || kind == k && text == *p)
         })
+    }
+
+    /// Whether it names everyone and asks for nothing more.
+    pub(super) fn is_for_everyone(&self) -> bool {
+        let any = |(_, pattern): &(String, Pattern)| matches!(pattern.literal(&Facts::default()), Known::Is(Some(text)) if text == "*");
+        self.conditions.is_empty() && self.principals.iter().any(any)
     }
 
     /// Whether all its conditions hold; unknown if one is and none fails.

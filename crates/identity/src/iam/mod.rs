@@ -4,6 +4,7 @@
 //! answers for one action on one resource. What is not known never helps: a condition on a key that nobody knows holds
 //! for a denial and does not hold for an allowance.
 
+mod arn;
 mod condition;
 mod decide;
 mod directory;
@@ -12,8 +13,9 @@ mod managed;
 mod pattern;
 mod session;
 
+pub use arn::unique_id;
 pub use condition::Facts;
-pub use decide::{Permissions, Resource, Verdict};
+pub use decide::{Names, Permissions, Resource, Verdict};
 pub use directory::{Actor, ActorKind, Directory};
 pub use document::{Document, DocumentError};
 pub use managed::{MANAGED, Managed, managed};

@@ -69,7 +69,6 @@ pub(crate) fn sample(kind: &str) -> Value {
             },
         }),
         "Image" => image(),
-        "Bucket" => json!({"spec": {}, "status": {}}),
         "KeyPair" => json!({"spec": {"publicKey": "ssh-ed25519 AAAA me@here"}, "status": {}}),
         "LaunchTemplate" => json!({
             "spec": {
@@ -94,6 +93,25 @@ pub(crate) fn sample(kind: &str) -> Value {
 /// Samples of the kinds of storage.
 fn storage(kind: &str) -> Option<Value> {
     Some(match kind {
+        "Bucket" => json!({
+            "spec": {
+                "versioning": "Enabled",
+                "objectLock": {"retention": {"mode": "GOVERNANCE", "days": 30}},
+                "lifecycle": [{
+                    "id": "logs", "disabled": true,
+                    "filter": {"prefix": "log/", "tags": {"keep": "no"}, "largerThanBytes": 10},
+                    "expiration": {"days": 30}, "noncurrentExpiration": {"days": 7, "keepVersions": 2},
+                }],
+                "cors": [{
+                    "origins": ["https://*.example.com"], "methods": ["GET"], "headers": ["*"],
+                    "exposedHeaders": ["etag"], "maxAgeSeconds": 60,
+                }],
+                "policy": "{\"Statement\": []}",
+                "tags": {"team": "web"},
+                "publicAccessBlock": {"blockPublicPolicy": true, "restrictPublicBuckets": true},
+            },
+            "status": {},
+        }),
         "Pool" => {
             json!({"spec": {"driver": "dir", "capacity": "1Ti"}, "status": {"conditions": [condition()]}})
         }

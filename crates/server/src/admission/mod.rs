@@ -14,7 +14,7 @@ use ::identity::Principal;
 use model::compute::{Instance, InstanceSet};
 use model::identity::{AccessKey, Project};
 use model::secret::Secret;
-use model::storage::Volume;
+use model::storage::{Bucket, Volume};
 use model::{AnyObject, ApiError, FieldErrors, Reason, Resource};
 use serde::de::DeserializeOwned;
 
@@ -60,6 +60,8 @@ impl Server {
             }
         } else if let Some(volume) = object.as_any_mut().downcast_mut::<Volume>() {
             self.complete_volume(volume).await?;
+        } else if let Some(bucket) = object.as_any_mut().downcast_mut::<Bucket>() {
+            storage::check_bucket(bucket, &mut errors);
         } else if let Some(secret) = object.as_any_mut().downcast_mut::<Secret>() {
             secret::check_secret(secret, &mut errors);
         } else {

@@ -2,10 +2,11 @@
 //! is left.
 
 use ::identity::Principal;
+use ::identity::iam::Document;
 use client::{Reply, Request};
-use model::storage::{Volume, VolumeSnapshot};
+use model::storage::{Bucket, Volume, VolumeSnapshot};
 use model::topology::Host;
-use model::{AnyObject, ApiError, Reason, Resource, Uid};
+use model::{AnyObject, ApiError, FieldErrors, Reason, Resource, Uid};
 use serde::Deserialize;
 use store::ListOptions;
 
@@ -21,6 +22,23 @@ const FINALIZER: &str = "storage.corten.dev/agent";
 #[serde(deny_unknown_fields)]
 struct Release {
     uid: Uid,
+}
+
+/// A bucket's policy is read before it is kept.
+pub(super) fn check_bucket(bucket: &Bucket, errors: &mut FieldErrors) {
+    let policy = &bucket.spec.policy;
+    if policy.is_empty() {
+        return;
+    }
+    match Document::of_resource(policy) {
+        Err(e) => errors.push("spec.policy", e.to_string()),
+        Ok(document) => {
+            let block = bucket.spec.public_access_block.as_ref();
+            let is_blocked = block.is_some_and(|block| block.block_public_policy);
+            let message = "is public, which spec.publicAccessBlock.blockPublicPolicy forbids";
+            errors.require(!(is_blocked && document.is_public()), "spec.policy", message);
+        }
+    }
 }
 
 impl Server {

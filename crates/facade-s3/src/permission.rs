@@ -1,0 +1,368 @@
+//! What a request asks to be allowed, in the words of roles and of policies, and whether it is.
+
+use client::{Request, Verb};
+use http::{HeaderMap, Uri};
+use identity::Holder;
+use identity::iam::{self, Document, Facts, Names, Resource, Verdict};
+use model::storage::BucketSpec;
+use model::{REGION, Spec};
+use s3s::{S3Result, s3_error};
+
+use crate::access::{Asker, Found};
+use crate::failure::refused;
+use crate::guard;
+use crate::operations::Operations;
+
+/// What objects are to roles: `buckets/objects`.
+const OBJECTS: &str = "objects";
+/// Whoever is locked out by his own policy can still take it away.
+const OF_POLICY: [&str; 3] = ["s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"];
+
+/// One thing that has to be allowed.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub(crate) action: String,
+    resource: String,
+    bucket: String,
+    facts: Facts,
+    right: (Verb, &'static str),
+}
+
+impl Question {
+    /// Asks for another action on an object of the same request.
+    pub(crate) fn object(&self, action: &str, bucket: &str, key: &str, right: Verb) -> Self {
+        Self {
+            action: format!("s3:{action}"),
+            resource: format!("arn:aws:s3:::{bucket}/{key}"),
+            bucket: bucket.to_owned(),
+            right: (right, OBJECTS),
+            ..self.clone()
+        }
+    }
+}
+
+/// One question about an object, outside of what the head of a request says.
+pub(crate) fn of_object(action: &str, bucket: &str, key: &str, right: Verb) -> Question {
+    let question = Question {
+        action: String::new(),
+        resource: String::new(),
+        bucket: String::new(),
+        facts: facts(&[], &HeaderMap::new()),
+        right: (right, OBJECTS),
+    };
+    question.object(action, bucket, key, right)
+}
+
+/// Everything that a request has to be allowed before it is carried out, by its head.
+pub(crate) fn questions(
+    operation: &str,
+    bucket: &str,
+    key: Option<&str>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Vec<Question> {
+    let query = guard::decoded(uri.query().unwrap_or(""));
+    let is_versioned = query.iter().any(|(name, _)| name == "versionId");
+    let (action, right) = action(operation);
+    let mut actions = vec![action.to_owned()];
+    if is_versioned && VERSIONED.contains(&action) {
+        actions = vec![versioned(action)];
+    }
+    match operation {
+        // Each of their keys is asked for when the body is read.
+        "DeleteObjects" | "PostObject" => actions.clear(),
+        "GetObjectAttributes" => {
+            actions
+                .push(if is_versioned { "GetObjectVersionAttributes" } else { "GetObjectAttributes" }.into());
+        }
+        "PutObject" | "CreateMultipartUpload" | "CopyObject" => {
+            let also = [
+                ("x-amz-tagging", "PutObjectTagging"),
+                ("x-amz-object-lock-mode", "PutObjectRetention"),
+                ("x-amz-object-lock-legal-hold", "PutObjectLegalHold"),
+            ];
+            let said = also.iter().filter(|(header, _)| headers.contains_key(*header));
+            actions.extend(said.map(|(_, action)| (*action).to_owned()));
+        }
+        "DeleteObject" | "PutObjectRetention"
+            if headers.contains_key("x-amz-bypass-governance-retention") =>
+        {
+            actions.push("BypassGovernanceRetention".to_owned());
+        }
+        _ => {}
+    }
+    let resource = match (bucket, key) {
+        ("", _) => "*".to_owned(),
+        (bucket, None) => format!("arn:aws:s3:::{bucket}"),
+        (bucket, Some(key)) => format!("arn:aws:s3:::{bucket}/{key}"),
+    };
+    let facts = facts(&query, headers);
+    let question = |action: String| Question {
+        action: format!("s3:{action}"),
+        resource: resource.clone(),
+        bucket: bucket.to_owned(),
+        facts: facts.clone(),
+        right,
+    };
+    actions.into_iter().map(question).collect()
+}
+
+/// What a request says of the keys that conditions ask for.
+fn facts(query: &[(String, String)], headers: &HeaderMap) -> Facts {
+    let mut facts = Facts::default();
+    facts.set("aws:RequestedRegion", REGION).set("s3:signatureversion", "AWS4-HMAC-SHA256");
+    for (key, name) in [
+        ("s3:prefix", "prefix"),
+        ("s3:delimiter", "delimiter"),
+        ("s3:max-keys", "max-keys"),
+        ("s3:VersionId", "versionId"),
+    ] {
+        facts.knows(key);
+        if let Some((_, value)) = query.iter().find(|(given, _)| given == name) {
+            facts.set(key, value);
+        }
+    }
+    let by_header = [
+        ("s3:x-amz-acl", "x-amz-acl"),
+        ("s3:x-amz-copy-source", "x-amz-copy-source"),
+        ("s3:x-amz-metadata-directive", "x-amz-metadata-directive"),
+        ("s3:x-amz-storage-class", "x-amz-storage-class"),
+        ("s3:x-amz-server-side-encryption", "x-amz-server-side-encryption"),
+        ("s3:x-amz-content-sha256", "x-amz-content-sha256"),
+        ("s3:object-lock-mode", "x-amz-object-lock-mode"),
+        ("s3:object-lock-legal-hold", "x-amz-object-lock-legal-hold"),
+        ("s3:if-none-match", "if-none-match"),
+        ("s3:if-match", "if-match"),
+        ("aws:Referer", "referer"),
+        ("aws:UserAgent", "user-agent"),
+    ];
+    for (key, name) in by_header {
+        facts.knows(key);
+        if let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) {
+            facts.set(key, value);
+        }
+    }
+    facts
+}
+
+impl Operations {
+    /// Whether somebody may. Users of Corten go by their roles, callers of IAM by policies, their own or the bucket's,
+    /// and whoever is not of the bucket's project by both. What a bucket's policy denies is denied to all.
+    pub(crate) fn may(&self, asker: &Asker, found: Option<&Found>, question: &Question) -> S3Result<()> {
+        let Some(holder) = &asker.holder else {
+            let allowed = found.is_some_and(|found| {
+                !is_closed(found)
+                    && self.policy(found, None, question).is_some_and(|verdict| verdict.is_allowed())
+            });
+            return if allowed { Ok(()) } else { Err(s3_error!(AccessDenied, "the request is not signed")) };
+        };
+        let verdict = found.and_then(|found| self.policy(found, Some(holder), question));
+        let verdict = verdict.unwrap_or(Verdict::NotAllowed);
+        let is_own = found.is_none_or(|found| found.project == holder.project);
+        if matches!(verdict, Verdict::Denied { .. }) {
+            let is_owner = is_own && holder.actor.is_none();
+            if !(is_owner && OF_POLICY.contains(&question.action.as_str())) {
+                return Err(denied(holder, question, "with an explicit deny in a resource-based policy"));
+            }
+        }
+        if !is_own {
+            let is_let_in = verdict.is_allowed() && !found.is_some_and(is_closed);
+            if !is_let_in {
+                return Err(denied(holder, question, "because no resource-based policy allows the action"));
+            }
+        }
+        let Some(actor) = &holder.actor else {
+            return self.authorize(holder, question);
+        };
+        let facts = question_facts(holder, self, question, found);
+        let resource = Resource::One(question.resource.clone());
+        match actor.permissions.decide(&question.action, &resource, &facts) {
+            Verdict::Allowed { .. } => Ok(()),
+            Verdict::NotAllowed
+                if is_own
+                    && verdict.is_allowed()
+                    && actor.permissions.is_within_bounds(&question.action, &resource, &facts) =>
+            {
+                Ok(())
+            }
+            Verdict::Denied { .. } => {
+                Err(denied(holder, question, "with an explicit deny in an identity-based policy"))
+            }
+            Verdict::NotAllowed => {
+                Err(denied(holder, question, "because no identity-based policy allows the action"))
+            }
+            Verdict::BeyondBounds => {
+                let why = "because no permissions boundary or session policy allows the action";
+                Err(denied(holder, question, why))
+            }
+        }
+    }
+
+    fn authorize(&self, holder: &Holder, question: &Question) -> S3Result<()> {
+        let kind = model::kind_by_resource(BucketSpec::KIND.group, BucketSpec::KIND.plural);
+        let kind = kind.ok_or_else(|| s3_error!(InternalError))?;
+        let (verb, subresource) = question.right;
+        let call = Request::new(verb, kind, Some(&holder.project), &question.bucket).subresource(subresource);
+        self.cloud.authorize(&holder.principal, &call).map_err(refused)
+    }
+
+    /// What the bucket's policy says; nothing where it has none.
+    fn policy(&self, found: &Found, holder: Option<&Holder>, question: &Question) -> Option<Verdict> {
+        if found.spec.policy.is_empty() {
+            return None;
+        }
+        let Ok(document) = Document::of_resource(&found.spec.policy) else {
+            return Some(Verdict::Denied { by: "a policy that cannot be read".to_owned() });
+        };
+        let resource = Resource::One(question.resource.clone());
+        let Some(holder) = holder else {
+            // Nobody is named by a star alone.
+            let facts = anonymous_facts(self, question, found);
+            let names = Names { allowed: &[("AWS", "")], denied: &[("AWS", "")] };
+            return Some(document.decide_for(names, &question.action, &resource, &facts));
+        };
+        let account = iam::account_number(&holder.project);
+        let own = match &holder.actor {
+            Some(actor) => vec![actor.principal_arn(&account), actor.arn(&account)],
+            None => vec![format!("arn:aws:iam::{account}:user/{}", holder.principal.user)],
+        };
+        let whole = [account.clone(), format!("arn:aws:iam::{account}:root")];
+        let mut all: Vec<(&str, &str)> = own.iter().map(|name| ("AWS", name.as_str())).collect();
+        let single = all.clone();
+        all.extend(whole.iter().map(|name| ("AWS", name.as_str())));
+        // Within an account, naming the whole of it leaves it to the account's own policies.
+        let allowed = if holder.project == found.project { &single } else { &all };
+        let facts = question_facts(holder, self, question, Some(found));
+        let names = Names { allowed, denied: &all };
+        Some(document.decide_for(names, &question.action, &resource, &facts))
+    }
+}
+
+/// Whether the bucket's owner lets no policy open it to everyone.
+fn is_closed(found: &Found) -> bool {
+    let restricts =
+        found.spec.public_access_block.as_ref().is_some_and(|block| block.restrict_public_buckets);
+    restricts && Document::of_resource(&found.spec.policy).is_ok_and(|document| document.is_public())
+}
+
+fn question_facts(
+    holder: &Holder,
+    operations: &Operations,
+    question: &Question,
+    found: Option<&Found>,
+) -> Facts {
+    let account = iam::account_number(&holder.project);
+    let now = operations.cloud.now();
+    let mut facts = match &holder.actor {
+        Some(actor) => actor.facts(&account, now),
+        None => Facts::of_time(now),
+    };
+    facts.set("aws:PrincipalAccount", &account);
+    with_resource(facts, question, found)
+}
+
+fn anonymous_facts(operations: &Operations, question: &Question, found: &Found) -> Facts {
+    let mut facts = Facts::of_time(operations.cloud.now());
+    for key in ["aws:PrincipalArn", "aws:PrincipalAccount", "aws:username"] {
+        facts.knows(key);
+    }
+    with_resource(facts, question, Some(found))
+}
+
+fn with_resource(mut facts: Facts, question: &Question, found: Option<&Found>) -> Facts {
+    facts.include(&question.facts);
+    if let Some(found) = found {
+        facts.set("aws:ResourceAccount", iam::account_number(&found.project));
+    }
+    facts
+}
+
+fn denied(holder: &Holder, question: &Question, why: &str) -> s3s::S3Error {
+    let account = iam::account_number(&holder.project);
+    let who = match &holder.actor {
+        Some(actor) => actor.arn(&account),
+        None => format!("arn:aws:iam::{account}:user/{}", holder.principal.user),
+    };
+    let (action, resource) = (&question.action, &question.resource);
+    s3_error!(
+        AccessDenied,
+        "User: {who} is not authorized to perform: {action} on resource: {resource} {why}"
+    )
+}
+
+/// Actions that are others when a version is named.
+const VERSIONED: [&str; 7] = [
+    "GetObject",
+    "DeleteObject",
+    "GetObjectTagging",
+    "PutObjectTagging",
+    "DeleteObjectTagging",
+    "GetObjectAcl",
+    "PutObjectAcl",
+];
+
+fn versioned(action: &str) -> String {
+    match action.strip_suffix("Tagging").or_else(|| action.strip_suffix("Acl")) {
+        Some(stem) => format!("{stem}Version{}", &action[stem.len()..]),
+        None => format!("{action}Version"),
+    }
+}
+
+/// What an operation is to policies and to roles.
+fn action(operation: &str) -> (&str, (Verb, &'static str)) {
+    match operation {
+        "ListBuckets" => ("ListAllMyBuckets", (Verb::List, "")),
+        "CreateBucket" => ("CreateBucket", (Verb::Create, "")),
+        "DeleteBucket" => ("DeleteBucket", (Verb::Delete, "")),
+        "HeadBucket" => ("ListBucket", (Verb::Get, "")),
+        "ListObjects" | "ListObjectsV2" => ("ListBucket", (Verb::List, OBJECTS)),
+        "ListObjectVersions" => ("ListBucketVersions", (Verb::List, OBJECTS)),
+        "ListMultipartUploads" => ("ListBucketMultipartUploads", (Verb::List, OBJECTS)),
+        "GetObject" | "HeadObject" | "GetObjectAttributes" => ("GetObject", (Verb::Get, OBJECTS)),
+        "ListParts" => ("ListMultipartUploadParts", (Verb::Get, OBJECTS)),
+        "GetObjectTagging" | "GetObjectAcl" | "GetObjectRetention" | "GetObjectLegalHold" => {
+            (operation, (Verb::Get, OBJECTS))
+        }
+        "DeleteObject" | "DeleteObjects" => ("DeleteObject", (Verb::Delete, OBJECTS)),
+        "AbortMultipartUpload"
+        | "PutObjectTagging"
+        | "DeleteObjectTagging"
+        | "PutObjectAcl"
+        | "PutObjectRetention"
+        | "PutObjectLegalHold" => (operation, (Verb::Update, OBJECTS)),
+        "PutObject"
+        | "PostObject"
+        | "CopyObject"
+        | "CreateMultipartUpload"
+        | "UploadPart"
+        | "UploadPartCopy"
+        | "CompleteMultipartUpload" => ("PutObject", (Verb::Update, OBJECTS)),
+        other => (setting(other), if is_read(other) { (Verb::Get, "") } else { (Verb::Update, "") }),
+    }
+}
+
+fn is_read(operation: &str) -> bool {
+    operation.starts_with("Get") || operation.starts_with("List") || operation.starts_with("Head")
+}
+
+/// The names of actions on a bucket's settings, where they are not those of the operations.
+fn setting(operation: &str) -> &str {
+    match operation {
+        "GetBucketLifecycleConfiguration" => "GetLifecycleConfiguration",
+        "PutBucketLifecycleConfiguration" | "DeleteBucketLifecycle" => "PutLifecycleConfiguration",
+        "GetBucketCors" => "GetBucketCORS",
+        "PutBucketCors" | "DeleteBucketCors" => "PutBucketCORS",
+        "DeleteBucketTagging" => "PutBucketTagging",
+        "GetBucketEncryption" => "GetEncryptionConfiguration",
+        "PutBucketEncryption" | "DeleteBucketEncryption" => "PutEncryptionConfiguration",
+        "GetBucketReplication" => "GetReplicationConfiguration",
+        "GetPublicAccessBlock" => "GetBucketPublicAccessBlock",
+        "PutPublicAccessBlock" | "DeletePublicAccessBlock" => "PutBucketPublicAccessBlock",
+        "GetObjectLockConfiguration" => "GetBucketObjectLockConfiguration",
+        "PutObjectLockConfiguration" => "PutBucketObjectLockConfiguration",
+        "DeleteBucketOwnershipControls" => "PutBucketOwnershipControls",
+        "GetBucketAccelerateConfiguration" => "GetAccelerateConfiguration",
+        "GetBucketNotificationConfiguration" => "GetBucketNotification",
+        other => other,
+    }
+}
