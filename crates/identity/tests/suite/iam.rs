@@ -1,6 +1,6 @@
 //! What policy documents allow: the order of decisions, conditions, bounds, and that nothing unknown ever helps.
 
-use identity::iam::{Document, Facts, MANAGED, Permissions, Resource};
+use identity::iam::{Document, Facts, MANAGED, Names, Permissions, Resource, Verdict};
 use proptest::prelude::*;
 
 fn policy(statements: &str) -> Document {
@@ -266,4 +266,42 @@ proptest! {
         let short: String = whole.chars().take(cut.min(whole.chars().count())).collect();
         let _ = Document::policy(&short);
     }
+}
+
+#[test]
+fn a_resource_lets_in_whom_it_names_and_keeps_out_whom_it_denies() {
+    let document = Document::of_resource(
+        r#"{"Statement": [
+            {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::1:user/ann"}, "Action": "s3:*",
+             "Resource": "arn:aws:s3:::b/*"},
+            {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": "arn:aws:s3:::b/kept/*"}
+        ]}"#,
+    )
+    .expect("a policy");
+    let decide = |who: &str, action: &str, key: &str| {
+        let names = [("AWS", who)];
+        let names = Names { allowed: &names, denied: &names };
+        let resource = Resource::One(format!("arn:aws:s3:::b/{key}"));
+        document.decide_for(names, action, &resource, &Facts::default())
+    };
+    let ann = "arn:aws:iam::1:user/ann";
+    assert!(decide(ann, "s3:GetObject", "a").is_allowed());
+    assert_eq!(decide("arn:aws:iam::1:user/bob", "s3:GetObject", "a"), Verdict::NotAllowed);
+    assert!(matches!(decide(ann, "s3:DeleteObject", "kept/a"), Verdict::Denied { .. }));
+    assert!(matches!(decide("", "s3:DeleteObject", "kept/a"), Verdict::Denied { .. }));
+    assert!(!document.is_public());
+    for (text, is_public) in [
+        (r#"{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}"#, true),
+        (
+            r#"{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "s3:GetObject", "Resource": "*"}"#,
+            true,
+        ),
+        (r#"{"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}"#, false),
+    ] {
+        let document = Document::of_resource(&format!(r#"{{"Statement": {text}}}"#)).expect(text);
+        assert_eq!(document.is_public(), is_public, "{text}");
+    }
+    // It says of whom it speaks, and a policy of an identity does not.
+    let nobody = r#"{"Statement": {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}}"#;
+    assert!(Document::of_resource(nobody).is_err() && Document::policy(nobody).is_ok());
 }

@@ -152,6 +152,7 @@ fn is_free_form(path: &str) -> bool {
         "instanceLabels",
         "policies",
         "parameters",
+        "tags",
     ];
     path.split(['.', '[']).any(|part| free.contains(&part)) || path == "data" || path.starts_with("data.")
 }
