@@ -161,7 +161,7 @@ impl Agent {
             waits: parking_lot::Mutex::default(),
         });
         let disks = Disks {
-            instances: cache,
+            instances: cache.clone(),
             drivers: serving,
             images: options.images.clone(),
             homes,

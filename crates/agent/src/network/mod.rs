@@ -244,7 +244,7 @@ impl Networks {
 
     /// The key is a project: its VPCs share groups, lists and instances.
     async fn reconcile(&self, project: String) -> Result<Outcome, NetworkError> {
-        self.look_at(&project, |programmed, plan| programmed.links(plan)).await?;
+        self.look_at(&project, Programmed::links).await?;
         Ok(Outcome::Done)
     }
 

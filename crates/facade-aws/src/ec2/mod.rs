@@ -33,9 +33,8 @@ mod asked_rules;
 mod block_devices;
 mod rule_notes;
 mod shown;
-pub(crate) mod world;
 mod template_data;
-mod world;
+pub(crate) mod world;
 
 use model::ObjectMeta;
 
