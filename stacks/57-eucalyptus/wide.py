@@ -16,7 +16,10 @@ from metrics import Metrics
 from scaling import Scaling
 from shapes import Judge
 from networks import Networks
+from placement import Placement
+from shapes import Judge
 from signer import Signer
+from tools import Tools
 from volumes import Volumes
 
 config = Config(retries={"max_attempts": 1}, parameter_validation=True)
@@ -468,6 +471,8 @@ def main():
     templates(image, ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [default]}])["SecurityGroups"][0]["GroupId"])
     Volumes((check, equal, refused), ec2, image).run()
     Networks((check, equal, refused), ec2).run()
+    Placement((check, equal, refused), ec2, image).run()
+    Tools((check, equal, refused), ec2, image).run()
     plain(vpc_id, subnet)
     ends(vpc_id, subnet, gateway, group)
     Balancing((check, equal, refused), judges, ec2).run(image)

@@ -101,6 +101,7 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("", ec2::profiles::ACTIONS),
     ("Launch templates", ec2::launch_templates::ACTIONS),
     ("Network ACLs, DHCP options, prefix lists", ec2::plain::ACTIONS),
+    ("Placement groups", ec2::placement_groups::ACTIONS),
     ("Key pairs", ec2::key_pairs::ACTIONS),
     ("Tags", ec2::tagging::ACTIONS),
     ("Images", ec2::images::ACTIONS),
@@ -140,7 +141,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("CreateImage, CopyImage", "images are imported; an instance's disk is not made one yet"),
     ("CreateNetworkAcl and its changes", "there are none beside the default one: security groups decide"),
     ("Other DHCP options", "a VPC's domain and name servers are set in its own object"),
-    ("Placement groups", "not yet"),
     ("AttachNetworkInterface, DetachNetworkInterface", "cards are given when an instance is made"),
     (
         "Auto Scaling: launch configurations, policies, schedules, lifecycle hooks, refreshes, warm pools",

@@ -1,6 +1,6 @@
 //! Ids of EC2 and the objects behind them.
 
-use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec};
+use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec, PlacementGroupSpec};
 use model::network::{
     FloatingIpSpec, GatewaySpec, PeeringSpec, PortSpec, PrefixListSpec, RouteTableSpec, SecurityGroupSpec,
     SubnetSpec, VpcSpec,
@@ -48,6 +48,7 @@ known! {
     PrefixListSpec: "pl", "prefix-list", "InvalidPrefixListID.NotFound", "InvalidPrefixListId.Malformed";
     VolumeSpec: "vol", "volume", "InvalidVolume.NotFound", "InvalidVolumeID.Malformed";
     VolumeSnapshotSpec: "snap", "snapshot", "InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed";
+    PlacementGroupSpec: "pg", "placement-group", "InvalidPlacementGroup.Unknown", "InvalidPlacementGroupId.Malformed";
     PeeringSpec: "pcx", "vpc-peering-connection", "InvalidVpcPeeringConnectionID.NotFound", "InvalidVpcPeeringConnectionId.Malformed";
     // Those that are none of NAT; these have a prefix of their own (`nat_id`).
     GatewaySpec: "igw", "internet-gateway", "InvalidInternetGatewayID.NotFound", "InvalidInternetGatewayID.Malformed";

@@ -55,6 +55,7 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<compute::Image>(),
         KindEntry::of::<compute::KeyPair>(),
         KindEntry::of::<compute::LaunchTemplate>(),
+        KindEntry::of::<compute::PlacementGroup>(),
         KindEntry::of::<storage::Bucket>(),
     ];
     KINDS

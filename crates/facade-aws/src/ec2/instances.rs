@@ -65,6 +65,7 @@ impl Item for Shown {
         "dns-name",
         "iam-instance-profile.arn",
         "iam-instance-profile.id",
+        "placement-group-name",
         "block-device-mapping.volume-id",
         "block-device-mapping.device-name",
         "block-device-mapping.status",
@@ -115,6 +116,7 @@ impl Item for Shown {
             "network-interface.addresses.private-ip-address" => {
                 self.interfaces.iter().flat_map(|i| i.addresses.clone()).collect()
             }
+            "placement-group-name" => self.group.iter().map(|(name, _)| name.clone()).collect(),
             "block-device-mapping.volume-id" => self.volumes.iter().map(|(id, _)| id.clone()).collect(),
             "block-device-mapping.device-name" => disks(|a| a.device.clone()),
             "block-device-mapping.status" => disks(|a| a.state.into()),
@@ -144,7 +146,11 @@ impl Item for Shown {
             .given("instanceType", &self.instance_type)
             .given("launchTime", &self.launched_at)
             .node("placement", |x| {
-                x.text("availabilityZone", &self.zone).text("groupName", "").text("tenancy", "default");
+                let (name, id) = self.group.clone().unwrap_or_default();
+                x.text("availabilityZone", &self.zone)
+                    .text("groupName", name)
+                    .given("groupId", id)
+                    .text("tenancy", "default");
             })
             .node("monitoring", |x| {
                 x.text("state", "disabled");
@@ -329,6 +335,7 @@ fn gone(event: &Event) -> Shown {
         client_token: String::new(),
         cores: 1,
         uefi: false,
+        group: None,
         profile: None,
         interfaces: Vec::new(),
         volumes: Vec::new(),

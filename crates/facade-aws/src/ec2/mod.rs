@@ -15,6 +15,7 @@ pub(crate) mod key_pairs;
 pub(crate) mod launch_templates;
 pub(crate) mod modifications;
 pub(crate) mod peerings;
+pub(crate) mod placement_groups;
 pub(crate) mod places;
 pub(crate) mod plain;
 pub(crate) mod power;

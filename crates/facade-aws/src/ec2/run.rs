@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use client::DeleteOptions;
 use model::compute::{
     Container, ContainersPayload, DiskPayload, Image, Instance, InstanceNetwork, InstanceSpec,
-    InstanceTypeSpec, Isolation, KernelPayload, Payload, PayloadKind, PlacementSpec,
+    InstanceTypeSpec, Isolation, KernelPayload, Payload, PayloadKind, PlacementGroup, PlacementSpec,
 };
 use model::network::Subnet;
 use model::{Object, ObjectMeta, Resources};
@@ -13,7 +13,7 @@ use model::{Object, ObjectMeta, Resources};
 use super::block_devices::{self, Disks};
 use super::shown::{LAUNCH_INDEX, LAUNCH_TEMPLATE, RESERVATION, Shown, is_group};
 use super::world::{World, zone_of};
-use super::{instances, key_pairs};
+use super::{instances, key_pairs, placement_groups};
 use crate::actions::{Action, Answer};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -70,6 +70,7 @@ struct Wish {
     tags: Tags,
     disks: Disks,
     volume_tags: Tags,
+    group: Option<PlacementGroup>,
     reservation: String,
 }
 
@@ -140,8 +141,14 @@ async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
         ..InstanceSpec::default()
     };
     let reservation = c.new_id("r", 0);
-    let tags = tags::for_one_of(params, "instance", &MADE)?;
-    Ok(Wish { spec, tags, disks, volume_tags: tags::for_one_of(params, "volume", &MADE)?, reservation })
+    Ok(Wish {
+        spec,
+        tags: tags::for_one_of(params, "instance", &MADE)?,
+        disks,
+        volume_tags: tags::for_one_of(params, "volume", &MADE)?,
+        group: placement_groups::asked(c, &params.below("Placement")).await?,
+        reservation,
+    })
 }
 
 /// Left to the size that was named, unless the disk is to be another.
@@ -190,7 +197,9 @@ fn plain_options(params: &Params) -> Result<(), Failure> {
             return Err(Failure::unsupported(format!("{group}.{other} is not supported in this cloud")));
         }
     }
-    if let Some(other) = params.below("Placement").unknown(&["AvailabilityZone", "Tenancy"]).next() {
+    if let Some(other) =
+        params.below("Placement").unknown(&["AvailabilityZone", "Tenancy", "GroupName", "GroupId"]).next()
+    {
         return Err(Failure::unsupported(format!("Placement.{other} is not supported in this cloud")));
     }
     super::attributes::check_metadata_options(&params.below("MetadataOptions"))
@@ -317,6 +326,9 @@ async fn launch(c: &Context, wish: &Wish, index: usize) -> Result<Instance, Fail
         meta.annotations.insert(LAUNCH_TEMPLATE.into(), text);
     }
     let mut wanted = Object::new(meta, wish.spec.clone());
+    if let Some(group) = &wish.group {
+        placement_groups::join(group, &mut wanted.metadata, &mut wanted.spec.placement);
+    }
     // What was made by the same request before has its volumes, or had them.
     let again =
         c.params.has("ClientToken") && c.api::<InstanceSpec>().find(&wanted.metadata.name).await?.is_some();

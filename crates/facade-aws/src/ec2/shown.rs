@@ -63,6 +63,8 @@ pub(crate) struct Shown {
     pub(crate) client_token: String,
     pub(crate) cores: u64,
     pub(crate) uefi: bool,
+    /// Name and id.
+    pub(crate) group: Option<(String, String)>,
     /// ARN and id.
     pub(crate) profile: Option<(String, String)>,
     pub(crate) interfaces: Vec<Interface>,
@@ -135,6 +137,7 @@ impl Shown {
             client_token: annotation(CLIENT_TOKEN),
             cores: instance.spec.resources.cpu.0.div_ceil(1000).max(1),
             uefi: instance.spec.firmware == Firmware::Uefi,
+            group: super::placement_groups::of(meta),
             profile: world.profiles.get(&instance.spec.instance_profile).cloned(),
             interfaces,
             volumes: of_instance(&world.volumes, instance)

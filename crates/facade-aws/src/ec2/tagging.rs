@@ -1,6 +1,6 @@
 //! Tags of anything that has an id.
 
-use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec};
+use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec, PlacementGroupSpec};
 use model::network::{
     FloatingIpSpec, GatewaySpec, PeeringSpec, PortSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec,
     VpcSpec,
@@ -84,6 +84,7 @@ async fn one(c: &Context, id: &str, edit: &impl Fn(&mut Tags), dry: bool) -> Res
         "eipalloc" => apply(c, c.find::<FloatingIpSpec>(id).await?, edit, dry).await,
         "vol" => apply(c, c.find::<VolumeSpec>(id).await?, edit, dry).await,
         "snap" => apply(c, c.find::<VolumeSnapshotSpec>(id).await?, edit, dry).await,
+        "pg" => apply(c, c.find::<PlacementGroupSpec>(id).await?, edit, dry).await,
         "pcx" => apply(c, c.find::<PeeringSpec>(id).await?, edit, dry).await,
         "sgr" => rule_notes::edit_tags(c, id, edit, dry).await,
         "igw" | "nat" | "eigw" => apply(c, gateways::find(c, id).await?, edit, dry).await,
@@ -125,6 +126,7 @@ pub(crate) async fn tags_of(c: &Context, id: &str) -> Result<Tags, Failure> {
         "eipalloc" => of::<FloatingIpSpec>(c, id).await,
         "vol" => of::<VolumeSpec>(c, id).await,
         "snap" => of::<VolumeSnapshotSpec>(c, id).await,
+        "pg" => of::<PlacementGroupSpec>(c, id).await,
         "pcx" => of::<PeeringSpec>(c, id).await,
         "sgr" => rule_notes::tags_of(c, id).await,
         "igw" | "nat" | "eigw" => Ok(tags::of(&gateways::find(c, id).await?.metadata)),
@@ -203,6 +205,7 @@ async fn describe(c: &Context) -> Answer {
     found.extend(all::<VolumeSpec>(c).await?);
     found.extend(all::<VolumeSnapshotSpec>(c).await?);
     found.extend(all::<PeeringSpec>(c).await?);
+    found.extend(all::<PlacementGroupSpec>(c).await?);
     for (id, tags) in rule_notes::tagged(&c.list_if_allowed::<SecurityGroupSpec>().await?) {
         found.extend(each_tag(&id, "security-group-rule", tags));
     }

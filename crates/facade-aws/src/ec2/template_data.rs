@@ -61,7 +61,7 @@ pub(super) fn write(x: &mut Xml, data: &Params) {
             "privateDnsNameOptions",
             &["HostnameType", "EnableResourceNameDnsARecord", "EnableResourceNameDnsAAAARecord"],
         ),
-        ("Placement", "placement", &["AvailabilityZone", "Tenancy"]),
+        ("Placement", "placement", &["AvailabilityZone", "Tenancy", "GroupName", "GroupId"]),
         (
             "MetadataOptions",
             "metadataOptions",

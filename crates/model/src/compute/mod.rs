@@ -9,6 +9,7 @@ mod launch_template;
 mod network;
 mod payload;
 mod placement;
+mod placement_group;
 mod volumes;
 
 pub use image::{
@@ -28,6 +29,7 @@ pub use payload::{
     Payload, PayloadKind, RootfsPayload,
 };
 pub use placement::{Affinity, PlacementSpec, SpreadConstraint, Strategy, Toleration, TopologyKey};
+pub use placement_group::{GroupStrategy, PlacementGroup, PlacementGroupSpec, PlacementGroupStatus};
 pub use volumes::{InstanceVolume, VOLUMES_MAX};
 
 pub(crate) const GROUP: &str = "compute.corten.dev";

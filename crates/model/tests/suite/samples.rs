@@ -80,6 +80,9 @@ pub(crate) fn sample(kind: &str) -> Value {
             },
             "status": {},
         }),
+        "PlacementGroup" => {
+            json!({"spec": {"name": "apart", "strategy": "spread", "level": "rack"}, "status": {}})
+        }
         other => match network::sample(other).or_else(|| iam(other)).or_else(|| storage(other)) {
             Some(body) => body,
             None => panic!("{other} has no sample: add one"),
