@@ -2,7 +2,7 @@
 
 import time
 
-ZONE = "corten-1a"
+ZONE = "my-corten-1a"
 SOON = {"Delay": 1, "MaxAttempts": 60}
 
 
@@ -80,7 +80,7 @@ class Volumes:
         self.wait("volume_deleted", VolumeIds=[plain])
         refused("InvalidVolume.NotFound", ec2.delete_volume, VolumeId=plain)
         for code, arguments in (
-            ("InvalidZone.NotFound", {"AvailabilityZone": "corten-1-nowhere", "Size": 1}),
+            ("InvalidZone.NotFound", {"AvailabilityZone": "my-corten-1-nowhere", "Size": 1}),
             ("InvalidParameterValue", {"AvailabilityZone": "us-east-1a", "Size": 1}),
             ("InvalidParameterValue", {"AvailabilityZone": ZONE, "Size": 0}),
             ("InvalidParameterValue", {"AvailabilityZone": ZONE, "Size": 1 << 20}),

@@ -417,7 +417,7 @@ def accounts(image):
     address = ec2.allocate_address()
     key = ec2.create_key_pair(KeyName="theirs", KeyType="ed25519")["KeyPairId"]
     instance = ec2.run_instances(ImageId=image, InstanceType="tiny", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
-    volume = ec2.create_volume(AvailabilityZone="corten-1a", Size=1)["VolumeId"]
+    volume = ec2.create_volume(AvailabilityZone="my-corten-1a", Size=1)["VolumeId"]
     snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
     iam.create_user(UserName="theirs")
     access = iam.create_access_key(UserName="theirs")["AccessKey"]["AccessKeyId"]
@@ -432,8 +432,7 @@ def accounts(image):
            "InternetGatewayId": gateway, "GatewayId": gateway, "NetworkInterfaceId": eni, "Resource": instance,
            "AllocationId": address["AllocationId"], "PublicIp": address["PublicIp"], "KeyPairId": key,
            "InstanceId": instance, "ImageId": image, "AccessKeyId": access, "RoleArn": role, "PolicyArn": policy,
-           "PolicySourceArn": role, **balanced}
-           "PolicySourceArn": role, "VolumeId": volume, "SnapshotId": snapshot}
+           "PolicySourceArn": role, "VolumeId": volume, "SnapshotId": snapshot, **balanced}
     generated = Generated((check, equal, refused), documented())
     other = (os.environ["OTHER_KEY_ID"], os.environ["OTHER_SECRET"])
     generated.foreign(ids, other)

@@ -257,6 +257,14 @@ impl VolumeDriver for DirDriver {
         settle_offline(&pool, &place.uid, &mut volume).await?;
         let found = pool.snapshot(snapshot)?;
         let found = found.ok_or_else(|| DriverError::NotFound(format!("{snapshot} (a snapshot)")))?;
+        if found.size > volume.size {
+            // What lies beyond the volume's end would come to light when it grows.
+            let why = format!(
+                "the snapshot has {} bytes, the volume {}: grow it first",
+                found.size.0, volume.size.0
+            );
+            return Err(DriverError::Invalid(why));
+        }
         // As large as it is: a disk never shrinks under whoever knows its size.
         let next = Pool::head_name(&place.uid, volume.head + 1);
         pool.discard(&next)?;

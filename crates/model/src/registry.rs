@@ -49,6 +49,7 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<storage::Pool>(),
         KindEntry::of::<storage::Volume>(),
         KindEntry::of::<storage::VolumeSnapshot>(),
+        KindEntry::of::<storage::Bucket>(),
         KindEntry::of::<compute::Instance>(),
         KindEntry::of::<compute::InstanceType>(),
         KindEntry::of::<compute::InstanceSet>(),
@@ -56,7 +57,6 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<compute::KeyPair>(),
         KindEntry::of::<compute::LaunchTemplate>(),
         KindEntry::of::<compute::PlacementGroup>(),
-        KindEntry::of::<storage::Bucket>(),
     ];
     KINDS
 }

@@ -215,14 +215,18 @@ async fn a_subnet_goes_or_a_port_comes_but_not_both() {
         make::<PortSpec>(&cloud, "before", json!({"subnet": "web"})).await.expect("a port");
         api::<PortSpec>(&cloud).delete("before", &DeleteOptions::default()).await.expect("delete");
         let (one, two) = (Arc::clone(&cloud), Arc::clone(&cloud));
-        let deletion =
-            tokio::spawn(
-                async move { api::<SubnetSpec>(&one).delete("web", &DeleteOptions::default()).await },
-            );
-        let creation = tokio::spawn(async move {
-            for _ in 0..round % 7 {
+        // Now one has a start, now the other: which of them is the quicker one depends on the machine.
+        let start = |rounds: u32| async move {
+            for _ in 0..rounds {
                 tokio::task::yield_now().await;
             }
+        };
+        let deletion = tokio::spawn(async move {
+            start(if round % 2 == 0 { 0 } else { round }).await;
+            api::<SubnetSpec>(&one).delete("web", &DeleteOptions::default()).await
+        });
+        let creation = tokio::spawn(async move {
+            start(if round % 2 == 0 { round } else { 0 }).await;
             make::<PortSpec>(&two, "p", json!({"subnet": "web"})).await
         });
         let (deleted, created) = (deletion.await.expect("no panic"), creation.await.expect("no panic"));
