@@ -197,7 +197,7 @@ def groups(vpc_id):
         "SecurityGroupRule": {"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080, "CidrIpv4": "10.0.0.0/8"},
     }])
     ec2.revoke_security_group_ingress(GroupId=group, SecurityGroupRuleIds=ids[1:])
-    refused("InvalidSecurityGroupRuleId.NotFound", ec2.revoke_security_group_ingress, GroupId=group, SecurityGroupRuleIds=ids[:1])
+    refused("InvalidSecurityGroupRuleId.NotFound", ec2.revoke_security_group_ingress, GroupId=group, SecurityGroupRuleIds=ids[1:])
     left = ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [group]}])["SecurityGroupRules"]
     equal("what is left", sorted(r["FromPort"] for r in left), [-1, 8080])
     return group
