@@ -85,7 +85,7 @@ def keys():
 
 
 def images():
-    image = ec2.describe_images(Owners=["self"])["Images"][0]["ImageId"]
+    image = ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": ["tiny"]}])["Images"][0]["ImageId"]
     ec2.modify_image_attribute(ImageId=image, LaunchPermission={"Add": [{"Group": "all"}]})
     shared = ec2.describe_image_attribute(ImageId=image, Attribute="launchPermission")
     equal("an image for all", shared["LaunchPermissions"], [{"Group": "all"}])
