@@ -143,6 +143,10 @@ impl S3Access for Access {
         if owner.is_some_and(|owner| owner != identity::iam::account_number(&found.project)) {
             return Err(s3_error!(AccessDenied, "the bucket belongs to another account than was expected"));
         }
+        // Until it is empty it is there for who reads and deletes.
+        if bucket.metadata.is_deleting() && permission::adds(operation) {
+            return Err(s3_error!(NoSuchBucket, "the bucket {name:?} is being deleted"));
+        }
         self.follow(&bucket).await?;
         let place = Place { asker, project: found.project, bucket: found.uid, spec: found.spec };
         cx.extensions_mut().insert(place);
@@ -191,8 +195,7 @@ impl Operations {
             return Ok(None);
         }
         let client = self.cloud.client(&component());
-        let found = client.project::<Bucket>(project).find(name).await.map_err(refused)?;
-        Ok(found.filter(|bucket| bucket.metadata.deletion_timestamp.is_none()))
+        client.project::<Bucket>(project).find(name).await.map_err(refused)
     }
 
     /// A bucket of any project: names are unique in the whole cloud.
@@ -202,7 +205,6 @@ impl Operations {
         }
         let client = self.cloud.client(&component());
         let list = ListParams { field_selector: format!("metadata.name={name}"), ..ListParams::default() };
-        let found = client.all::<Bucket>().list(&list).await.map_err(refused)?.items;
-        Ok(found.into_iter().find(|bucket| bucket.metadata.deletion_timestamp.is_none()))
+        Ok(client.all::<Bucket>().list(&list).await.map_err(refused)?.items.into_iter().next())
     }
 }

@@ -1,7 +1,8 @@
 //! Buckets: our kind, made, changed and removed in the caller's name.
 
+use ::objects::Error;
 use client::{DeleteOptions, ListParams};
-use model::storage::{Bucket, BucketSpec, BucketVersioning, ObjectLock, is_bucket_name};
+use model::storage::{BUCKET_CONTENTS, Bucket, BucketSpec, BucketVersioning, ObjectLock, is_bucket_name};
 use model::{ObjectMeta, REGION, Reason};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
@@ -41,6 +42,27 @@ impl Operations {
     }
 }
 
+impl Operations {
+    /// Lets a bucket that is being deleted go, if nothing lies in it.
+    pub(crate) async fn let_go(&self, mut bucket: Bucket) -> S3Result<()> {
+        if !bucket.metadata.is_deleting() {
+            return Ok(());
+        }
+        match self.objects.delete_bucket(&bucket.metadata.uid.to_string()).await {
+            Ok(()) | Err(Error::NoBucket) => {}
+            Err(Error::NotEmpty) => return Ok(()),
+            Err(e) => return Err(failure::of(e)),
+        }
+        bucket.metadata.finalizers.retain(|finalizer| finalizer != BUCKET_CONTENTS);
+        let api = self.cloud.client(&component()).project::<Bucket>(&bucket.metadata.namespace);
+        match api.update(&bucket).await {
+            // Changed meanwhile: it is looked at again.
+            Err(e) if e.is_conflict() || e.is_not_found() => Ok(()),
+            result => result.map(drop).map_err(refused),
+        }
+    }
+}
+
 pub(crate) async fn list(
     s3: &Operations,
     req: S3Request<ListBucketsInput>,
@@ -49,7 +71,6 @@ pub(crate) async fn list(
     let input = req.input;
     let api = s3.cloud.client(&place.principal()).project::<Bucket>(&place.project);
     let mut items = api.list(&ListParams::default()).await.map_err(refused)?.items;
-    items.retain(|bucket| bucket.metadata.deletion_timestamp.is_none());
     items.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
     let (prefix, after) = (input.prefix.as_deref(), input.continuation_token.as_deref());
     items.retain(|b| prefix.is_none_or(|p| b.metadata.name.starts_with(p)));
@@ -114,6 +135,9 @@ pub(crate) async fn delete(
     s3.objects.delete_bucket(&place.bucket).await.map_err(failure::of)?;
     let api = s3.cloud.client(&place.principal()).project::<Bucket>(&place.project);
     api.delete(&req.input.bucket, &DeleteOptions::default()).await.map_err(refused)?;
+    if let Some(bucket) = s3.bucket(&place.project, &req.input.bucket).await? {
+        s3.let_go(bucket).await?;
+    }
     Ok(S3Response::new(DeleteBucketOutput::default()))
 }
 

@@ -47,6 +47,9 @@ impl Operations {
             self.objects.purge_bucket(gone).await.map_err(failure::of)?;
             followed.remove(gone);
         }
+        for bucket in buckets.iter().filter(|bucket| bucket.metadata.is_deleting()) {
+            self.let_go(bucket.clone()).await?;
+        }
         for bucket in buckets.iter().filter(|bucket| places.contains(&uid(bucket))) {
             let (id, generation) = (uid(bucket), bucket.metadata.generation);
             let known = followed.get(&id);

@@ -18,6 +18,20 @@ const OBJECTS: &str = "objects";
 /// Whoever is locked out by his own policy can still take it away.
 const OF_POLICY: [&str; 3] = ["s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"];
 
+/// Whether an operation may put something into a bucket.
+pub(crate) fn adds(operation: &str) -> bool {
+    matches!(
+        operation,
+        "PutObject"
+            | "PostObject"
+            | "CopyObject"
+            | "CreateMultipartUpload"
+            | "UploadPart"
+            | "UploadPartCopy"
+            | "CompleteMultipartUpload"
+    )
+}
+
 /// One thing that has to be allowed.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {

@@ -19,6 +19,9 @@ const LIFECYCLE_MAX: usize = 1000;
 const CORS_MAX: usize = 100;
 const POLICY_MAX_BYTES: usize = 20 * 1024;
 
+/// Keeps a bucket that is being deleted until nothing lies in it any more.
+pub const BUCKET_CONTENTS: &str = "storage.corten.dev/objects";
+
 pub type Bucket = Object<BucketSpec>;
 
 /// What the user wants of a bucket.

@@ -7,8 +7,8 @@ mod snapshot;
 mod volume;
 
 pub use bucket::{
-    Bucket, BucketSpec, BucketStatus, BucketVersioning, DefaultRetention, ObjectLock, PublicAccessBlock,
-    RetentionMode, is_bucket_name,
+    BUCKET_CONTENTS, Bucket, BucketSpec, BucketStatus, BucketVersioning, DefaultRetention, ObjectLock,
+    PublicAccessBlock, RetentionMode, is_bucket_name,
 };
 pub use bucket_rules::{CorsRule, Expiration, LifecycleFilter, LifecycleRule, NoncurrentExpiration};
 pub use pool::{Pool, PoolDriver, PoolSpec, PoolStatus};

@@ -61,6 +61,9 @@ impl Server {
         } else if let Some(volume) = object.as_any_mut().downcast_mut::<Volume>() {
             self.complete_volume(volume).await?;
         } else if let Some(bucket) = object.as_any_mut().downcast_mut::<Bucket>() {
+            if operation == Operation::Create {
+                storage::complete_bucket(bucket);
+            }
             storage::check_bucket(bucket, &mut errors);
         } else if let Some(secret) = object.as_any_mut().downcast_mut::<Secret>() {
             secret::check_secret(secret, &mut errors);

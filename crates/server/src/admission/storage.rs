@@ -4,7 +4,7 @@
 use ::identity::Principal;
 use ::identity::iam::Document;
 use client::{Reply, Request};
-use model::storage::{Bucket, Volume, VolumeSnapshot};
+use model::storage::{BUCKET_CONTENTS, Bucket, Volume, VolumeSnapshot};
 use model::topology::Host;
 use model::{AnyObject, ApiError, FieldErrors, Reason, Resource, Uid};
 use serde::Deserialize;
@@ -22,6 +22,14 @@ const FINALIZER: &str = "storage.corten.dev/agent";
 #[serde(deny_unknown_fields)]
 struct Release {
     uid: Uid,
+}
+
+/// A bucket goes after what lies in it, from its first moment on.
+pub(super) fn complete_bucket(bucket: &mut Bucket) {
+    let finalizers = &mut bucket.metadata.finalizers;
+    if !finalizers.iter().any(|f| f == BUCKET_CONTENTS) {
+        finalizers.push(BUCKET_CONTENTS.into());
+    }
 }
 
 /// A bucket's policy is read before it is kept.
