@@ -1,8 +1,5 @@
 //! What all Describe calls have in common: ids, filters, pages. Written once.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use crate::failure::Failure;
 use crate::params::Params;
 use crate::tags::Tags;
@@ -62,8 +59,7 @@ pub(crate) fn answer<T: Item>(list: &str, page: &Page<T>) -> Xml {
     x
 }
 
-fn page<T: Item>(params: &Params, mut items: Vec<T>, has_ids: bool) -> Result<Page<T>, Failure> {
-    items.sort_by(|a, b| a.id().cmp(b.id()));
+fn page<T: Item>(params: &Params, items: Vec<T>, has_ids: bool) -> Result<Page<T>, Failure> {
     let max = params.number("MaxResults")?;
     if max.is_some() && has_ids {
         let message = "The parameter MaxResults cannot be used together with ids";
@@ -74,18 +70,9 @@ fn page<T: Item>(params: &Params, mut items: Vec<T>, has_ids: bool) -> Result<Pa
             format!("Value ({max}) for parameter maxResults is invalid: it must be 1 to {PAGE_MAX}");
         return Err(Failure::value(message));
     }
-    // A page goes on after an id, not after a number: what comes or goes meanwhile shifts nothing.
-    if let Some(token) = params.get("NextToken") {
-        let bad = || Failure::new("InvalidNextToken", "The token is not one that was given");
-        let after = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let after = after.ok_or_else(bad)?;
-        items.retain(|item| item.id() > after.as_str());
-    }
-    let Some(max) = max.and_then(|max| usize::try_from(max).ok()).filter(|max| items.len() > *max) else {
-        return Ok(Page { items, next: None });
-    };
-    items.truncate(max);
-    let next = items.last().map(|last| URL_SAFE_NO_PAD.encode(last.id()));
+    let max = max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+    let bad = || Failure::new("InvalidNextToken", "The token is not one that was given");
+    let (items, next) = crate::page::page(items, T::id, params.get("NextToken"), max).ok_or_else(bad)?;
     Ok(Page { items, next })
 }
 

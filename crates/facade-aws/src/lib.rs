@@ -16,6 +16,7 @@ mod http;
 mod iam;
 mod ids;
 mod monitoring;
+mod page;
 mod params;
 mod scaling;
 mod sts;

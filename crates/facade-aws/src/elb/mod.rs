@@ -13,8 +13,6 @@ pub(crate) mod targets;
 mod action;
 mod condition;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::network::{
     Listener, ListenerProtocol, ListenerRule, LoadBalancer, LoadBalancerSpec, TargetGroup, TargetGroupSpec,
 };
@@ -273,21 +271,15 @@ fn priority_of(rules: &[ListenerRule], index: usize) -> u32 {
 }
 
 /// A page of things, each with the key by which they are ordered, and where it goes on.
-fn page<T>(c: &Context, mut items: Vec<(String, T)>) -> Result<(Vec<T>, Option<String>), Failure> {
+fn page<T>(c: &Context, items: Vec<(String, T)>) -> Result<(Vec<T>, Option<String>), Failure> {
     let size = c.params.number("PageSize")?;
     if let Some(size) = size.filter(|size| !(1..=400).contains(size)) {
         return Err(c.params.invalid("PageSize", &size.to_string(), "must be 1 to 400"));
     }
     let size = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(PAGE);
-    items.sort_by(|a, b| a.0.cmp(&b.0));
-    if let Some(marker) = c.params.get("Marker") {
-        let after = URL_SAFE_NO_PAD.decode(marker).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let after = after.ok_or_else(|| Failure::value("The marker is not one that was given"))?;
-        items.retain(|(key, _)| *key > after);
-    }
-    let more = items.len() > size;
-    items.truncate(size);
-    let next = items.last().filter(|_| more).map(|(key, _)| URL_SAFE_NO_PAD.encode(key));
+    let bad = || Failure::value("The marker is not one that was given");
+    let (items, next) =
+        crate::page::page(items, |(key, _)| key, c.params.get("Marker"), size).ok_or_else(bad)?;
     Ok((items.into_iter().map(|(_, item)| item).collect(), next))
 }
 

@@ -8,8 +8,6 @@ pub(crate) mod target_groups;
 
 use std::collections::BTreeSet;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use model::compute::{Instance, InstanceSet, InstanceSetSpec, InstanceSpec, InstanceTemplate, TemplateMeta};
 use model::{Name, ObjectMeta, Resource};
 use serde::{Deserialize, Serialize};
@@ -166,22 +164,15 @@ fn template_tags(set: &InstanceSet) -> Tags {
 }
 
 /// A page of things, each with the key by which they are ordered, and where it goes on.
-fn page<T>(params: &Params, mut items: Vec<(String, T)>) -> Result<(Vec<T>, Option<String>), Failure> {
+fn page<T>(params: &Params, items: Vec<(String, T)>) -> Result<(Vec<T>, Option<String>), Failure> {
     let max = params.number("MaxRecords")?;
     if let Some(max) = max.filter(|max| !(1..=PAGE_MAX).contains(max)) {
         return Err(params.invalid("MaxRecords", &max.to_string(), "must be 1 to 100"));
     }
     let max = usize::try_from(max.unwrap_or(PAGE)).unwrap_or(usize::MAX);
-    items.sort_by(|a, b| a.0.cmp(&b.0));
-    if let Some(token) = params.get("NextToken") {
-        let bad = || Failure::new("InvalidNextToken", "The token is not one that was given");
-        let after = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let after = after.ok_or_else(bad)?;
-        items.retain(|(key, _)| *key > after);
-    }
-    let more = items.len() > max;
-    items.truncate(max);
-    let next = items.last().filter(|_| more).map(|(key, _)| URL_SAFE_NO_PAD.encode(key));
+    let bad = || Failure::new("InvalidNextToken", "The token is not one that was given");
+    let (items, next) =
+        crate::page::page(items, |(key, _)| key, params.get("NextToken"), max).ok_or_else(bad)?;
     Ok((items.into_iter().map(|(_, item)| item).collect(), next))
 }
 
