@@ -1,12 +1,11 @@
 //! ACLs: everything in a bucket is its project's. What says so is taken, everything else refused.
 
-use ::objects::WhichVersion;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use crate::access::Place;
 use crate::operations::Operations;
-use crate::{failure, words};
+use crate::words;
 
 /// What an owner may.
 fn grants(project: &str) -> Vec<Grant> {
@@ -74,9 +73,7 @@ pub(crate) async fn set_of_object(
 }
 
 async fn exists(s3: &Operations, place: &Place, key: &str, version: Option<String>) -> S3Result<()> {
-    let is_named = version.is_some();
-    let found = s3.objects.head(&place.bucket, key, WhichVersion::from(version)).await;
-    found.map(drop).map_err(|e| failure::of_version(e, is_named))
+    s3.record(place, key, version).await.map(drop)
 }
 
 pub(crate) async fn ownership(

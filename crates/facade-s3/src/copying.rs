@@ -61,10 +61,6 @@ impl Operations {
     }
 }
 
-fn source_version(record: &Record) -> Option<String> {
-    words::version(record)
-}
-
 pub(crate) async fn object(
     s3: &Operations,
     req: S3Request<CopyObjectInput>,
@@ -122,7 +118,7 @@ pub(crate) async fn object(
     };
     Ok(S3Response::new(CopyObjectOutput {
         copy_object_result: Some(with_checksums!(result, &record.meta.checksums)),
-        copy_source_version_id: source_version(&old),
+        copy_source_version_id: words::version(&old),
         version_id: words::version(&record),
         ..CopyObjectOutput::default()
     }))
@@ -162,7 +158,7 @@ pub(crate) async fn part(
     };
     Ok(S3Response::new(UploadPartCopyOutput {
         copy_part_result: Some(with_checksums!(result, &part.checksums)),
-        copy_source_version_id: source_version(&old),
+        copy_source_version_id: words::version(&old),
         ..UploadPartCopyOutput::default()
     }))
 }

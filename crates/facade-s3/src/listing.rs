@@ -52,11 +52,22 @@ fn contents(records: Vec<Record>, encoding: Encoding, owner: Option<&Owner>) -> 
     records.into_iter().map(object).collect()
 }
 
-/// Where a listing begins, after a key or a prefix; nothing where there is nothing after it.
-fn from(marker: Option<&str>, delimiter: Option<&str>) -> Option<String> {
-    match marker.filter(|marker| !marker.is_empty()) {
-        None => Some(String::new()),
-        Some(marker) => ListQuery::after(marker, delimiter.unwrap_or_default()),
+/// What all three kinds of lists ask for.
+fn query(prefix: Option<&str>, delimiter: Option<&str>, max_keys: Option<i32>) -> S3Result<ListQuery> {
+    Ok(ListQuery {
+        prefix: prefix.unwrap_or_default().to_owned(),
+        delimiter: delimiter.unwrap_or_default().to_owned(),
+        max: words::limit(max_keys)?,
+        ..ListQuery::default()
+    })
+}
+
+/// Begins a list after a key or a prefix; it has nothing where there is nothing after it.
+fn begin_after(query: &mut ListQuery, marker: Option<&str>) {
+    let Some(marker) = marker.filter(|marker| !marker.is_empty()) else { return };
+    match ListQuery::after(marker, &query.delimiter) {
+        Some(from) => query.from = from,
+        None => query.max = 0,
     }
 }
 
@@ -67,16 +78,8 @@ pub(crate) async fn first(
     let place = Place::of(&req)?;
     let input = req.input;
     let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let mut query = ListQuery {
-        prefix: input.prefix.clone().unwrap_or_default(),
-        delimiter: input.delimiter.clone().unwrap_or_default(),
-        max: words::limit(input.max_keys)?,
-        ..ListQuery::default()
-    };
-    match from(input.marker.as_deref(), input.delimiter.as_deref()) {
-        Some(from) => query.from = from,
-        None => query.max = 0,
-    }
+    let mut query = query(input.prefix.as_deref(), input.delimiter.as_deref(), input.max_keys)?;
+    begin_after(&mut query, input.marker.as_deref());
     let page = s3.objects.list(&place.bucket, query).await.map_err(failure::of)?;
     let owner = words::owner(&place.project);
     Ok(S3Response::new(ListObjectsOutput {
@@ -101,21 +104,13 @@ pub(crate) async fn second(
     let place = Place::of(&req)?;
     let input = req.input;
     let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let mut query = ListQuery {
-        prefix: input.prefix.clone().unwrap_or_default(),
-        delimiter: input.delimiter.clone().unwrap_or_default(),
-        max: words::limit(input.max_keys)?,
-        ..ListQuery::default()
-    };
+    let mut query = query(input.prefix.as_deref(), input.delimiter.as_deref(), input.max_keys)?;
     if let Some(token) = &input.continuation_token {
         let wrong = || s3_error!(InvalidArgument, "the continuation token provided is incorrect");
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| wrong())?;
         query.from = String::from_utf8(bytes).map_err(|_| wrong())?;
     } else {
-        match from(input.start_after.as_deref(), input.delimiter.as_deref()) {
-            Some(from) => query.from = from,
-            None => query.max = 0,
-        }
+        begin_after(&mut query, input.start_after.as_deref());
     }
     let page = s3.objects.list(&place.bucket, query).await.map_err(failure::of)?;
     let owner = input.fetch_owner.unwrap_or(false).then(|| words::owner(&place.project));
@@ -143,13 +138,8 @@ pub(crate) async fn versions(
     let place = Place::of(&req)?;
     let input = req.input;
     let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let mut query = ListQuery {
-        prefix: input.prefix.clone().unwrap_or_default(),
-        delimiter: input.delimiter.clone().unwrap_or_default(),
-        max: words::limit(input.max_keys)?,
-        versions: true,
-        ..ListQuery::default()
-    };
+    let mut query = query(input.prefix.as_deref(), input.delimiter.as_deref(), input.max_keys)?;
+    query.versions = true;
     let after_version = input.version_id_marker.clone().filter(|id| !id.is_empty());
     match (&input.key_marker, after_version) {
         (None, Some(_)) => {
@@ -160,10 +150,7 @@ pub(crate) async fn versions(
             query.from.clone_from(key);
             query.after_version = Some(id);
         }
-        (marker, None) => match from(marker.as_deref(), input.delimiter.as_deref()) {
-            Some(from) => query.from = from,
-            None => query.max = 0,
-        },
+        (marker, None) => begin_after(&mut query, marker.as_deref()),
     }
     let page = s3.objects.list(&place.bucket, query).await.map_err(failure::of)?;
     let owner = words::owner(&place.project);

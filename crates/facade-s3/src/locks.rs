@@ -77,7 +77,7 @@ pub(crate) async fn retention(
 ) -> S3Result<S3Response<GetObjectRetentionOutput>> {
     let place = Place::of(&req)?;
     lockable(&place)?;
-    let lock = lock_of(s3, &place, &req.input.key, req.input.version_id).await?;
+    let lock = s3.record(&place, &req.input.key, req.input.version_id).await?.meta.lock;
     if lock.mode.is_empty() {
         return Err(failure::not_set("NoSuchObjectLockConfiguration"));
     }
@@ -88,10 +88,17 @@ pub(crate) async fn retention(
     Ok(S3Response::new(GetObjectRetentionOutput { retention: Some(retention) }))
 }
 
-async fn lock_of(s3: &Operations, place: &Place, key: &str, version: Option<String>) -> S3Result<Lock> {
+async fn set(
+    s3: &Operations,
+    place: &Place,
+    key: &str,
+    version: Option<String>,
+    lock: impl FnOnce(&Lock) -> Lock + Send + 'static,
+    bypass: bool,
+) -> S3Result<()> {
     let is_named = version.is_some();
-    let found = s3.objects.head(&place.bucket, key, WhichVersion::from(version)).await;
-    Ok(found.map_err(|e| failure::of_version(e, is_named))?.meta.lock)
+    let set = s3.objects.set_lock(&place.bucket, key, WhichVersion::from(version), lock, bypass).await;
+    set.map(drop).map_err(|e| failure::of_version(e, is_named))
 }
 
 pub(crate) async fn set_retention(
@@ -107,12 +114,9 @@ pub(crate) async fn set_retention(
     if !new.mode.is_empty() && new.until_ms <= s3.cloud.now().0 {
         return Err(s3_error!(InvalidArgument, "the retain until date must be in the future"));
     }
-    let is_named = input.version_id.is_some();
-    let which = WhichVersion::from(input.version_id);
     let lock = move |old: &Lock| Lock { legal_hold: old.legal_hold, ..new };
     let bypass = input.bypass_governance_retention.unwrap_or(false);
-    let set = s3.objects.set_lock(&place.bucket, &input.key, which, lock, bypass).await;
-    set.map_err(|e| failure::of_version(e, is_named))?;
+    set(s3, &place, &input.key, input.version_id, lock, bypass).await?;
     Ok(S3Response::new(PutObjectRetentionOutput::default()))
 }
 
@@ -122,7 +126,7 @@ pub(crate) async fn legal_hold(
 ) -> S3Result<S3Response<GetObjectLegalHoldOutput>> {
     let place = Place::of(&req)?;
     lockable(&place)?;
-    let lock = lock_of(s3, &place, &req.input.key, req.input.version_id).await?;
+    let lock = s3.record(&place, &req.input.key, req.input.version_id).await?.meta.lock;
     let status = if lock.legal_hold { ObjectLockLegalHoldStatus::ON } else { ObjectLockLegalHoldStatus::OFF };
     let status = Some(ObjectLockLegalHoldStatus::from_static(status));
     Ok(S3Response::new(GetObjectLegalHoldOutput { legal_hold: Some(ObjectLockLegalHold { status }) }))
@@ -140,10 +144,7 @@ pub(crate) async fn set_legal_hold(
         Some(ObjectLockLegalHoldStatus::OFF) => false,
         _ => return Err(s3_error!(MalformedXML, "Status must be ON or OFF")),
     };
-    let is_named = req.input.version_id.is_some();
-    let which = WhichVersion::from(req.input.version_id);
     let lock = move |old: &Lock| Lock { legal_hold, ..old.clone() };
-    let set = s3.objects.set_lock(&place.bucket, &req.input.key, which, lock, false).await;
-    set.map_err(|e| failure::of_version(e, is_named))?;
+    set(s3, &place, &req.input.key, req.input.version_id, lock, false).await?;
     Ok(S3Response::new(PutObjectLegalHoldOutput::default()))
 }

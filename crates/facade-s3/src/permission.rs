@@ -20,16 +20,7 @@ const OF_POLICY: [&str; 3] = ["s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:De
 
 /// Whether an operation may put something into a bucket.
 pub(crate) fn adds(operation: &str) -> bool {
-    matches!(
-        operation,
-        "PutObject"
-            | "PostObject"
-            | "CopyObject"
-            | "CreateMultipartUpload"
-            | "UploadPart"
-            | "UploadPartCopy"
-            | "CompleteMultipartUpload"
-    )
+    action(operation).0 == "PutObject"
 }
 
 /// One thing that has to be allowed.

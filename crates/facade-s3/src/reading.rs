@@ -107,6 +107,15 @@ fn is_checked(mode: Option<&ChecksumMode>) -> bool {
     mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED)
 }
 
+impl Operations {
+    /// What is known of an object, or of the version of it that is named.
+    pub(crate) async fn record(&self, place: &Place, key: &str, version: Option<String>) -> S3Result<Record> {
+        let is_named = version.is_some();
+        let found = self.objects.head(&place.bucket, key, WhichVersion::from(version)).await;
+        found.map_err(|e| failure::of_version(e, is_named))
+    }
+}
+
 pub(crate) async fn get(
     s3: &Operations,
     req: S3Request<GetObjectInput>,
@@ -137,10 +146,7 @@ pub(crate) async fn head(
 ) -> S3Result<S3Response<HeadObjectOutput>> {
     let place = Place::of(&req)?;
     let input = req.input;
-    let is_named = input.version_id.is_some();
-    let which = WhichVersion::from(input.version_id);
-    let found = s3.objects.head(&place.bucket, &input.key, which).await;
-    let record = found.map_err(|e| failure::of_version(e, is_named))?;
+    let record = s3.record(&place, &input.key, input.version_id).await?;
     words::reader_conditions(
         &record,
         (input.if_match.as_ref(), input.if_unmodified_since.as_ref()),
@@ -157,10 +163,7 @@ pub(crate) async fn attributes(
 ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
     let place = Place::of(&req)?;
     let input = req.input;
-    let is_named = input.version_id.is_some();
-    let which = WhichVersion::from(input.version_id);
-    let found = s3.objects.head(&place.bucket, &input.key, which).await;
-    let record = found.map_err(|e| failure::of_version(e, is_named))?;
+    let record = s3.record(&place, &input.key, input.version_id).await?;
     // Several come in one header, or each in its own.
     let asked = input.object_attributes.iter().flat_map(|some| some.as_str().split(',')).map(str::trim);
     let asked: Vec<&str> = asked.collect();

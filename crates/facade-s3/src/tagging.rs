@@ -13,10 +13,7 @@ pub(crate) async fn of_object(
     req: S3Request<GetObjectTaggingInput>,
 ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
     let place = Place::of(&req)?;
-    let is_named = req.input.version_id.is_some();
-    let which = WhichVersion::from(req.input.version_id);
-    let found = s3.objects.head(&place.bucket, &req.input.key, which).await;
-    let record = found.map_err(|e| failure::of_version(e, is_named))?;
+    let record = s3.record(&place, &req.input.key, req.input.version_id).await?;
     let version_id = words::version(&record);
     Ok(S3Response::new(GetObjectTaggingOutput { tag_set: words::tag_set(record.meta.tags), version_id }))
 }
