@@ -51,7 +51,7 @@ impl Instances {
             let vm = self.vm_plan(instance, &home, known.as_ref(), &cards).await?;
             plan.vm = Some(VmPlan { volumes, ..vm });
         } else if let Some(networks) = &self.networks
-            && let Some(resolver) = networks.resolver(instance).await
+            && let Some(resolver) = networks.resolver(instance).await?
         {
             write_new(&home.dir.join(RESOLV_CONF), resolv_conf(&resolver).as_bytes(), "resolv.conf")?;
         }

@@ -15,12 +15,13 @@ mod matrix;
 mod peers;
 mod plan;
 mod programmed;
+mod resolver;
 mod roles;
 mod routes;
 mod zones;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use client::Client;
@@ -43,6 +44,7 @@ use follow::Objects;
 use peers::neighbourhood;
 use plan::View;
 use programmed::Programmed;
+pub(crate) use resolver::Resolver;
 
 /// VPCs worked on at the same time.
 const WORKERS: usize = 8;
@@ -65,13 +67,6 @@ pub(crate) enum NetworkError {
 pub(crate) struct Card {
     pub(crate) port: Arc<Port>,
     pub(crate) link: PortLink,
-}
-
-/// Who answers names in a guest's network.
-#[derive(Debug, Clone)]
-pub(crate) struct Resolver {
-    pub(crate) servers: Vec<IpAddr>,
-    pub(crate) domain: String,
 }
 
 /// Follows networks and makes them. Cheap to clone.
@@ -204,22 +199,6 @@ impl Networks {
         Ok(cards)
     }
 
-    /// Who answers names on the first card of an instance. It does not have to be made yet.
-    pub(crate) async fn resolver(&self, instance: &Instance) -> Option<Resolver> {
-        let first = port_names(instance).into_iter().next()?;
-        self.synced().await;
-        let objects = &self.inner.objects;
-        let project = &instance.metadata.namespace;
-        let port = objects.ports.get(&format!("{project}/{first}"))?;
-        let subnet = objects.subnets.get(&format!("{project}/{}", port.spec.subnet))?;
-        let vpc = objects.vpcs.get(&format!("{project}/{}", subnet.spec.vpc))?;
-        let servers = match subnet.spec.mode {
-            SubnetMode::Bridge => zones::upstreams(&vpc).iter().map(SocketAddr::ip).collect(),
-            SubnetMode::Routed => plan::gateways(&subnet),
-        };
-        Some(Resolver { servers, domain: zones::domain(&vpc) })
-    }
-
     /// Takes the ports away of an instance whose home is gone.
     pub(crate) async fn forget(&self, instance: &Instance) -> Result<(), NetworkError> {
         if !instance.spec.networks.is_empty() {
@@ -253,7 +232,7 @@ impl Networks {
         self.look_at(project, |_, _| None).await
     }
 
-    /// `known` says which networks need not be looked at.
+    /// `known_links` says which networks need not be programmed.
     async fn look_at(
         &self,
         project: &str,
