@@ -10,6 +10,7 @@ use driver_haproxy::{HaproxyDriver, HaproxyOptions};
 use driver_oci::{OciDriver, OciOptions};
 use driver_qemu::{QemuDriver, QemuOptions};
 use driver_vpc::{VpcDriver, VpcOptions};
+use sys::cgroup::QuickMoves;
 
 use super::Layout;
 
@@ -27,6 +28,14 @@ pub(crate) fn all(layout: &Layout) -> Vec<Arc<dyn ComputeDriver>> {
         Err(e) => tracing::warn!(error = %e, "containers are not possible here"),
     }
     drivers
+}
+
+/// What lets processes be put into their control groups without a wait, while it is held. A kernel that cannot is slower,
+/// and nothing else.
+pub(crate) fn quick_moves(layout: &Layout) -> Option<QuickMoves> {
+    QuickMoves::ask(&layout.run_dir().join("moves"))
+        .inspect_err(|e| tracing::debug!(error = %e, "guests are put into their control groups the slow way"))
+        .ok()
 }
 
 /// The driver of volumes: pools of files beside the rest of the data.

@@ -143,6 +143,7 @@ async fn run(
         },
         now,
     };
+    let _quick_moves = drivers::quick_moves(layout);
     let agent = start(options).await?;
     tracing::info!(host = membership.name, url, "joined");
     let serving = tokio::spawn(listener.serve(agent.streams()));

@@ -81,6 +81,7 @@ pub(crate) async fn serve(
     tasks.spawn(importer.run());
     tasks.spawn(objects.keep());
 
+    let _quick_moves = drivers::quick_moves(&layout);
     let host = host_name();
     let client = server.client(local_host(&host));
     let agent = Agent::start(AgentOptions {

@@ -1,6 +1,7 @@
 //! Control groups under one root named `corten`: made, limited, emptied, removed; the same words for cgroup v1
 //! (also hybrid) and v2. Says what a group is allowed; not who is put in it, or why.
 
+mod moves;
 mod spent;
 mod v1;
 mod v2;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
+pub use moves::QuickMoves;
 pub use spent::{Spent, spent_by_group_of};
 
 /// Where every Linux mounts them.
