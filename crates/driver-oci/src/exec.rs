@@ -79,12 +79,11 @@ impl Program {
     fn start(self, request: &ExecRequest) -> Result<Exec, DriverError> {
         let fail =
             |e: std::io::Error| DriverError::failed(format!("exec in container {}", self.container), e);
-        let mut command = Command::from(self.host.runtime_command());
+        let mut command = Command::from(self.host.runtime_command(&self.uid, &self.container));
+        self.describe(request).map_err(fail)?;
         command.arg("exec").arg("--pid-file").arg(&self.pid_file);
-        if request.tty {
-            command.arg("--tty");
-        }
-        command.arg(container_id(&self.uid, &self.container)).args(&request.argv);
+        command.arg("--process").arg(self.description());
+        command.arg(container_id(&self.uid, &self.container));
         if request.tty {
             let pty = Pty::open().map_err(fail)?;
             let end = || pty.program.try_clone().map(Stdio::from);
@@ -114,8 +113,22 @@ impl Program {
         })
     }
 
+    /// Writes down what is to run: as the container's own program does, or crun would run it as root.
+    fn describe(&self, request: &ExecRequest) -> std::io::Result<()> {
+        let config = std::fs::read(self.host.run.bundle(&self.uid, &self.container).join("config.json"))?;
+        let spec: oci_spec::runtime::Spec = serde_json::from_slice(&config)?;
+        let mut process = spec.process().clone().unwrap_or_default();
+        process.set_args(Some(request.argv.clone())).set_terminal(Some(request.tty));
+        std::fs::write(self.description(), serde_json::to_vec(&process)?)
+    }
+
+    fn description(&self) -> PathBuf {
+        self.pid_file.with_extension("json")
+    }
+
     fn forget(&self) {
         let _ = std::fs::remove_file(&self.pid_file);
+        let _ = std::fs::remove_file(self.description());
     }
 
     /// Kills the process that the runtime wrote down; false when it has not yet.

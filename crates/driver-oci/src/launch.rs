@@ -5,7 +5,7 @@
 //! takes; a runtime without such a pipe is asked with its `start` command.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -21,6 +21,7 @@ use sys::mount::{self, Overlay};
 use crate::bundle;
 use crate::facts::ContainerState;
 use crate::paths::{DataDir, container_id};
+use crate::runtime::{self, Gate};
 use crate::sandbox::{Host, remove};
 use crate::user;
 
@@ -172,14 +173,14 @@ impl Host {
         let pid = first().ok_or_else(is_gone)?;
         let runtime = program_of(pid);
         let gate = self.run.start_gate(uid, container);
-        let opened = match File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(&gate) {
+        let way = self.gate(uid, container);
+        let opened = match open_pipe(&gate, way) {
             Ok(opened) => opened,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return self.ask_to_start(uid, container),
             Err(e) => return Err(e),
         };
         for _ in 0..GATE_SECONDS {
-            let mut fds = [PollFd::new(opened.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut fds, PollTimeout::from(1000u16))? > 0 {
+            if is_at_gate(&opened, way)? {
                 // Whoever comes to look finds a started container from now on.
                 remove(|| fs::remove_file(&gate))?;
                 return wait_for_exec(pid, runtime);
@@ -191,7 +192,7 @@ impl Host {
 
     fn ask_to_start(&self, uid: &Uid, container: &str) -> io::Result<()> {
         let id = container_id(uid, container);
-        let output = self.runtime_command().args(["start", &id]).output()?;
+        let output = self.runtime_command(uid, container).args(["start", &id]).output()?;
         if output.status.success() {
             Ok(())
         } else {
@@ -199,11 +200,31 @@ impl Host {
         }
     }
 
-    /// The runtime, told where its state is.
-    pub(crate) fn runtime_command(&self) -> Command {
-        let mut command = Command::new(&self.options.runtime);
+    /// The container's runtime, told where its state is.
+    pub(crate) fn runtime_command(&self, uid: &Uid, container: &str) -> Command {
+        let mut command = Command::new(self.maker(uid, container));
         command.arg("--root").arg(self.run.runtime()).stdin(Stdio::null());
         command
+    }
+}
+
+fn open_pipe(gate: &Path, way: Gate) -> io::Result<File> {
+    let mut options = File::options();
+    match way {
+        Gate::Reads => options.read(true),
+        Gate::Writes => options.write(true),
+    };
+    options.custom_flags(nix::libc::O_NONBLOCK).open(gate)
+}
+
+/// Whether the first process has come to its gate, within a second. With that it has passed it.
+fn is_at_gate(mut gate: &File, way: Gate) -> io::Result<bool> {
+    match way {
+        Gate::Reads => {
+            let mut fds = [PollFd::new(gate.as_fd(), PollFlags::POLLIN)];
+            Ok(poll(&mut fds, PollTimeout::from(1000u16))? > 0)
+        }
+        Gate::Writes => gate.write_all(&[0]).map(|()| true),
     }
 }
 
@@ -271,9 +292,5 @@ fn absolute(program: &Path) -> std::path::PathBuf {
     if program.components().count() > 1 {
         return program.to_owned();
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
-        .unwrap_or_else(|| program.to_owned())
+    runtime::find(program).unwrap_or_else(|| program.to_owned())
 }

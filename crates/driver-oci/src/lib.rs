@@ -1,4 +1,4 @@
-//! The container driver: cell `namespace/containers`, with runc (or another OCI runtime) behind it.
+//! The container driver: cell `namespace/containers`, with crun or runc behind it.
 //!
 //! A sandbox is one network, IPC and host name namespace, kept by bind mounts so that containers may come and
 //! go, one control group with the sandbox's limits, and one container per [`driver::ContainerPlan`]: an overlay
@@ -23,6 +23,7 @@ mod launch;
 mod options;
 mod paths;
 mod pty;
+mod runtime;
 mod sandbox;
 mod stop;
 mod user;
@@ -30,3 +31,4 @@ mod watch;
 
 pub use compute::OciDriver;
 pub use options::OciOptions;
+pub use runtime::quickest_runtime;

@@ -68,7 +68,7 @@ impl Host {
         let fail = |e: io::Error| DriverError::failed(format!("clean up container {container} of {uid}"), e);
         if self.run.runtime_state(uid, container).exists() {
             let id = container_id(uid, container);
-            self.runtime_command().args(["delete", "--force", &id]).output().map_err(fail)?;
+            self.runtime_command(uid, container).args(["delete", "--force", &id]).output().map_err(fail)?;
             // Should the runtime not know its own state any more.
             remove(|| fs::remove_dir_all(self.run.runtime_state(uid, container))).map_err(fail)?;
         }

@@ -1,6 +1,7 @@
 //! The drivers of this build: the only list of them.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent::NetworkOptions;
@@ -22,12 +23,22 @@ pub(crate) fn all(layout: &Layout) -> Vec<Arc<dyn ComputeDriver>> {
     let run_dir = layout.run_dir();
     let mut drivers: Vec<Arc<dyn ComputeDriver>> = Vec::new();
     drivers.push(Arc::new(QemuDriver::new(QemuOptions::new(run_dir.join("qemu")))));
-    let oci = OciOptions { run_dir: run_dir.join("oci"), cgroup: layout.cgroup(), ..OciOptions::default() };
+    let oci = OciOptions {
+        run_dir: run_dir.join("oci"),
+        cgroup: layout.cgroup(),
+        runtime: runtime(),
+        ..OciOptions::default()
+    };
     match OciDriver::new(oci) {
         Ok(driver) => drivers.push(Arc::new(driver)),
         Err(e) => tracing::warn!(error = %e, "containers are not possible here"),
     }
     drivers
+}
+
+/// The OCI runtime: `CORTEN_RUNTIME=PATH`, or the quickest that this host has.
+fn runtime() -> PathBuf {
+    std::env::var_os("CORTEN_RUNTIME").map_or_else(driver_oci::quickest_runtime, PathBuf::from)
 }
 
 /// What lets processes be put into their control groups without a wait, while it is held. A kernel that cannot is slower,

@@ -1,9 +1,10 @@
 //! What a container's programs see and what their user gets of them.
 
 use driver::{ComputeDriver, ExecRequest, LogFormat};
+use driver_oci::OciOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::Lab;
+use crate::support::{Lab, options};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_have_streams_and_an_exit_code() {
@@ -78,7 +79,7 @@ async fn output_is_kept_with_its_stream_beyond_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_stays_below_its_limit() {
-    let lab = Lab::with_log_limit(64 << 10);
+    let lab = Lab::with(OciOptions { log_bytes_max: 64 << 10, ..options() });
     let plan = lab
         .plan(&[("web", "i=0; while [ $i -lt 5000 ]; do echo line $i of very many lines; i=$((i+1)); done")]);
     lab.ensure_ended(&plan, driver::SandboxState::Exited(Some(0))).await;

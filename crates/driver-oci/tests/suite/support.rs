@@ -8,6 +8,7 @@ use std::time::Duration;
 use driver::{ComputeDriver, ContainerPlan, ExecRequest, Plan, SandboxState};
 use driver_oci::{OciDriver, OciOptions};
 use model::compute::{Cell, Isolation, PayloadKind};
+use sys::cgroup::Hidden;
 use model::{Bytes, CpuMillis, Resources, Uid};
 use tokio::io::AsyncReadExt;
 
@@ -31,12 +32,26 @@ pub(crate) struct Lab {
     folder: tempfile::TempDir,
 }
 
+/// crun serves no host that has controllers in a second, unified hierarchy beside the others: what is in none of those
+/// (hugetlb, where this is so) gets one of its own as long as this lives.
+pub(crate) fn let_crun_serve() -> Option<Hidden> {
+    let folder = tempfile::tempdir().expect("folder");
+    Hidden::hold(&folder.path().join("hugetlb"), "hugetlb").ok()
+}
+
+/// What tests start from.
+pub(crate) fn options() -> OciOptions {
+    let runtime = std::env::var_os("CORTEN_RUNTIME").map_or_else(|| "runc".into(), Into::into);
+    OciOptions { runtime, ..OciOptions::default() }
+}
+
 impl Lab {
+    /// With the runtime that `CORTEN_RUNTIME` names, or runc.
     pub(crate) fn new() -> Self {
-        Self::with_log_limit(OciOptions::default().log_bytes_max)
+        Self::with(options())
     }
 
-    pub(crate) fn with_log_limit(log_bytes_max: u64) -> Self {
+    pub(crate) fn with(options: OciOptions) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let folder = tempfile::tempdir().expect("folder");
         let bin = folder.path().join("layer/bin");
@@ -51,8 +66,7 @@ impl Lab {
         let options = OciOptions {
             run_dir: folder.path().join("run"),
             cgroup: format!("corten-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)),
-            log_bytes_max,
-            ..OciOptions::default()
+            ..options
         };
         Self { driver: OciDriver::new(options.clone()).expect("driver"), options, folder }
     }
@@ -60,6 +74,11 @@ impl Lab {
     /// What an agent that was restarted has.
     pub(crate) fn another_driver(&self) -> OciDriver {
         OciDriver::new(self.options.clone()).expect("driver")
+    }
+
+    /// The same after another runtime was chosen.
+    pub(crate) fn another_driver_with(&self, runtime: &str) -> OciDriver {
+        OciDriver::new(OciOptions { runtime: runtime.into(), ..self.options.clone() }).expect("driver")
     }
 
     pub(crate) fn plan(&self, containers: &[(&str, &str)]) -> Plan {
@@ -93,12 +112,21 @@ impl Lab {
     }
 
     pub(crate) async fn run(&self, uid: &Uid, container: &str, script: &str) -> (i32, String, String) {
+        Self::run_by(&self.driver, uid, container, script).await
+    }
+
+    pub(crate) async fn run_by(
+        driver: &OciDriver,
+        uid: &Uid,
+        container: &str,
+        script: &str,
+    ) -> (i32, String, String) {
         let request = ExecRequest {
             container: container.to_owned(),
             argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             tty: false,
         };
-        let mut exec = self.driver.exec().expect("exec").exec(uid, request).await.expect("exec");
+        let mut exec = driver.exec().expect("exec").exec(uid, request).await.expect("exec");
         drop(exec.stdin);
         let (mut out, mut err) = (String::new(), String::new());
         let (out_done, err_done, code) = tokio::join!(

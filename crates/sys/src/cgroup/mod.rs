@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
-pub use moves::QuickMoves;
+pub use moves::{Hidden, QuickMoves};
 pub use spent::{Spent, spent_by_group_of};
 
 /// Where every Linux mounts them.

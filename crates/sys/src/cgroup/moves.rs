@@ -14,28 +14,41 @@ use nix::mount::MsFlags;
 use crate::mount::detach;
 
 /// The hierarchy that carries the wish; it has no controllers.
-const OPTIONS: &str = "none,name=corten-moves,favordynmods";
+const WISH: &str = "none,name=corten-moves,favordynmods";
 
 /// The wish that moves be quick, for as long as it lives. It is held by an open file, not by a mount that anyone sees:
 /// nothing is left of it when its process ends, however that ends.
 #[derive(Debug)]
 pub struct QuickMoves {
-    _hierarchy: File,
+    _hierarchy: Hidden,
 }
 
 impl QuickMoves {
     /// `scratch` is a folder to be that nobody else uses. A kernel that does not know the wish answers EINVAL.
     pub fn ask(scratch: &Path) -> io::Result<Self> {
-        fs::create_dir_all(scratch)?;
-        let asked = mount_and_open(scratch);
-        detach(scratch)?;
-        fs::remove_dir(scratch)?;
-        asked.map(|hierarchy| Self { _hierarchy: hierarchy })
+        Hidden::hold(scratch, WISH).map(|hierarchy| Self { _hierarchy: hierarchy })
     }
 }
 
-fn mount_and_open(at: &Path) -> io::Result<File> {
+/// A hierarchy of the first version that is in the kernel and in no folder, for as long as this lives.
+#[derive(Debug)]
+pub struct Hidden {
+    _root: File,
+}
+
+impl Hidden {
+    /// `options` as of mount(8); `scratch` is a folder to be that nobody else uses.
+    pub fn hold(scratch: &Path, options: &str) -> io::Result<Self> {
+        fs::create_dir_all(scratch)?;
+        let root = mount_and_open(scratch, options);
+        detach(scratch)?;
+        fs::remove_dir(scratch)?;
+        root.map(|root| Self { _root: root })
+    }
+}
+
+fn mount_and_open(at: &Path, options: &str) -> io::Result<File> {
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    nix::mount::mount(Some("corten"), at, Some("cgroup"), flags, Some(OPTIONS))?;
+    nix::mount::mount(Some("corten"), at, Some("cgroup"), flags, Some(options))?;
     File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC).open(at)
 }
