@@ -12,7 +12,8 @@ terraform_mirror() {
 tf() {
   local rc=0
   timeout 240 terraform -chdir="$scratch/terraform" "$@" -no-color >"$scratch/terraform.log" 2>&1 || rc=$?
-  sed -n '/^Error: /,$p; /^  # /p; /^ *~ /p; /^No changes/p; /complete! /p' "$scratch/terraform.log"
+  sed -n '/^Error: /,$p' "$scratch/terraform.log"
+  sed -n '/^Error: /q; /^  # /p; /^ *~ /p; /^No changes/p; /complete! /p' "$scratch/terraform.log"
   return "$rc"
 }
 
@@ -62,7 +63,7 @@ terraform_builds() {
 left_of_terraform() {
   local kind
   for kind in instances volumes volumesnapshots vpcs subnets securitygroups routetables gateways ports floatingips keypairs \
-    launchtemplates iamroles iampolicies iaminstanceprofiles; do
+    launchtemplates iamroles iampolicies iaminstanceprofiles loadbalancers targetgroups instancesets buckets; do
     corten get "$kind" -o name
   done
 }

@@ -9,6 +9,8 @@ use crate::access::Place;
 use crate::operations::Operations;
 use crate::{cors as pages, failure, lifecycle as rules};
 
+const SMALLEST_MOVED: &str = TransitionDefaultMinimumObjectSize::ALL_STORAGE_CLASSES_128K;
+
 pub(crate) async fn policy(
     _: &Operations,
     req: S3Request<GetBucketPolicyInput>,
@@ -176,7 +178,7 @@ pub(crate) async fn lifecycle(
     }
     Ok(S3Response::new(GetBucketLifecycleConfigurationOutput {
         rules: Some(place.spec.lifecycle.iter().map(rules::written).collect()),
-        transition_default_minimum_object_size: None,
+        transition_default_minimum_object_size: Some(smallest_moved()),
     }))
 }
 
@@ -185,6 +187,13 @@ pub(crate) async fn set_lifecycle(
     req: S3Request<PutBucketLifecycleConfigurationInput>,
 ) -> S3Result<S3Response<PutBucketLifecycleConfigurationOutput>> {
     let place = Place::of(&req)?;
+    let smallest = req.input.transition_default_minimum_object_size.as_ref();
+    if smallest.is_some_and(|smallest| *smallest != smallest_moved()) {
+        return Err(s3_error!(
+            NotImplemented,
+            "TransitionDefaultMinimumObjectSize has one value here: {SMALLEST_MOVED}"
+        ));
+    }
     let given =
         req.input.lifecycle_configuration.map(|configuration| configuration.rules).unwrap_or_default();
     if given.is_empty() {
@@ -196,7 +205,14 @@ pub(crate) async fn set_lifecycle(
         Ok(())
     })
     .await?;
-    Ok(S3Response::new(PutBucketLifecycleConfigurationOutput::default()))
+    Ok(S3Response::new(PutBucketLifecycleConfigurationOutput {
+        transition_default_minimum_object_size: Some(smallest_moved()),
+    }))
+}
+
+/// What AWS says of buckets that were not set otherwise. Nothing moves to another class here, so it holds of every one.
+fn smallest_moved() -> TransitionDefaultMinimumObjectSize {
+    TransitionDefaultMinimumObjectSize::from_static(SMALLEST_MOVED)
 }
 
 pub(crate) async fn delete_lifecycle(

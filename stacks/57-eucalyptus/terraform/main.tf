@@ -25,6 +25,7 @@ variable "second" {
 # Region, credentials, endpoint and certificate authority are read from the environment that `corten env aws` gives.
 provider "aws" {
   skip_region_validation = true
+  s3_use_path_style      = true
 
   default_tags {
     tags = { Project = "shop" }

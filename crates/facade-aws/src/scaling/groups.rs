@@ -35,9 +35,13 @@ const TAKES: &[&str] = &[
     "TerminationPolicies",
     "NewInstancesProtectedFromScaleIn",
     "CapacityRebalance",
+    "AvailabilityZoneDistribution",
     "TargetGroupARNs",
     "Tags",
 ];
+
+/// A group stands in one zone, which has whatever can be made in it.
+const DISTRIBUTION: &str = "balanced-best-effort";
 
 pub(crate) const ACTIONS: &[Action] = &[
     Action::scaling("CreateAutoScalingGroup", TAKES, |c| Box::pin(create(c))).noting(
@@ -98,7 +102,10 @@ fn write(
             x.out_text(word);
         })
         .text("NewInstancesProtectedFromScaleIn", false)
-        .text("CapacityRebalance", false);
+        .text("CapacityRebalance", false)
+        .node("AvailabilityZoneDistribution", |x| {
+            x.text("CapacityDistributionStrategy", DISTRIBUTION);
+        });
 }
 
 /// The launch template of a group, where it was made of one.
@@ -141,6 +148,7 @@ fn plain_options(params: &Params) -> Result<(), Failure> {
         ("HealthCheckType", "EC2"),
         ("NewInstancesProtectedFromScaleIn", "false"),
         ("CapacityRebalance", "false"),
+        ("AvailabilityZoneDistribution.CapacityDistributionStrategy", DISTRIBUTION),
     ] {
         if params.get(name).is_some_and(|given| !given.eq_ignore_ascii_case(only)) {
             return Err(Failure::value(format!("{name} can only be {only} in this cloud")));
