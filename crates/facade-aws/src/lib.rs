@@ -4,6 +4,9 @@
 //! `http` takes a request apart and has it verified, `actions` is the table of all that is answered, `ec2`, `elb`,
 //! `scaling` and `iam` have a file per family of actions. Nothing below `http` sees a request whose signature was not verified.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+
 mod actions;
 mod authorize;
 mod cloud;

@@ -166,7 +166,8 @@ fn speaks(s: &Statement, action: &str, resource: &Resource, facts: &Facts) -> bo
     let on = match resource {
         // With a star a resource of many stands for each of them.
         Resource::SomeOf(arn) if s.excludes_resources() => s.is_on(facts, |p| p.meets_arn(arn)),
-        Resource::One(arn) | Resource::SomeOf(arn) => s.is_on(facts, |p| p.covers_arn(arn)),
+        Resource::SomeOf(arn) => s.is_on(facts, |p| p.includes_arn(arn)),
+        Resource::One(arn) => s.is_on(facts, |p| p.covers_arn(arn)),
     };
     [s.is_about(action, facts), on, s.applies(facts)].iter().all(|known| *known == Known::Is(true))
 }
@@ -175,7 +176,8 @@ fn speaks(s: &Statement, action: &str, resource: &Resource, facts: &Facts) -> bo
 fn may_speak(s: &Statement, action: &str, resource: &Resource, facts: &Facts) -> bool {
     let on = match resource {
         Resource::SomeOf(arn) if !s.excludes_resources() => s.is_on(facts, |p| p.meets_arn(arn)),
-        Resource::One(arn) | Resource::SomeOf(arn) => s.is_on(facts, |p| p.covers_arn(arn)),
+        Resource::SomeOf(arn) => s.is_on(facts, |p| p.includes_arn(arn)),
+        Resource::One(arn) => s.is_on(facts, |p| p.covers_arn(arn)),
     };
     [s.is_about(action, facts), on, s.applies(facts)].iter().all(|known| *known != Known::Is(false))
 }

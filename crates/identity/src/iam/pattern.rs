@@ -128,6 +128,16 @@ impl Expanded {
         own.len() == parts.len() && own.iter().zip(&parts).all(|(pattern, part)| covers(pattern, part))
     }
 
+    /// Whether every ARN that the other pattern (of `*` alone) means is covered.
+    pub(super) fn includes_arn(&self, other: &str) -> bool {
+        if self.0.as_slice() == [Token::Any] {
+            return true;
+        }
+        let own: Vec<&[Token]> = self.0.splitn(6, |token| *token == Token::Just(':')).collect();
+        let parts: Vec<&str> = other.splitn(6, ':').collect();
+        own.len() == parts.len() && own.iter().zip(&parts).all(|(a, b)| includes(a, &plain(b)))
+    }
+
     /// Whether there is an ARN that both this and the other pattern (of `*` alone) mean.
     pub(super) fn meets_arn(&self, other: &str) -> bool {
         if self.0.as_slice() == [Token::Any] || other == "*" {
@@ -143,9 +153,14 @@ fn plain(text: &str) -> Vec<Token> {
     text.chars().map(|c| if c == '*' { Token::Any } else { Token::Just(c) }).collect()
 }
 
-/// Takes no longer than the product of both lengths.
 fn covers(pattern: &[Token], text: &str) -> bool {
-    let text: Vec<char> = text.chars().collect();
+    let text: Vec<Token> = text.chars().map(Token::Just).collect();
+    includes(pattern, &text)
+}
+
+/// Whether a pattern covers every text that another one means. Only a star stands for a star: what is longer than a `?`
+/// may be meant by it. Takes no longer than the product of both lengths.
+fn includes(pattern: &[Token], text: &[Token]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
@@ -154,8 +169,8 @@ fn covers(pattern: &[Token], text: &str) -> bool {
                 star = Some((p, t));
                 p += 1;
             }
-            Some(Token::One) => (p, t) = (p + 1, t + 1),
-            Some(Token::Just(c)) if *c == text[t] => (p, t) = (p + 1, t + 1),
+            Some(Token::One) if text[t] != Token::Any => (p, t) = (p + 1, t + 1),
+            Some(Token::Just(c)) if text[t] == Token::Just(*c) => (p, t) = (p + 1, t + 1),
             _ => match star {
                 Some((at, taken)) => {
                     star = Some((at, taken + 1));
@@ -216,6 +231,8 @@ mod tests {
             assert_eq!(expanded(pattern).covers_arn(arn), expected, "{pattern} {arn}");
         }
         assert!(expanded("arn:aws:ec2:r:1:instance/i-1").meets_arn("arn:aws:ec2:r:1:instance/*"));
+        assert!(expanded("arn:aws:ec2:*:1:instance/*").includes_arn("arn:aws:ec2:r:1:instance/i-*"));
+        assert!(!expanded("arn:aws:ec2:r:1:instance/?").includes_arn("arn:aws:ec2:r:1:instance/*"));
         assert!(!expanded("arn:aws:ec2:r:1:volume/v-1").meets_arn("arn:aws:ec2:r:1:instance/*"));
     }
 

@@ -65,6 +65,11 @@ fn what_is_not_named_is_allowed_only_where_all_are_and_denied_where_one_may_be()
     let denial =
         |resource: &str| format!(r#"{all},{{"Effect":"Deny","Action":"*","Resource":"{resource}"}}"#);
     check(all, "ec2:RunInstances", &some, &facts, true);
+    let short = r#"{"Effect":"Allow","Action":"*","Resource":"arn:aws:ec2:r:1:subnet/?"}"#;
+    check(short, "ec2:RunInstances", &some, &facts, false);
+    let but_short =
+        format!(r#"{all},{{"Effect":"Deny","Action":"*","NotResource":"arn:aws:ec2:r:1:subnet/?"}}"#);
+    check(&but_short, "ec2:RunInstances", &some, &facts, false);
     check(single, "ec2:RunInstances", &some, &facts, false);
     check(&denial("arn:aws:ec2:r:1:subnet/s-1"), "ec2:RunInstances", &some, &facts, false);
     check(&denial("arn:aws:ec2:r:1:vpc/v-1"), "ec2:RunInstances", &some, &facts, true);
