@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
 use crate::tidy::Breach;
 
 /// Every crate, lowest first. A crate imports only what stands above its own line here.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "sys",
     "nft",
     "model",
@@ -20,6 +20,7 @@ const LAYERS: [&str; 27] = [
     "client",
     "reconcile",
     "image",
+    "backup",
     "driver-qemu",
     "driver-oci",
     "driver-vpc",
