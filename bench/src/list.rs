@@ -9,7 +9,7 @@ use client::https::{Credential, Https};
 use client::{Client, ListParams, Transport, Verb};
 use model::compute::{ArtifactRole, Image, Instance, InstancePhase};
 use model::{ApiError, Condition, ConditionStatus, Reason, set_condition};
-use server::http::{Blobs, Duplex, Extensions, Face, HostGateway, Listener, StreamRequest, Upload};
+use server::http::{Backups, Blobs, Duplex, Extensions, Face, HostGateway, Listener, StreamRequest, Upload};
 use server::pki::Authority;
 use server::{ADMIN_GROUP, Principal};
 use tokio::io::AsyncRead;
@@ -35,8 +35,13 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
     let administrator = authority.client_identity("admin", &[ADMIN_GROUP])?;
     let credential = Credential::Certificate { chain: administrator.certificate, key: administrator.key };
     let https = Https::new(&endpoint, &authority.servers.certificate, &credential)?;
-    let extensions =
-        Extensions { hosts: Arc::new(Nothing), blobs: Arc::new(Nothing), authority, foreign: Vec::new() };
+    let extensions = Extensions {
+        hosts: Arc::new(Nothing),
+        blobs: Arc::new(Nothing),
+        backups: Arc::new(Nothing),
+        authority,
+        foreign: Vec::new(),
+    };
     let serving = tokio::spawn(listener.serve(Face::new(plane.server.clone(), extensions)));
     let measured = lists(&https).await;
     serving.abort();
@@ -126,6 +131,20 @@ impl HostGateway for Nothing {
         _host: &str,
         _request: StreamRequest,
     ) -> std::result::Result<Pin<Box<dyn Duplex>>, ApiError> {
+        nothing()
+    }
+}
+
+#[async_trait]
+impl Backups for Nothing {
+    async fn read(
+        &self,
+        _: model::storage::VolumeBackup,
+    ) -> std::result::Result<Pin<Box<dyn AsyncRead + Send>>, ApiError> {
+        nothing()
+    }
+
+    async fn write(&self, _: model::storage::VolumeBackup, _: Upload) -> std::result::Result<(), ApiError> {
         nothing()
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use client::disks::{DiskHead, DiskOf};
+use client::disks::{BackupWish, DiskHead, DiskOf};
 use driver::{ByteStream, DriverError};
 use image::{Digest, FlattenError, Task};
 use model::compute::{ArtifactRole, Instance, Payload};
@@ -89,6 +89,23 @@ impl Disks {
             };
             if let Err(e) = sent {
                 tracing::debug!(%uid, error = %e, "a disk was not sent to its end");
+            }
+        });
+        Box::pin(near)
+    }
+
+    /// Sends what is in a volume, or what changed in it, as a stream of the `backup` crate.
+    pub(crate) fn send_backup(&self, wish: BackupWish) -> Pin<Box<dyn ByteStream>> {
+        let (near, far) = tokio::io::duplex(PIPE);
+        let volumes = self.volumes.clone();
+        tokio::spawn(async move {
+            let uid = wish.volume.clone();
+            let sent = match volumes {
+                Some(volumes) => volumes.back_up(wish, far).await,
+                None => backup::stream::refuse(far, "this host keeps no volumes").await,
+            };
+            if let Err(e) = sent {
+                tracing::debug!(volume = %uid, error = %e, "a volume was not backed up to its end");
             }
         });
         Box::pin(near)

@@ -20,9 +20,11 @@ const SYSTEM_PROJECT: &str = "system";
 #[async_trait]
 pub trait BlobSource: Send + Sync + 'static {
     async fn open(&self, sha256: &str) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError>;
+    /// What is in a backup, as a stream of the `backup` crate.
+    async fn backup(&self, project: &str, name: &str) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError>;
 }
 
-/// For a host that shares its cache with the server: what is not there does not exist.
+/// For a host that shares its cache with the server, where there are no backups: what is not there does not exist.
 #[derive(Debug, Clone, Copy)]
 pub struct SharedBlobs;
 
@@ -30,6 +32,10 @@ pub struct SharedBlobs;
 impl BlobSource for SharedBlobs {
     async fn open(&self, sha256: &str) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError> {
         Err(ApiError::new(Reason::NotFound, format!("the image file {sha256} is not in the cache")))
+    }
+
+    async fn backup(&self, _: &str, name: &str) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError> {
+        Err(ApiError::not_found("volumebackup", name))
     }
 }
 
@@ -52,6 +58,15 @@ impl Images {
     /// `layers` is the directory for unpacked container layers.
     pub fn new(cache: Arc<Cache>, layers: PathBuf, source: Arc<dyn BlobSource>, client: Client) -> Self {
         Self { cache, layers, source, client }
+    }
+
+    /// What is in a backup of this project.
+    pub(crate) async fn backup(
+        &self,
+        project: &str,
+        name: &str,
+    ) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError> {
+        self.source.backup(project, name).await
     }
 
     pub(crate) fn cache(&self) -> &Arc<Cache> {

@@ -9,7 +9,7 @@ use crate::disks::Disks;
 use crate::log::Decoder;
 use crate::meter::Meter;
 use crate::network::{AskError, Networks};
-use client::disks::DiskOf;
+use client::disks::{BackupWish, DiskOf};
 use client::frames::Frame;
 use driver::{ByteStream, ComputeDriver, DriverError, Exec, ExecRequest};
 use model::{Timestamp, Uid};
@@ -140,6 +140,11 @@ impl Streams {
     /// A disk of this host as one file, as [`client::disks`] says.
     pub fn disk(&self, of: DiskOf, uid: &Uid) -> Pin<Box<dyn ByteStream>> {
         self.disks.send(of, uid)
+    }
+
+    /// What is in a volume of this host, or what changed in it, as a stream of the `backup` crate.
+    pub fn backup(&self, wish: BackupWish) -> Pin<Box<dyn ByteStream>> {
+        self.disks.send_backup(wish)
     }
 
     fn networks(&self) -> Result<&Networks, AskError> {

@@ -25,14 +25,13 @@ impl<'a> Packs<'a> {
     }
 
     pub(crate) async fn bytes(&mut self, pack: &str, offset: u32, length: u32) -> Result<Bytes, Error> {
-        let whole = match self.kept.iter().find(|(name, _)| name == pack) {
-            Some((_, bytes)) => bytes.clone(),
-            None => {
-                let bytes = self.vault.get(&format!("{}/{pack}", self.volume)).await?;
-                self.kept.truncate(PACKS_KEPT - 1);
-                self.kept.push_front((pack.to_owned(), bytes.clone()));
-                bytes
-            }
+        let whole = if let Some((_, bytes)) = self.kept.iter().find(|(name, _)| name == pack) {
+            bytes.clone()
+        } else {
+            let bytes = self.vault.get(&format!("{}/{pack}", self.volume)).await?;
+            self.kept.truncate(PACKS_KEPT - 1);
+            self.kept.push_front((pack.to_owned(), bytes.clone()));
+            bytes
         };
         let (from, length) = (offset as usize, length as usize);
         let range = from..from.saturating_add(length);

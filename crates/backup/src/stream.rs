@@ -27,6 +27,9 @@ pub struct Head {
     pub base: String,
     /// Of which volume, for people.
     pub volume: String,
+    /// Why nothing follows; empty when something does.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub error: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -94,10 +97,17 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
 
     async fn say(&mut self, tag: u8, parts: &[&[u8]]) -> std::io::Result<()> {
         let mut bytes = vec![tag];
-        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        bytes.extend(parts.iter().copied().flatten());
         self.said.update(&bytes);
         self.to.write_all(&bytes).await
     }
+}
+
+/// Says why there is no stream.
+pub async fn refuse<W: AsyncWrite + Unpin>(to: W, why: &str) -> std::io::Result<()> {
+    let head = Head { error: why.chars().take(REASON_MAX / 4).collect(), ..Head::default() };
+    let mut to = Sender::begin(to, &head).await?.to;
+    to.flush().await
 }
 
 /// Reads a stream, and believes nothing of it.
@@ -123,6 +133,9 @@ impl<R: AsyncRead + AsyncBufRead + Unpin> Receiver<R> {
             return Err(cut_off());
         }
         let head: Head = serde_json::from_slice(&line).map_err(|e| Error::Stream(e.to_string()))?;
+        if !head.error.is_empty() {
+            return Err(Error::Sender(head.error));
+        }
         if head.format != FORMAT || head.size == 0 || head.size > SIZE_MAX {
             return Err(Error::Stream("its first line names another format, or a size out of bounds".into()));
         }

@@ -40,13 +40,11 @@ impl Table {
 
     /// The number of a pack, which is put on the list when it is not there.
     pub(crate) fn pack(&mut self, name: &str) -> Result<u16, Error> {
-        let at = match self.packs.iter().position(|known| known == name) {
-            Some(at) => at,
-            None => {
-                self.packs.push(name.to_owned());
-                self.packs.len() - 1
-            }
-        };
+        let known = self.packs.iter().position(|known| known == name);
+        let at = known.unwrap_or_else(|| {
+            self.packs.push(name.to_owned());
+            self.packs.len() - 1
+        });
         let number = u16::try_from(at).ok().filter(|_| at < PACKS_MAX);
         number.ok_or_else(|| Error::Store("a table has chunks in too many packs; make a full backup".into()))
     }

@@ -1,5 +1,6 @@
 //! A disk on its way from a host to whoever makes an image or a backup of it: one line of JSON, and then its bytes.
 
+use model::Uid;
 use serde::{Deserialize, Serialize};
 
 /// Longest first line.
@@ -23,4 +24,15 @@ pub struct DiskHead {
     pub sha256: String,
     /// Why there is no disk; empty when one follows.
     pub error: String,
+}
+
+/// Which volume is to be backed up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupWish {
+    pub volume: Uid,
+    /// The backup that is to be.
+    pub backup: Uid,
+    /// Backups of the volume that there are, the newest first: what changed since one of them is enough.
+    pub since: Vec<Uid>,
 }

@@ -14,6 +14,7 @@ mod peering;
 mod project;
 mod scheduler;
 
+pub mod backup;
 pub mod image;
 
 pub use context::Context;
@@ -47,6 +48,7 @@ impl Controllers {
             tokio::spawn(load_balancer::run(context.clone(), caches)),
             tokio::spawn(garbage::run(context.clone())),
             tokio::spawn(project::run(context.clone())),
+            tokio::spawn(backup::run_plans(context.clone())),
             tokio::spawn(peering::run(context.clone())),
             tokio::spawn(event::run(context.clone())),
         ];

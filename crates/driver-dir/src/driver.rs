@@ -1,10 +1,11 @@
 //! The contract of volumes, kept by files. One change at a time: each takes milliseconds.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use ::driver::{
-    DiskFormat, DriverError, MergePlan, ObservedVolume, OpenedVolume, PoolUsage, VolumeDriver, VolumeOrigin,
-    VolumePlace, VolumePlan,
+    ChangesPlan, DiskFormat, DriverError, MergePlan, ObservedVolume, OpenedVolume, PoolUsage, VolumeDriver,
+    VolumeOrigin, VolumePlace, VolumePlan,
 };
 use async_trait::async_trait;
 use model::{Bytes, Uid};
@@ -12,7 +13,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::NAME;
 use crate::merge::Merging;
-use crate::pool::Pool;
+use crate::pool::{Pool, failed};
 use crate::record::{SnapshotRecord, VolumeRecord};
 use crate::survey::Survey;
 
@@ -22,19 +23,54 @@ pub struct DirDriver {
     root: PathBuf,
     turn: Mutex<()>,
     merging: Merging,
-    /// One merge at a time.
+    /// One merge, or one reading of changes, at a time.
     tidying: Mutex<()>,
+    /// Files for changes that somebody writes or reads.
+    copies: parking_lot::Mutex<HashSet<PathBuf>>,
 }
 
 impl DirDriver {
     /// `root` has a folder for each pool; made when missing.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), turn: Mutex::new(()), merging: Merging::default(), tidying: Mutex::new(()) }
+        Self {
+            root: root.into(),
+            turn: Mutex::new(()),
+            merging: Merging::default(),
+            tidying: Mutex::new(()),
+            copies: parking_lot::Mutex::default(),
+        }
     }
 
     async fn pool(&self, name: &str) -> Result<(Pool, MutexGuard<'_, ()>), DriverError> {
         let turn = self.turn.lock().await;
         Ok((Pool::open(&self.root, name)?, turn))
+    }
+
+    /// A volume of what was put into its file. The long work is done before anybody else has to wait for it.
+    async fn create_filled(&self, plan: &VolumePlan) -> Result<(), DriverError> {
+        let uid = &plan.place.uid;
+        let (fill, copy) = {
+            let (pool, _turn) = self.pool(&plan.place.pool).await?;
+            if pool.volume(uid)?.is_some() {
+                return Ok(());
+            }
+            pool.keep_reserve()?;
+            let copy = pool.copy_path(uid);
+            self.copies.lock().insert(copy.clone());
+            (pool.fill_path(uid), copy)
+        };
+        let converted = Pool::convert(&fill, &copy).await;
+        let (pool, _turn) = self.pool(&plan.place.pool).await?;
+        self.copies.lock().remove(&copy);
+        let least = converted?;
+        let name = Pool::head_name(uid, 0);
+        pool.take_in(&copy, &name)?;
+        let size = plan.size.max(least);
+        if size > least {
+            pool.resize(&name, size).await?;
+        }
+        pool.keep_volume(uid, &VolumeRecord { size, head: 0, epoch: 0, holder: None, pending: None })?;
+        crate::record::remove(&fill).map_err(failed("removing what was left"))
     }
 
     /// No merge touches the volume's files from now on, until the turn ends.
@@ -51,7 +87,7 @@ impl DirDriver {
             pool.sweep()?;
             let Some(merge) = Survey::of(&pool)?.find_merge() else { return Ok(false) };
             pool.check_chain(&merge.top)?;
-            let run = self.merging.begin(&pool, &merge);
+            let run = self.merging.begin(&pool, &merge.top);
             (pool, merge, run)
         };
         let written = pool.write_down(&merge, run.until_stopped()).await;
@@ -108,6 +144,9 @@ impl VolumeDriver for DirDriver {
     }
 
     async fn create(&self, plan: &VolumePlan) -> Result<(), DriverError> {
+        if plan.source == VolumeOrigin::Filled {
+            return self.create_filled(plan).await;
+        }
         let uid = &plan.place.uid;
         let (pool, _turn) = self.pool(&plan.place.pool).await?;
         if pool.volume(uid)?.is_some() {
@@ -115,7 +154,7 @@ impl VolumeDriver for DirDriver {
         }
         pool.keep_reserve()?;
         let (backing, least) = match &plan.source {
-            VolumeOrigin::Empty => (None, Bytes(0)),
+            VolumeOrigin::Empty | VolumeOrigin::Filled => (None, Bytes(0)),
             VolumeOrigin::Image(image) => {
                 let (name, size) = pool.adopt_image(image)?;
                 (Some(name), size)
@@ -168,6 +207,7 @@ impl VolumeDriver for DirDriver {
             settle_offline(&pool, &place.uid, &mut volume).await?;
             pool.forget_volume(&place.uid)?;
         }
+        crate::record::remove(&pool.fill_path(&place.uid)).map_err(failed("removing what was left"))?;
         pool.sweep()
     }
 
@@ -276,6 +316,11 @@ impl VolumeDriver for DirDriver {
 
     async fn tidy(&self, pool: &str) -> Result<(), DriverError> {
         let _alone = self.tidying.lock().await;
+        {
+            let (pool, _turn) = self.pool(pool).await?;
+            let busy = self.copies.lock().clone();
+            pool.sweep_copies(|path| busy.contains(path))?;
+        }
         while self.merge_one(pool).await? {}
         Ok(())
     }
@@ -314,6 +359,52 @@ impl VolumeDriver for DirDriver {
         let chain = pool.chain(&found.layer)?;
         self.merging.interrupt(&pool, &chain).await;
         Ok(chain.iter().map(|name| pool.data(name)).collect())
+    }
+
+    async fn begin_changes(&self, place: &VolumePlace, backup: &Uid) -> Result<PathBuf, DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let volume = there(&pool, &place.uid)?;
+        let path = pool.copy_path(backup);
+        pool.make_target(&path, volume.size.0).await?;
+        self.copies.lock().insert(path.clone());
+        Ok(path)
+    }
+
+    async fn changes(&self, place: &VolumePlace, plan: &ChangesPlan) -> Result<Option<Uid>, DriverError> {
+        let _alone = self.tidying.lock().await;
+        let (pool, head, size, run) = {
+            let (pool, _turn) = self.pool(&place.pool).await?;
+            let mut volume = there(&pool, &place.uid)?;
+            require_unheld(&volume, "read")?;
+            settle_offline(&pool, &place.uid, &mut volume).await?;
+            let head = Pool::head_name(&place.uid, volume.head);
+            pool.settle_layer(&head)?;
+            pool.check_chain(&head)?;
+            let run = self.merging.begin(&pool, &head);
+            (pool, head, volume.size.0, run)
+        };
+        let written = pool.write_changes(&head, size, plan, run.until_stopped()).await;
+        // Whoever interrupts waits for this word.
+        run.end();
+        if run.was_stopped() {
+            return Err(DriverError::WrongState("the volume is needed now; its backup is begun anew".into()));
+        }
+        written
+    }
+
+    async fn finish_changes(&self, place: &VolumePlace, backup: &Uid) -> Result<(), DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let path = pool.copy_path(backup);
+        self.copies.lock().remove(&path);
+        crate::record::remove(&path).map_err(failed("removing a file for changes"))
+    }
+
+    async fn begin_fill(&self, place: &VolumePlace, size: Bytes) -> Result<PathBuf, DriverError> {
+        let (pool, _turn) = self.pool(&place.pool).await?;
+        let path = pool.fill_path(&place.uid);
+        let make = || std::fs::File::create(&path)?.set_len(size.0);
+        make().map_err(failed("making a volume's file"))?;
+        Ok(path)
     }
 
     async fn usage(&self, pool: &str) -> Result<PoolUsage, DriverError> {

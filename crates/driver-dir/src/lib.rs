@@ -7,6 +7,7 @@
 //! What a guest's own QEMU wrote is never trusted: before a tool opens a file, its header has to name just the
 //! layer that our record names.
 
+mod changes;
 mod driver;
 mod header;
 mod merge;

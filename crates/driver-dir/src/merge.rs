@@ -24,13 +24,13 @@ use crate::record::{self, LayerRecord};
 use crate::survey::{Merge, Survey};
 
 /// Longest merge.
-const TIME_MAX: Duration = Duration::from_hours(1);
-const ADDRESS_SPACE_MAX: u64 = 2 << 30;
-const OPEN_FILES_MAX: u64 = 1024;
-/// The user of the jail: one merge at a time, and nobody else has it.
-const USER: u32 = 2_000_101_000;
+pub(crate) const TIME_MAX: Duration = Duration::from_hours(1);
+pub(crate) const ADDRESS_SPACE_MAX: u64 = 2 << 30;
+pub(crate) const OPEN_FILES_MAX: u64 = 1024;
+/// The user of the jail: one long work at a time, and nobody else has it.
+pub(crate) const USER: u32 = 2_000_101_000;
 
-/// The merge that runs, if one does.
+/// The work on a volume's file that runs, if one does: a merge, or a reading of what changed.
 #[derive(Debug, Default)]
 pub(crate) struct Merging(Mutex<Option<Arc<Running>>>);
 
@@ -51,10 +51,10 @@ pub(crate) struct Run<'a> {
 }
 
 impl Merging {
-    pub(crate) fn begin(&self, pool: &Pool, merge: &Merge) -> Run<'_> {
+    pub(crate) fn begin(&self, pool: &Pool, top: &str) -> Run<'_> {
         let running = Arc::new(Running {
             pool: pool.folder().to_owned(),
-            top: merge.top.clone(),
+            top: top.to_owned(),
             stop: Notify::new(),
             stopped: AtomicBool::new(false),
             ended: watch::Sender::new(false),
@@ -63,7 +63,7 @@ impl Merging {
         Run { merging: self, running }
     }
 
-    /// Stops a merge of a file in this chain; when it returns no tool has any of them open.
+    /// Stops the work on a file in this chain; when it returns no tool has any of them open.
     pub(crate) async fn interrupt(&self, pool: &Pool, chain: &[String]) {
         let running = self.0.lock().clone();
         let Some(running) = running.filter(|r| r.pool == pool.folder() && chain.contains(&r.top)) else {
@@ -112,6 +112,8 @@ impl Pool {
     }
 
     async fn commit(&self, merge: &Merge, stopped: impl Future<Output = ()>) -> Result<(), DriverError> {
+        // Of a volume that there was once.
+        self.forget_notes(&merge.layer, true).await?;
         let hand_over = |name: &str| {
             let path = self.data(name);
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;

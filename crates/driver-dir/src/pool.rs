@@ -31,7 +31,9 @@ impl Pool {
     pub(crate) fn open(root: &Path, name: &str) -> Result<Self, DriverError> {
         let pool = Self(root.join(name));
         // Guests' own users pass through to files whose names they cannot list.
-        for (folder, mode) in [("data", 0o711), ("volumes", 0o700), ("snapshots", 0o700)] {
+        let folders =
+            [("data", 0o711), ("copies", 0o711), ("fills", 0o700), ("volumes", 0o700), ("snapshots", 0o700)];
+        for (folder, mode) in folders {
             let made = DirBuilder::new().recursive(true).mode(mode).create(pool.0.join(folder));
             made.map_err(failed("making the pool's folder"))?;
         }
@@ -218,6 +220,7 @@ impl Pool {
 
     pub(crate) async fn resize(&self, name: &str, size: Bytes) -> Result<(), DriverError> {
         self.check_chain(name)?;
+        self.forget_notes(name, false).await?;
         let args = ["resize", "-q", "-f", "qcow2"].map(Into::into).into_iter();
         qemu_img(args.chain([self.data(name).into(), size.0.to_string().into()])).await
     }
@@ -252,6 +255,25 @@ impl Pool {
             if !needed.contains(name) {
                 record::remove(&self.data(&file)).map_err(failed("removing a layer"))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Where what changed in a volume is written for a backup.
+    pub(crate) fn copy_path(&self, backup: &Uid) -> PathBuf {
+        self.0.join("copies").join(format!("{backup}{SUFFIX}"))
+    }
+
+    /// Where what is to be in a volume is put.
+    pub(crate) fn fill_path(&self, volume: &Uid) -> PathBuf {
+        self.0.join("fills").join(volume.as_str())
+    }
+
+    /// Removes files for changes but those that are being written.
+    pub(crate) fn sweep_copies(&self, busy: impl Fn(&Path) -> bool) -> Result<(), DriverError> {
+        let folder = self.0.join("copies");
+        for path in names(&folder)?.iter().map(|name| folder.join(name)).filter(|path| !busy(path)) {
+            record::remove(&path).map_err(failed("removing a file for changes"))?;
         }
         Ok(())
     }
@@ -308,7 +330,7 @@ fn names(folder: &Path) -> Result<Vec<String>, DriverError> {
     list().map_err(failed("reading the pool"))
 }
 
-async fn qemu_img(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), DriverError> {
+pub(crate) async fn qemu_img(args: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), DriverError> {
     let done = sys::command::run(QEMU_IMG, args, TOOL_MAX).await;
     done.map(drop).map_err(|e| DriverError::failed("qemu-img", e))
 }

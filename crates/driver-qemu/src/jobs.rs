@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ::driver::{DriverError, Merging};
+use ::driver::{ChangesPlan, DriverError, Merging, Noted};
 use model::Uid;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -16,6 +16,8 @@ use crate::volumes::{Found, Machinery, file, text};
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a job may take to end when it is told to.
 const CANCEL_MAX: Duration = Duration::from_secs(20);
+/// What changes are told apart by.
+const GRANULARITY: u32 = 64 << 10;
 /// Longest copy of a disk.
 const COPY_MAX: Duration = Duration::from_hours(1);
 
@@ -29,6 +31,10 @@ enum Job {
 
 fn merge_job(serial: &str) -> String {
     format!("merge-{serial}")
+}
+
+fn changes_job(serial: &str) -> String {
+    format!("changes-{serial}")
 }
 
 impl Machinery {
@@ -53,12 +59,16 @@ impl Machinery {
         }
     }
 
-    /// Ends the merge of a volume, if one runs: QEMU does nothing else to a disk meanwhile.
-    pub(crate) async fn stop_merge(&mut self, serial: &str) -> Result<(), DriverError> {
-        let id = merge_job(serial);
+    /// Ends whatever QEMU does with a volume by itself: it does nothing else to a disk meanwhile.
+    pub(crate) async fn stop_jobs(&mut self, serial: &str) -> Result<(), DriverError> {
+        self.stop_job(&merge_job(serial)).await?;
+        self.stop_job(&changes_job(serial)).await
+    }
+
+    async fn stop_job(&mut self, id: &str) -> Result<(), DriverError> {
         let give_up = Instant::now() + CANCEL_MAX;
         loop {
-            match self.job(&id).await? {
+            match self.job(id).await? {
                 Job::Missing => return Ok(()),
                 Job::Ended(_) => {
                     // Cut off or not: the file is whole either way.
@@ -66,14 +76,14 @@ impl Machinery {
                     return Ok(());
                 }
                 Job::Running if Instant::now() >= give_up => {
-                    let what = "the end of a merge of layers".into();
+                    let what = "the end of work on a disk".into();
                     return Err(DriverError::TimedOut { what, seconds: CANCEL_MAX.as_secs() });
                 }
                 Job::Running => {
                     // It may be ending by itself at this moment.
                     match self.qmp.execute("job-cancel", json!({ "id": id })).await {
                         Ok(_) | Err(QmpError::Refused(_)) => {}
-                        Err(e) => return Err(DriverError::failed("ending a merge of layers", e)),
+                        Err(e) => return Err(DriverError::failed("ending work on a disk", e)),
                     }
                     sleep(LOOK_AGAIN).await;
                 }
@@ -87,6 +97,9 @@ impl Machinery {
             Job::Running => return Ok(Merging::Running),
             Job::Ended(why) => self.dismiss(&id, why).await?,
             Job::Missing => {}
+        }
+        if let Job::Running = self.job(&changes_job(serial)).await? {
+            return Ok(Merging::Running);
         }
         let Found { node, backing, .. } =
             self.find(serial).await?.ok_or_else(|| DriverError::NotFound(format!("{serial} (a disk)")))?;
@@ -131,21 +144,28 @@ impl Machinery {
         let _ = self.qmp.execute("blockdev-del", json!({ "node-name": name })).await;
         let to = json!({ "node-name": name, "driver": "qcow2", "file": file(target) });
         self.run("blockdev-add", to).await?;
-        let done = self.copy_to(&node, &name, &id).await;
+        let backup = json!({
+            "job-id": id, "device": node, "target": name, "sync": "full", "auto-dismiss": false,
+        });
+        let done = match self.run("blockdev-backup", backup).await {
+            Ok(_) => self.copied(&id).await,
+            Err(e) => Err(e),
+        };
         let closed = self.run("blockdev-del", json!({ "node-name": name })).await;
         done.and(closed.map(drop))
     }
 
-    async fn copy_to(&mut self, node: &str, target: &str, id: &str) -> Result<(), DriverError> {
-        let backup = json!({
-            "job-id": id, "device": node, "target": target, "sync": "full", "auto-dismiss": false,
-        });
-        self.run("blockdev-backup", backup).await?;
+    /// Waits for a copy to end.
+    async fn copied(&mut self, id: &str) -> Result<(), DriverError> {
         let give_up = Instant::now() + COPY_MAX;
         loop {
             match self.job(id).await? {
                 Job::Ended(why) => return self.dismiss(id, why).await,
-                Job::Missing => return Err(DriverError::failed("copying a disk", "the job is gone")),
+                Job::Missing => {
+                    return Err(DriverError::WrongState(
+                        "the copy of the disk was ended by another change of it".into(),
+                    ));
+                }
                 Job::Running if Instant::now() >= give_up => {
                     self.run("job-cancel", json!({ "id": id })).await?;
                     let what = "a copy of a disk".into();
@@ -157,7 +177,84 @@ impl Machinery {
     }
 }
 
+impl Machinery {
+    /// Begins to write down what changed; the note that is gone by.
+    async fn begin_changes(&mut self, serial: &str, plan: &ChangesPlan) -> Result<Option<Uid>, DriverError> {
+        let id = changes_job(serial);
+        self.stop_jobs(serial).await?;
+        let found = self.find(serial).await?;
+        let node = found.ok_or_else(|| DriverError::NotFound(format!("{serial} (a disk)")))?.node;
+        hand_over(&plan.target, self.plan.user_id)?;
+        // Left by one that was cut off.
+        let _ = self.qmp.execute("blockdev-del", json!({ "node-name": id })).await;
+        let (since, spare) = plan.choose(&self.notes(&node).await?);
+        for name in spare {
+            self.run("block-dirty-bitmap-remove", json!({ "node": node, "name": name })).await?;
+        }
+        let to = json!({ "node-name": id, "driver": "qcow2", "file": file(&plan.target) });
+        self.run("blockdev-add", to).await?;
+        let begins = json!({
+            "node": node, "name": ChangesPlan::name_of(&plan.begins), "persistent": true, "granularity": GRANULARITY,
+        });
+        let mut copy = json!({
+            "job-id": id, "device": node, "target": id, "sync": "full", "auto-dismiss": false,
+        });
+        if let Some(since) = &since {
+            copy["sync"] = json!("bitmap");
+            copy["bitmap"] = json!(ChangesPlan::name_of(since));
+            // It stays what it is until the copy has arrived where it goes.
+            copy["bitmap-mode"] = json!("never");
+        }
+        let actions = json!([
+            { "type": "block-dirty-bitmap-add", "data": begins },
+            { "type": "blockdev-backup", "data": copy },
+        ]);
+        self.run("transaction", json!({ "actions": actions })).await?;
+        Ok(since)
+    }
+
+    /// Notes that miss changes keep a disk from growing.
+    pub(crate) async fn forget_broken_notes(&mut self, node: &str) -> Result<(), DriverError> {
+        for note in self.notes(node).await?.into_iter().filter(|note| !note.is_whole) {
+            self.run("block-dirty-bitmap-remove", json!({ "node": node, "name": note.name })).await?;
+        }
+        Ok(())
+    }
+
+    async fn notes(&mut self, node: &str) -> Result<Vec<Noted>, DriverError> {
+        let nodes = self.run("query-named-block-nodes", json!({ "flat": true })).await?;
+        let own = nodes.as_array().into_iter().flatten().find(|found| found["node-name"] == node);
+        let bitmaps = own.and_then(|node| node["dirty-bitmaps"].as_array()).into_iter().flatten();
+        let note = |bitmap: &Value| {
+            let is_whole = bitmap["recording"] == true && bitmap["persistent"] == true;
+            Noted { name: text(&bitmap["name"]), is_whole: is_whole && bitmap["inconsistent"] != true }
+        };
+        Ok(bitmaps.map(note).collect())
+    }
+}
+
 impl QemuDriver {
+    pub(crate) async fn changes_of(
+        &self,
+        uid: &Uid,
+        serial: &str,
+        plan: &ChangesPlan,
+    ) -> Result<Option<Uid>, DriverError> {
+        let mut machine = {
+            let lock = self.lock(uid);
+            let _changing = lock.lock().await;
+            let mut machine = self.must_run(uid).await?;
+            let since = machine.begin_changes(serial, plan).await?;
+            (machine, since)
+        };
+        // From here on not under the sandbox's lock: a long copy must not hold up a stop.
+        let id = changes_job(serial);
+        let done = machine.0.copied(&id).await;
+        let closed = machine.0.run("blockdev-del", json!({ "node-name": id })).await;
+        done.and(closed)?;
+        Ok(machine.1)
+    }
+
     pub(crate) async fn copy_disk(&self, uid: &Uid, serial: &str, target: &Path) -> Result<(), DriverError> {
         // Not under the sandbox's lock: a long copy must not hold up a stop.
         self.must_run(uid).await?.copy(serial, target).await

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::driver::{DiskFormat, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VolumeAccess};
+use ::driver::{ChangesPlan, DiskFormat, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VolumeAccess};
 use async_trait::async_trait;
 use model::compute::Machine;
 use model::storage::{VolumeLimits, WhenFull};
@@ -225,7 +225,7 @@ impl VolumeAccess for QemuDriver {
         let lock = self.lock(uid);
         let _changing = lock.lock().await;
         let Some(mut machine) = self.machinery(uid).await? else { return Ok(()) };
-        machine.stop_merge(serial).await?;
+        machine.stop_jobs(serial).await?;
         let give_up = Instant::now() + UNPLUG_MAX;
         let mut asked: Option<Instant> = None;
         while machine.has_device(serial).await? {
@@ -251,11 +251,13 @@ impl VolumeAccess for QemuDriver {
     async fn resize(&self, uid: &Uid, serial: &str, size: Bytes) -> Result<(), DriverError> {
         let mut machine = self.must_run(uid).await?;
         let found = machine.find(serial).await?;
-        let found = found.ok_or_else(|| DriverError::NotFound(format!("{serial} (a disk)")))?;
-        if found.disk.size >= size {
+        if found.is_some_and(|found| found.disk.size >= size) {
             return Ok(());
         }
-        machine.stop_merge(serial).await?;
+        machine.stop_jobs(serial).await?;
+        let found = machine.find(serial).await?;
+        let found = found.ok_or_else(|| DriverError::NotFound(format!("{serial} (a disk)")))?;
+        machine.forget_broken_notes(&found.node).await?;
         machine.run("block_resize", json!({ "node-name": found.node, "size": size.0 })).await.map(drop)
     }
 
@@ -263,12 +265,12 @@ impl VolumeAccess for QemuDriver {
         let lock = self.lock(uid);
         let _changing = lock.lock().await;
         let mut machine = self.must_run(uid).await?;
+        machine.stop_jobs(serial).await?;
         let found = machine.find(serial).await?;
         let found = found.ok_or_else(|| DriverError::NotFound(format!("{serial} (a disk)")))?;
         if found.disk.path == overlay {
             return Ok(());
         }
-        machine.stop_merge(serial).await?;
         hand_over(overlay, machine.plan.user_id)?;
         let number = overlay.file_stem().and_then(|stem| stem.to_str()?.rsplit('.').next());
         let name = format!("{}-{}", node_name(serial), number.unwrap_or("x"));
@@ -295,6 +297,10 @@ impl VolumeAccess for QemuDriver {
 
     async fn copy(&self, uid: &Uid, serial: &str, target: &Path) -> Result<(), DriverError> {
         self.copy_disk(uid, serial, target).await
+    }
+
+    async fn changes(&self, uid: &Uid, serial: &str, plan: &ChangesPlan) -> Result<Option<Uid>, DriverError> {
+        self.changes_of(uid, serial, plan).await
     }
 }
 

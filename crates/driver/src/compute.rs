@@ -237,4 +237,14 @@ pub trait VolumeAccess: Send + Sync {
     /// Writes what the disk of the plan with this serial number holds at this moment to `target`, an empty qcow2 file
     /// of the disk's size, while the guest runs; returns when it is done.
     async fn copy(&self, uid: &Uid, serial: &str, target: &std::path::Path) -> Result<(), DriverError>;
+
+    /// Writes what changed in the disk to the plan's target, as it is at this moment, while the guest runs; returns
+    /// when it is done. The note that was gone by; none when the whole disk was written. Whatever else is done to the
+    /// disk ends it early, with an error.
+    async fn changes(
+        &self,
+        uid: &Uid,
+        serial: &str,
+        plan: &crate::ChangesPlan,
+    ) -> Result<Option<Uid>, DriverError>;
 }

@@ -5,6 +5,7 @@
 //! the store.
 
 mod balancer;
+mod changes;
 mod compute;
 pub mod conformance;
 mod error;
@@ -18,6 +19,7 @@ mod volume;
 pub mod volume_conformance;
 
 pub use balancer::{BalancerDriver, BalancerPlan, Certificate, PoolPlan, ServerHealth, ServerPlan};
+pub use changes::{ChangesPlan, Noted};
 pub use compute::{
     ByteStream, ComputeDriver, ConsoleAccess, DisplayAccess, DriverInfo, Exec, ExecAccess, ExecRequest,
     Merging, Observed, ObservedContainer, PluggedDisk, SandboxState, StopMode, VolumeAccess,

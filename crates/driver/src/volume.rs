@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use model::{Bytes, Uid};
 
-use crate::{DiskFormat, DriverError};
+use crate::{ChangesPlan, DiskFormat, DriverError};
 
 /// Where something lies: a pool of this host and the uid of a volume or snapshot in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum VolumeOrigin {
     Image(PathBuf),
     /// A snapshot in the same pool.
     Snapshot(Uid),
+    /// What was put into the file of [`VolumeDriver::begin_fill`].
+    Filled,
 }
 
 /// A volume as it is.
@@ -124,6 +126,15 @@ pub trait VolumeDriver: Send + Sync + 'static {
     /// snapshot is there.
     async fn layers(&self, snapshot: &VolumePlace) -> Result<Vec<PathBuf>, DriverError>;
 
+    /// An empty file for [`ChangesPlan::target`], of the volume's size; one that was left by an attempt before goes.
+    async fn begin_changes(&self, volume: &VolumePlace, backup: &Uid) -> Result<PathBuf, DriverError>;
+    /// Like [`crate::VolumeAccess::changes`], of a volume that nobody has open. Whoever needs the volume meanwhile ends it.
+    async fn changes(&self, volume: &VolumePlace, plan: &ChangesPlan) -> Result<Option<Uid>, DriverError>;
+    /// The file of [`Self::begin_changes`] is not needed any more.
+    async fn finish_changes(&self, volume: &VolumePlace, backup: &Uid) -> Result<(), DriverError>;
+    /// An empty raw file for what a volume that does not exist is to contain ([`VolumeOrigin::Filled`]). It goes with
+    /// the volume's creation or deletion.
+    async fn begin_fill(&self, place: &VolumePlace, size: Bytes) -> Result<PathBuf, DriverError>;
     async fn usage(&self, pool: &str) -> Result<PoolUsage, DriverError>;
 
     /// `NotFound` when there is none.

@@ -80,3 +80,95 @@ pub async fn clones_stand_on_snapshots(driver: &dyn VolumeDriver) {
     ok("close the clone", driver.close(&clone, &uid("bb01"))).await;
     ok("delete the clone", driver.delete(&clone)).await;
 }
+
+/// What changed is told since a moment that is known, and all of it when none is; whoever needs the volume does not
+/// wait. `write` puts bytes into a file that the volume consists of, as whoever has it open does; `read` says which
+/// clusters of a file of changes have something, and which are zero.
+///
+/// # Panics
+/// At the first promise that is broken.
+pub async fn changes_are_told(
+    driver: &dyn VolumeDriver,
+    write: impl Fn(&std::path::Path, &[&str]),
+    read: impl Fn(&std::path::Path) -> Vec<(u64, bool)>,
+) {
+    let volume = place("aa05");
+    let told = async |backup: &str, since: &[&str]| {
+        let target = ok("begin", driver.begin_changes(&volume, &uid(backup))).await;
+        let since = since.iter().map(|name| uid(name)).collect();
+        let plan = crate::ChangesPlan { target: target.clone(), begins: uid(backup), since };
+        let base = ok("changes", driver.changes(&volume, &plan)).await;
+        let mut found = read(&target);
+        if base.is_none() {
+            // Of a whole disk, zeros need no mention.
+            found.retain(|(_, has_bytes)| *has_bytes);
+        }
+        ok("finish", driver.finish_changes(&volume, &uid(backup))).await;
+        assert!(!target.exists(), "the file is left");
+        (base, found)
+    };
+    let opened = async |epoch: u64| {
+        let disk = ok("open", driver.open(&volume, &uid("bb01"), epoch)).await;
+        disk.path
+    };
+    ok("create", driver.create(&plan("aa05", 1 << 20, VolumeOrigin::Empty))).await;
+    write(&opened(1).await, &["write -P 1 64k 64k", "write -P 2 512k 64k"]);
+    let begins = uid("dd00");
+    let plan_of_held = crate::ChangesPlan { target: "/dev/null".into(), begins, since: Vec::new() };
+    refused("reading what somebody has open", driver.changes(&volume, &plan_of_held).await);
+    ok("close", driver.close(&volume, &uid("bb01"))).await;
+    assert_eq!(told("dd01", &[]).await, (None, vec![(1, true), (8, true)]), "everything at first");
+    assert_eq!(told("dd02", &["dd01"]).await, (Some(uid("dd01")), vec![]), "nothing has changed");
+    write(&opened(2).await, &["write -P 3 128k 4k", "write -z 512k 64k"]);
+    ok("close", driver.close(&volume, &uid("bb01"))).await;
+    assert_eq!(told("dd03", &["dd02", "dd01"]).await, (Some(uid("dd02")), vec![(2, true), (8, false)]));
+    // Its backup never arrived: the one before counts, and nothing of what changed since is missing.
+    write(&opened(3).await, &["write -P 4 256k 64k"]);
+    ok("close", driver.close(&volume, &uid("bb01"))).await;
+    assert_eq!(told("dd04", &["dd02"]).await, (Some(uid("dd02")), vec![(2, true), (4, true), (8, false)]));
+    ok("grow", driver.grow(&volume, Bytes(2 << 20))).await;
+    assert_eq!(told("dd05", &["dd04"]).await, (Some(uid("dd04")), vec![]), "what it grew by is zero");
+    // A snapshot gives it another file for its writes: what is not known is not guessed.
+    ok("begin", driver.begin_snapshot(&volume, &uid("cc05"))).await;
+    ok("finish", driver.finish_snapshot(&volume, &uid("cc05"))).await;
+    let (base, found) = told("dd06", &["dd05"]).await;
+    assert_eq!(base, None);
+    for cluster in [(1, true), (2, true), (4, true)] {
+        assert!(found.contains(&cluster), "{found:?}");
+    }
+    assert!(!found.contains(&(8, true)), "{found:?}");
+    ok("delete the snapshot", driver.delete_snapshot(&place("cc05"))).await;
+    ok("tidy", driver.tidy("default")).await;
+    write(&opened(4).await, &["write -P 5 320k 64k"]);
+    ok("close", driver.close(&volume, &uid("bb01"))).await;
+    let (base, found) = told("dd07", &["dd06", "dd05"]).await;
+    assert!(base.is_none() || found.contains(&(5, true)), "{base:?} {found:?}");
+    ok("delete", driver.delete(&volume)).await;
+}
+
+/// A volume is made of what was put into a file.
+///
+/// # Panics
+/// At the first promise that is broken.
+pub async fn volumes_are_filled(driver: &dyn VolumeDriver, show: impl Fn(&std::path::Path) -> Vec<u8>) {
+    let volume = place("aa06");
+    for content in [b"lost".as_slice(), b"kept"] {
+        let path = ok("begin", driver.begin_fill(&volume, Bytes(1 << 20))).await;
+        assert_eq!(std::fs::metadata(&path).map(|meta| meta.len()).unwrap_or_default(), 1 << 20);
+        let written = std::fs::File::options().write(true).open(&path);
+        let written =
+            written.and_then(|file| std::os::unix::fs::FileExt::write_all_at(&file, content, 65_536));
+        assert!(written.is_ok(), "{written:?}");
+    }
+    for _ in 0..2 {
+        ok("create", driver.create(&plan("aa06", 2 << 20, VolumeOrigin::Filled))).await;
+    }
+    assert_eq!(ok("observe", driver.observe(&volume)).await.size, Bytes(2 << 20));
+    let disk = ok("open", driver.open(&volume, &uid("bb01"), 1)).await;
+    let content = show(&disk.path);
+    assert_eq!((content.len(), &content[65_536..65_540]), (2 << 20, b"kept".as_slice()));
+    ok("close", driver.close(&volume, &uid("bb01"))).await;
+    ok("delete", driver.delete(&volume)).await;
+    ok("begin what is never made", driver.begin_fill(&volume, Bytes(1 << 20))).await;
+    ok("delete it", driver.delete(&volume)).await;
+}

@@ -43,7 +43,8 @@ impl Operations {
         let client = self.cloud.client(&component());
         let buckets = client.all::<Bucket>().list(&ListParams::default()).await.map_err(refused)?.items;
         let uid = |bucket: &Bucket| bucket.metadata.uid.to_string();
-        for gone in places.iter().filter(|place| !buckets.iter().any(|bucket| uid(bucket) == **place)) {
+        let others = places.iter().filter(|place| !place.starts_with(::objects::OWN));
+        for gone in others.filter(|place| !buckets.iter().any(|bucket| uid(bucket) == **place)) {
             self.objects.purge_bucket(gone).await.map_err(failure::of)?;
             followed.remove(gone);
         }

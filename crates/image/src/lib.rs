@@ -5,6 +5,7 @@
 //! jail. Knows no store, no API and no driver. All calls block; run them on a blocking thread.
 
 mod cache;
+mod clusters;
 mod convert;
 mod digest;
 mod disk;
@@ -20,6 +21,7 @@ pub mod build;
 pub mod oci;
 
 pub use cache::{Arrival, Cache, CacheError, Staging, Stored};
+pub use clusters::{CLUSTER, Cluster, Clusters};
 pub use convert::ConvertError;
 pub use digest::{Digest, DigestError, HashingWriter};
 pub use disk::{DiskError, clone_disk, create_disk};

@@ -49,6 +49,8 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<storage::Pool>(),
         KindEntry::of::<storage::Volume>(),
         KindEntry::of::<storage::VolumeSnapshot>(),
+        KindEntry::of::<storage::VolumeBackup>(),
+        KindEntry::of::<storage::BackupPlan>(),
         KindEntry::of::<storage::Bucket>(),
         KindEntry::of::<compute::Instance>(),
         KindEntry::of::<compute::InstanceType>(),

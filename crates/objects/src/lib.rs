@@ -24,4 +24,4 @@ pub use multipart::{CompletedPart, NewUpload, Part, PartsPage, Upload, UploadQue
 pub use objects::{Deleted, Objects, Put};
 pub use read::Content;
 pub use scrub::{Damage, Scrubbed};
-pub use types::{Bucket, Condition, Error, Lock, Meta, PartMeta, Record, Versioning, WhichVersion};
+pub use types::{Bucket, Condition, Error, Lock, Meta, OWN, PartMeta, Record, Versioning, WhichVersion};

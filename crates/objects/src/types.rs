@@ -9,6 +9,9 @@ pub(crate) const BLOCK: usize = 1 << 20;
 /// Objects of at most so many bytes lie in the database, where many of them share one fsync.
 pub(crate) const SMALL_MAX: usize = 128 << 10;
 
+/// Names of buckets that are the cloud's own, and no bucket of anybody, begin so.
+pub const OWN: &str = "corten-";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("there is no such bucket")]

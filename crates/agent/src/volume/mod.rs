@@ -3,6 +3,7 @@
 //! that is being frozen.
 
 mod attach;
+mod backup;
 mod origin;
 mod read;
 mod report;

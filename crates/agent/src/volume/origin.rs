@@ -26,6 +26,9 @@ impl Volumes {
             self.take(&found, &uid).await?;
             moment = Some(VolumePlace { pool: found.spec.pool.clone(), uid: uid.clone() });
             VolumeOrigin::Snapshot(uid)
+        } else if !source.backup.is_empty() {
+            self.fill(volume).await?;
+            VolumeOrigin::Filled
         } else {
             VolumeOrigin::Empty
         };

@@ -12,11 +12,13 @@ mod parse;
 mod progress;
 mod table;
 mod terminal;
+mod transfer;
 mod wait;
 
 // The commands.
 mod apply;
 mod aws;
+mod backup;
 mod completions;
 mod console;
 mod doctor;
@@ -114,6 +116,7 @@ enum Command {
     Host(host::Args),
     Volume(volume::Args),
     Snapshot(snapshot::Args),
+    Backup(backup::Args),
     Vpc(vpc::Args),
     Subnet(subnet::Args),
     #[command(alias = "sg")]
@@ -167,6 +170,7 @@ impl Cli {
             Command::Host(args) => connected(&global, |cloud| host::run(cloud, args)),
             Command::Volume(args) => connected(&global, |cloud| volume::run(cloud, args)),
             Command::Snapshot(args) => connected(&global, |cloud| snapshot::run(cloud, args)),
+            Command::Backup(args) => connected(&global, |cloud| backup::run(cloud, args)),
             Command::Vpc(args) => connected(&global, |cloud| vpc::run(cloud, args)),
             Command::Subnet(args) => connected(&global, |cloud| subnet::run(cloud, args)),
             Command::SecurityGroup(args) => connected(&global, |cloud| security_group::run(cloud, args)),

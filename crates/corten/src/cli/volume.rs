@@ -28,7 +28,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a volume: empty, or from an image, a snapshot or another volume
+    /// Make a volume: empty, or from an image, a snapshot, a backup or another volume
     Create(CreateArgs),
     /// List volumes
     Ls,
@@ -69,17 +69,20 @@ struct CreateArgs {
     #[arg(value_parser = parse::name)]
     name: String,
     /// Its size, as in 10Gi; that of its source when not given
-    #[arg(long, value_parser = parse::bytes, required_unless_present_any = ["image", "snapshot", "from"])]
+    #[arg(long, value_parser = parse::bytes, required_unless_present_any = ["image", "snapshot", "from", "backup"])]
     size: Option<Bytes>,
     /// Make it from a disk image
-    #[arg(long, value_parser = parse::name, conflicts_with_all = ["snapshot", "from"])]
+    #[arg(long, value_parser = parse::name, conflicts_with_all = ["snapshot", "from", "backup"])]
     image: Option<String>,
     /// Make it from a snapshot
-    #[arg(long, value_parser = parse::name, conflicts_with = "from")]
+    #[arg(long, value_parser = parse::name, conflicts_with_all = ["from", "backup"])]
     snapshot: Option<String>,
     /// Make it from another volume, as that is now
     #[arg(long, value_name = "VOLUME", value_parser = parse::name)]
     from: Option<String>,
+    /// Make it from a backup
+    #[arg(long, value_parser = parse::name, conflicts_with = "from")]
+    backup: Option<String>,
     /// The pool that keeps it
     #[arg(long, default_value = "default", value_parser = parse::name)]
     pool: String,
@@ -136,6 +139,7 @@ async fn create(cloud: &Cloud, args: CreateArgs) -> Result<(), Failure> {
         image: args.image.unwrap_or_default(),
         snapshot: args.snapshot.unwrap_or_default(),
         volume: args.from.unwrap_or_default(),
+        backup: args.backup.unwrap_or_default(),
     };
     let spec = VolumeSpec {
         size: args.size.unwrap_or_default(),

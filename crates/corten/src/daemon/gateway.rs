@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use agent::{AskError, StreamError, Streams};
 use async_trait::async_trait;
-use client::disks::DiskOf;
+use client::disks::{BackupWish, DiskOf};
+use controllers::backup::VolumeReader;
 use controllers::image::Disks;
 use driver::{DriverError, ExecRequest};
 use model::{ApiError, Reason, Uid};
@@ -56,6 +57,14 @@ impl Disks for Gateway {
     }
 }
 
+#[async_trait]
+impl VolumeReader for Gateway {
+    async fn open(&self, host: &str, wish: BackupWish) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError> {
+        let stream = HostGateway::open(self, host, StreamRequest::Backup { wish }).await?;
+        Ok(Box::pin(stream))
+    }
+}
+
 /// Opens a stream of this host.
 pub(crate) async fn open(
     streams: &Streams,
@@ -74,6 +83,7 @@ pub(crate) async fn open(
         StreamRequest::NetworkCheck { vpc, repair } => streams.check_network(&vpc, repair).await,
         StreamRequest::NetworkFlows { vpc, port } => streams.flows(&vpc, &port).await,
         StreamRequest::Disk { of, uid } => Ok(streams.disk(of, &uid)),
+        StreamRequest::Backup { wish } => Ok(streams.backup(wish)),
         StreamRequest::Samples { uid } => streams.samples(&uid),
         StreamRequest::NetworkCounters => streams.network_counters().await,
     };

@@ -2,6 +2,7 @@
 //! host that joined one. The only place that names a concrete store or driver.
 
 mod aws;
+mod backups;
 mod blobs;
 mod credentials;
 mod detach;

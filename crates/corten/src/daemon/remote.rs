@@ -17,8 +17,9 @@ use http_body_util::BodyDataStream;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use model::storage::VolumeBackup;
 use model::topology::Host;
-use model::{ApiError, Reason};
+use model::{ApiError, Reason, Resource};
 use server::Membership;
 use server::http::{Duplex, StreamRequest};
 use server::pki::{self, Authority, Identity};
@@ -85,9 +86,18 @@ impl RemoteBlobs {
 #[async_trait]
 impl BlobSource for RemoteBlobs {
     async fn open(&self, sha256: &str) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError> {
-        let request = Request::get(format!("/blobs/{sha256}"))
-            .body(empty())
-            .map_err(|e| ApiError::bad_request(e.to_string()))?;
+        self.read(&format!("/blobs/{sha256}")).await
+    }
+
+    async fn backup(&self, project: &str, name: &str) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError> {
+        let path = VolumeBackup::KIND.path(Some(project), Some(name));
+        self.read(&format!("{path}/content")).await
+    }
+}
+
+impl RemoteBlobs {
+    async fn read(&self, path: &str) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError> {
+        let request = Request::get(path).body(empty()).map_err(|e| ApiError::bad_request(e.to_string()))?;
         let body = self.https.upload(request).await?.into_body();
         let chunks = BodyDataStream::new(body).map_err(std::io::Error::other);
         Ok(Box::pin(StreamReader::new(chunks)))

@@ -27,6 +27,7 @@ const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub(crate) struct Protocol {
     s3: S3,
+    objects: Objects,
 }
 
 impl Protocol {
@@ -47,7 +48,12 @@ impl Protocol {
                 result => break result.map_err(|e| failed(&e))?,
             }
         };
-        Ok(Self { s3: S3::new(objects, Arc::new(Own { server, environment })) })
+        let s3 = S3::new(objects.clone(), Arc::new(Own { server, environment }));
+        Ok(Self { s3, objects })
+    }
+
+    pub(crate) fn objects(&self) -> Objects {
+        self.objects.clone()
     }
 
     /// Does what has to be done without being asked, for as long as the cloud runs.

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent::{Agent, AgentOptions, Images, Machine, SharedBlobs};
+use agent::{Agent, AgentOptions, Images, Machine};
+use controllers::backup::Backups;
 use controllers::image::Importer;
 use controllers::{Context, Controllers};
 use identity::{Authentication, Principal};
@@ -17,6 +18,7 @@ use store::{OpenError, Options, SqliteStore};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::aws::Protocol;
+use super::backups::{LocalFiles, ObjectVaults, Served};
 use super::blobs::ImageFiles;
 use super::gateway::Gateway;
 use super::layout::{claim, write_file};
@@ -68,8 +70,11 @@ pub(crate) async fn serve(
     let scratch = layout.run_dir().join("keys");
     let aws = Protocol::new(server.clone(), gateway.clone(), Arc::clone(&environment), scratch);
     let objects = s3::Protocol::open(server.clone(), Arc::clone(&environment), &layout)?;
+    let vaults = Arc::new(ObjectVaults::new(objects.objects()));
+    let backups = Backups::new(context.clone(), gateway.clone(), vaults);
     let extensions = Extensions {
         hosts: gateway.clone(),
+        backups: Arc::new(Served(backups.clone())),
         blobs: Arc::new(ImageFiles { importer: importer.clone(), cache: Arc::clone(&cache) }),
         authority: Arc::clone(&authority),
         foreign: vec![Arc::new(objects.clone()), Arc::new(aws)],
@@ -79,13 +84,15 @@ pub(crate) async fn serve(
     tasks.spawn(listener.serve(Face::new(server.clone(), extensions)));
     let _controllers = Controllers::start(&context);
     tasks.spawn(importer.run());
+    tasks.spawn(backups.clone().run());
     tasks.spawn(objects.keep());
 
     let _quick_moves = drivers::quick_moves(&layout);
     let host = host_name();
     let client = server.client(local_host(&host));
+    let files = Arc::new(LocalFiles { backups, client: context.client.clone() });
     let agent = Agent::start(AgentOptions {
-        images: Images::new(Arc::clone(&cache), layout.layers(), Arc::new(SharedBlobs), client.clone()),
+        images: Images::new(Arc::clone(&cache), layout.layers(), files, client.clone()),
         host: host.clone(),
         client,
         drivers: drivers::all(&layout),

@@ -1,11 +1,18 @@
-//! `storage.corten.dev`: pools of hosts' disks, the volumes in them, snapshots of volumes, and buckets of objects.
+//! `storage.corten.dev`: pools of hosts' disks, the volumes in them, snapshots and backups of volumes, and
+//! buckets of objects.
 
+mod backup;
+mod backup_plan;
 mod bucket;
 mod bucket_rules;
 mod pool;
 mod snapshot;
 mod volume;
 
+pub use backup::{
+    BACKUP_CONTENTS, BackupPhase, PLAN_LABEL, VolumeBackup, VolumeBackupSpec, VolumeBackupStatus,
+};
+pub use backup_plan::{BackupPlan, BackupPlanSpec, BackupPlanStatus, BackupRetention};
 pub use bucket::{
     BUCKET_CONTENTS, Bucket, BucketSpec, BucketStatus, BucketVersioning, DefaultRetention, ObjectLock,
     PublicAccessBlock, RetentionMode, is_bucket_name,

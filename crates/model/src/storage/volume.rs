@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::pool::PoolSpec;
-use super::{GROUP, VolumeSnapshotSpec};
+use super::{GROUP, VolumeBackupSpec, VolumeSnapshotSpec};
 use crate::{
     Bytes, Column, Condition, FieldErrors, KindInfo, Name, Object, Reference, Resources, Scope, Spec, Uid,
 };
@@ -56,6 +56,9 @@ pub struct VolumeSource {
     /// Another Volume, as it is at the moment.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub volume: String,
+    /// A VolumeBackup.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub backup: String,
 }
 
 /// What a write to a full pool does.
@@ -202,9 +205,14 @@ impl Spec for VolumeSpec {
     }
 
     fn validate(&self, errors: &mut FieldErrors) {
-        let sources = [&self.source.image, &self.source.snapshot, &self.source.volume];
+        let source = &self.source;
+        let sources = [&source.image, &source.snapshot, &source.volume, &source.backup];
         let named = sources.iter().filter(|name| !name.is_empty()).count();
-        errors.require(named <= 1, "spec.source", "must be at most one of image, snapshot and volume");
+        errors.require(
+            named <= 1,
+            "spec.source",
+            "must be at most one of image, snapshot, volume and backup",
+        );
         errors.require(
             self.size.0 > 0 || named > 0,
             "spec.size",
@@ -263,10 +271,12 @@ impl Spec for VolumeSpec {
         let snapshot =
             Reference::named(VolumeSnapshotSpec::KIND, meta, &spec.source.snapshot, "spec.source.snapshot");
         let volume = Reference::named(Self::KIND, meta, &spec.source.volume, "spec.source.volume");
+        let backup =
+            Reference::named(VolumeBackupSpec::KIND, meta, &spec.source.backup, "spec.source.backup");
         let revert = spec.revert.iter().filter_map(|revert| {
             Reference::named(VolumeSnapshotSpec::KIND, meta, &revert.snapshot, "spec.revert.snapshot")
         });
-        pool.into_iter().chain(snapshot).chain(volume).chain(revert).collect()
+        pool.into_iter().chain(snapshot).chain(volume).chain(backup).chain(revert).collect()
     }
 }
 

@@ -134,6 +134,25 @@ fn storage(kind: &str) -> Option<Value> {
             "spec": {"volume": "data"},
             "status": {"ready": true, "host": "h1", "size": "10Gi", "conditions": [condition()]},
         }),
+        "VolumeBackup" => json!({
+            "spec": {"volume": "data", "bucket": "backups", "full": true},
+            "status": {
+                "phase": "Ready", "size": "10Gi", "base": "sunday", "readBytes": "1Gi", "storedBytes": "100Mi",
+                "digest": "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c",
+                "volumeUid": "0b4cf2a6-8a0e-4d4b-9c3e-1f2a3b4c5d6e", "vault": "1b4cf2a6-8a0e-4d4b-9c3e-1f2a3b4c5d6e",
+                "taken": "2026-01-31T12:00:00Z", "conditions": [condition()],
+            },
+        }),
+        "BackupPlan" => json!({
+            "spec": {
+                "volumes": ["data", "logs"], "everySeconds": 86_400,
+                "keep": {"count": 7, "maxAgeSeconds": 1_209_600}, "bucket": "backups", "suspended": true,
+            },
+            "status": {
+                "last": "2026-01-31T12:00:00Z", "next": "2026-02-01T12:00:00Z", "backups": 7,
+                "conditions": [condition()],
+            },
+        }),
         _ => return None,
     })
 }

@@ -14,7 +14,7 @@ use ::identity::Principal;
 use model::compute::{Instance, InstanceSet};
 use model::identity::{AccessKey, Project};
 use model::secret::Secret;
-use model::storage::{Bucket, Volume};
+use model::storage::{Bucket, Volume, VolumeBackup};
 use model::{AnyObject, ApiError, FieldErrors, Reason, Resource};
 use serde::de::DeserializeOwned;
 
@@ -65,6 +65,10 @@ impl Server {
                 storage::complete_bucket(bucket);
             }
             storage::check_bucket(bucket, &mut errors);
+        } else if let Some(backup) = object.as_any_mut().downcast_mut::<VolumeBackup>() {
+            if operation == Operation::Create {
+                storage::complete_backup(backup);
+            }
         } else if let Some(secret) = object.as_any_mut().downcast_mut::<Secret>() {
             secret::check_secret(secret, &mut errors);
         } else {

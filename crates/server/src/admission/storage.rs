@@ -4,7 +4,7 @@
 use ::identity::Principal;
 use ::identity::iam::Document;
 use client::{Reply, Request};
-use model::storage::{BUCKET_CONTENTS, Bucket, Volume, VolumeSnapshot};
+use model::storage::{BACKUP_CONTENTS, BUCKET_CONTENTS, Bucket, Volume, VolumeBackup, VolumeSnapshot};
 use model::topology::Host;
 use model::{AnyObject, ApiError, FieldErrors, Reason, Resource, Uid};
 use serde::Deserialize;
@@ -29,6 +29,14 @@ pub(super) fn complete_bucket(bucket: &mut Bucket) {
     let finalizers = &mut bucket.metadata.finalizers;
     if !finalizers.iter().any(|f| f == BUCKET_CONTENTS) {
         finalizers.push(BUCKET_CONTENTS.into());
+    }
+}
+
+/// A backup goes after its bytes, from its first moment on.
+pub(super) fn complete_backup(backup: &mut VolumeBackup) {
+    let finalizers = &mut backup.metadata.finalizers;
+    if !finalizers.iter().any(|f| f == BACKUP_CONTENTS) {
+        finalizers.push(BACKUP_CONTENTS.into());
     }
 }
 
@@ -74,6 +82,24 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// A host reads a backup only to make a volume of it.
+    pub(crate) async fn require_backup_of(
+        &self,
+        caller: &Principal,
+        backup: &VolumeBackup,
+    ) -> Result<(), ApiError> {
+        let Some(host) = caller.host() else { return Ok(()) };
+        let prefix = Volume::KIND.key(&backup.metadata.namespace, "");
+        let found = self.inner.store.list(&prefix, ListOptions::default()).await.map_err(store_error)?;
+        let volumes = found.entries.iter().filter_map(|e| serde_json::from_slice::<Volume>(&e.value).ok());
+        let makes = |v: &Volume| v.home() == host && v.spec.source.backup == backup.metadata.name;
+        if volumes.into_iter().any(|volume| makes(&volume)) {
+            return Ok(());
+        }
+        let message = format!("host {host:?} makes no volume of backup {:?}", backup.metadata.name);
+        Err(ApiError::new(Reason::Forbidden, message))
     }
 
     async fn host_of_volume(&self, project: &str, name: &str) -> Result<String, ApiError> {

@@ -17,4 +17,4 @@ pub use body::{Body, full, read};
 pub use foreign::{Foreign, logs, samples};
 pub use listener::{Listener, ListenerError};
 pub use service::{Extensions, Face};
-pub use streams::{Blobs, Duplex, HostGateway, StreamRequest, Upload};
+pub use streams::{Backups, Blobs, Duplex, HostGateway, StreamRequest, Upload};

@@ -12,6 +12,7 @@ use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use identity::Principal;
 use model::compute::{ArtifactRole, Image, Instance};
+use model::storage::VolumeBackup;
 use model::{ApiError, Reason};
 use tokio::io::AsyncReadExt;
 
@@ -19,7 +20,7 @@ use super::body::Body;
 use super::foreign::Foreign;
 use super::query::Query;
 use super::route::{Route, Target, route};
-use super::streams::{Blobs, Duplex, HostGateway, StreamRequest};
+use super::streams::{Backups, Blobs, Duplex, HostGateway, StreamRequest, Upload};
 use super::{answer, body, network, table, watch};
 use crate::discovery::Document;
 use crate::server::Server;
@@ -33,6 +34,7 @@ const CHUNK: usize = 64 * 1024;
 pub struct Extensions {
     pub hosts: Arc<dyn HostGateway>,
     pub blobs: Arc<dyn Blobs>,
+    pub backups: Arc<dyn Backups>,
     pub authority: Arc<pki::Authority>,
     /// Other protocols; the first that speaks a request's answers it.
     pub foreign: Vec<Arc<dyn Foreign>>,
@@ -212,6 +214,7 @@ fn stream_call(target: &Target, query: &Query, method: Method) -> Option<StreamC
         ("vpcs", "flows") => {
             Streamed::NetworkFlows { host: query.get("host").into(), port: query.get("port").into() }
         }
+        ("volumebackups", "content") => Streamed::Backup,
         ("images", "upload") => Streamed::Upload { role: query.get("role").into() },
         _ => return None,
     };
@@ -233,6 +236,7 @@ enum Streamed {
     NetworkCheck { host: String, repair: bool },
     NetworkFlows { host: String, port: String },
     Upload { role: String },
+    Backup,
 }
 
 impl StreamCall {
@@ -251,6 +255,7 @@ impl StreamCall {
                 (client::Verb::Get, "")
             }
             Streamed::NetworkCheck { repair: true, .. } => (client::Verb::Update, ""),
+            Streamed::Backup if self.method == Method::GET => (client::Verb::Get, "content"),
             _ => (client::Verb::Create, target.subresource.as_str()),
         };
         let mut call = client::Request::new(verb, target.kind, target.project.as_deref(), &target.name);
@@ -260,7 +265,7 @@ impl StreamCall {
             call.subresource.clone_from(&target.subresource);
         }
         let audit = face.server.inner.audit.begin(caller, &call);
-        let result = self.carry_out(face, &call, request).await;
+        let result = self.carry_out(face, caller, &call, request).await;
         if let Some(line) = audit {
             line.end(result.as_ref().map_or_else(|e| e.reason.code(), |response| response.status().as_u16()));
         }
@@ -270,6 +275,7 @@ impl StreamCall {
     async fn carry_out(
         self,
         face: &Face,
+        caller: &Principal,
         call: &client::Request,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, ApiError> {
@@ -284,10 +290,17 @@ impl StreamCall {
                 return Err(ApiError::new(Reason::MethodNotAllowed, "upload with PUT"));
             }
             let image: Image = serde_json::from_slice(&entry.value).map_err(unreadable)?;
-            let frames = BodyStream::new(request.into_body());
-            let frames = TryStreamExt::map_err(frames, std::io::Error::other);
-            let data = frames.try_filter_map(|frame| async move { Ok(frame.into_data().ok()) });
-            face.extensions.blobs.upload(image, role, data.boxed()).await?;
+            face.extensions.blobs.upload(image, role, upload(request)).await?;
+            return Ok(answer::json(StatusCode::OK, "{}"));
+        }
+        if let Streamed::Backup = &self.what {
+            let backup: VolumeBackup = serde_json::from_slice(&entry.value).map_err(unreadable)?;
+            if self.method == Method::GET {
+                face.server.require_backup_of(caller, &backup).await?;
+                let stream = face.extensions.backups.read(backup).await?;
+                return Ok(answer::stream(StatusCode::OK, "application/octet-stream", reader_body(stream)));
+            }
+            face.extensions.backups.write(backup, upload(request)).await?;
             return Ok(answer::json(StatusCode::OK, "{}"));
         }
         if let Streamed::NetworkFlows { host, port } = &self.what {
@@ -318,7 +331,10 @@ impl StreamCall {
             }
             Streamed::Forward { port: 0 } => return Err(ApiError::bad_request("port must be 1 to 65535")),
             Streamed::Forward { port } => (StreamRequest::Forward { uid, port }, true),
-            Streamed::NetworkCheck { .. } | Streamed::NetworkFlows { .. } | Streamed::Upload { .. } => {
+            Streamed::NetworkCheck { .. }
+            | Streamed::NetworkFlows { .. }
+            | Streamed::Upload { .. }
+            | Streamed::Backup => {
                 return Err(ApiError::internal("answered above"));
             }
         };
@@ -336,6 +352,11 @@ impl StreamCall {
         response.headers_mut().insert(UPGRADE, HeaderValue::from_static("corten-stream"));
         Ok(response)
     }
+}
+
+fn upload(request: Request<Incoming>) -> Upload {
+    let frames = TryStreamExt::map_err(BodyStream::new(request.into_body()), std::io::Error::other);
+    frames.try_filter_map(|frame| async move { Ok(frame.into_data().ok()) }).boxed()
 }
 
 /// Copies both ways until either side ends.

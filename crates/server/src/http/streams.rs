@@ -5,9 +5,10 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use client::disks::DiskOf;
+use client::disks::{BackupWish, DiskOf};
 use futures::Stream;
 use model::compute::{ArtifactRole, Image};
+use model::storage::VolumeBackup;
 use model::{ApiError, Uid};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,6 +37,8 @@ pub enum StreamRequest {
     NetworkFlows { vpc: Uid, port: String },
     /// A disk as one file (`client::disks`).
     Disk { of: DiskOf, uid: Uid },
+    /// What is in a volume, or what changed in it, as a stream of the `backup` crate.
+    Backup { wish: BackupWish },
     /// What it used in the last hours, as JSON (`client::samples`).
     Samples { uid: Uid },
     /// Counters of all ports on the host, as JSON (`client::networks`).
@@ -57,4 +60,13 @@ pub trait Blobs: Send + Sync + 'static {
     async fn upload(&self, image: Image, role: ArtifactRole, body: Upload) -> Result<(), ApiError>;
     /// A verified file by its SHA-256, and its size.
     async fn open(&self, sha256: &str) -> Result<(Pin<Box<dyn AsyncRead + Send>>, u64), ApiError>;
+}
+
+/// What is in backups.
+#[async_trait]
+pub trait Backups: Send + Sync + 'static {
+    /// All of it, as one stream.
+    async fn read(&self, backup: VolumeBackup) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError>;
+    /// Makes a backup, which has nothing yet, of such a stream.
+    async fn write(&self, backup: VolumeBackup, body: Upload) -> Result<(), ApiError>;
 }

@@ -12,10 +12,11 @@ use http_body_util::BodyExt;
 use identity::Principal;
 use model::compute::{Image, Instance};
 use model::network::{Vpc, VpcSpec};
+use model::storage::VolumeBackup;
 use model::topology::{Host, HostSpec};
 use model::{ApiError, ObjectMeta, Reason};
 use parking_lot::Mutex;
-use server::http::{Blobs, Duplex, Extensions, Face, HostGateway, Listener, StreamRequest, Upload};
+use server::http::{Backups, Blobs, Duplex, Extensions, Face, HostGateway, Listener, StreamRequest, Upload};
 use server::pki::Authority;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -61,6 +62,20 @@ impl HostGateway for Recorded {
 }
 
 #[async_trait]
+impl Backups for Recorded {
+    async fn read(
+        &self,
+        backup: VolumeBackup,
+    ) -> Result<Pin<Box<dyn tokio::io::AsyncRead + Send>>, ApiError> {
+        Err(ApiError::not_found("backup", &backup.metadata.name))
+    }
+
+    async fn write(&self, backup: VolumeBackup, _: Upload) -> Result<(), ApiError> {
+        Err(ApiError::not_found("backup", &backup.metadata.name))
+    }
+}
+
+#[async_trait]
 impl Blobs for Recorded {
     async fn upload(&self, _: Image, _: model::compute::ArtifactRole, _: Upload) -> Result<(), ApiError> {
         Ok(())
@@ -89,7 +104,13 @@ impl Site {
         let hosts = Arc::new(Recorded::default());
         let (gateway, blobs) = (Arc::clone(&hosts), Arc::clone(&hosts));
         let authority_of = Arc::clone(&authority);
-        let extensions = Extensions { hosts: gateway, blobs, authority: authority_of, foreign: Vec::new() };
+        let extensions = Extensions {
+            hosts: gateway,
+            blobs,
+            backups: Arc::new(Recorded::default()),
+            authority: authority_of,
+            foreign: Vec::new(),
+        };
         let serving = JoinSet::from_iter([listener.serve(Face::new(cloud.server.clone(), extensions))]);
         let admin = cloud.admin();
         let spec =

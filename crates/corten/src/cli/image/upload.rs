@@ -5,21 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use client::DeleteOptions;
-use client::https::Body;
 use http::Method;
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::Frame;
 use model::compute::{ArtifactRole, Image};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 
 use crate::cli::api::Cloud;
 use crate::cli::kind::{self, Target};
 use crate::cli::output;
-use crate::cli::progress::{Progress, transferred};
+use crate::cli::transfer::{self, Reader};
 use crate::failure::{Exit, Failure};
-
-/// How many bytes of a file are read at once.
-const CHUNK: usize = 256 * 1024;
 
 /// One file of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +56,7 @@ async fn send(cloud: &Cloud, name: &str, part: &Part) -> Result<(), Failure> {
     let request = http::Request::builder()
         .method(Method::PUT)
         .uri(uri)
-        .body(body(reader, total, part.role, cloud.global.quiet))
+        .body(transfer::body(reader, total, part.role.as_str(), cloud.global.quiet))
         .map_err(|e| Failure::failed(format!("cannot upload: {e}")))?;
     match cloud.https.upload(request).await {
         Ok(_) => Ok(()),
@@ -74,8 +68,6 @@ async fn send(cloud: &Cloud, name: &str, part: &Part) -> Result<(), Failure> {
         }
     }
 }
-
-type Reader = Box<dyn AsyncRead + Send + Sync + Unpin>;
 
 /// A file, or a folder (an OCI layout) as an archive; with the number of bytes to come, when it is known.
 async fn open(path: &Path) -> Result<(Reader, u64), Failure> {
@@ -111,39 +103,5 @@ impl AsyncRead for Archive {
         buffer: &mut tokio::io::ReadBuf<'_>,
     ) -> std::task::Poll<std::io::Result<()>> {
         std::pin::Pin::new(&mut self.stdout).poll_read(context, buffer)
-    }
-}
-
-/// The file as a body that says how far it has come.
-fn body(reader: Reader, total: u64, role: ArtifactRole, quiet: bool) -> Body {
-    let state = (reader, 0_u64, Progress::new(quiet));
-    let frames = futures::stream::unfold(state, move |(mut reader, sent, mut progress)| async move {
-        let mut chunk = vec![0; CHUNK];
-        match reader.read(&mut chunk).await {
-            Ok(0) => None,
-            Ok(n) => {
-                chunk.truncate(n);
-                let sent = sent + n as u64;
-                progress.say(&format!("sending the {}: {}", role.as_str(), transferred(sent, total)));
-                Some((Ok(Frame::data(chunk.into())), (reader, sent, progress)))
-            }
-            Err(e) => Some((Err(e), (reader, sent, progress))),
-        }
-    });
-    BodyExt::boxed(StreamBody::new(Shared(std::sync::Mutex::new(Box::pin(frames)))))
-}
-
-/// Bodies must be `Sync`, though only one task ever reads one: a lock that is never contended makes it so.
-struct Shared<S>(std::sync::Mutex<S>);
-
-impl<S: futures::Stream + Unpin> futures::Stream for Shared<S> {
-    type Item = S::Item;
-
-    fn poll_next(
-        self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<S::Item>> {
-        let stream = self.get_mut().0.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        std::pin::Pin::new(stream).poll_next(context)
     }
 }

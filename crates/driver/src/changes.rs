@@ -1,0 +1,80 @@
+//! What changed in a disk since a moment: noted by whoever writes to the disk, under names, in the disk itself.
+
+use std::path::PathBuf;
+
+use model::Uid;
+
+/// Names of notes that are ours begin so.
+const PREFIX: &str = "corten-";
+
+/// What changed in a disk is to be written into a file of its own, as it is at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangesPlan {
+    /// An empty qcow2 of the disk's size. What is in it afterwards changed; what is not there did not.
+    pub target: PathBuf,
+    /// What changes from this moment on is noted under this name.
+    pub begins: Uid,
+    /// Names under which changes may have been noted, the newest first. Those since the first that is there and whole
+    /// are meant; the whole disk when there is none.
+    pub since: Vec<Uid>,
+}
+
+/// A note that a disk has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    pub name: String,
+    /// Every change since it began is in it.
+    pub is_whole: bool,
+}
+
+impl ChangesPlan {
+    pub fn name_of(uid: &Uid) -> String {
+        format!("{PREFIX}{uid}")
+    }
+
+    /// The note whose changes are meant, and those that nobody will ask for any more.
+    pub fn choose(&self, found: &[Noted]) -> (Option<Uid>, Vec<String>) {
+        let whole = |uid: &&Uid| found.iter().any(|note| note.is_whole && note.name == Self::name_of(uid));
+        let since = self.since.iter().filter(|uid| **uid != self.begins).find(whole).cloned();
+        let kept = since.as_ref().map(Self::name_of);
+        let ours = found.iter().filter(|note| note.name.starts_with(PREFIX));
+        let spare = ours.filter(|note| Some(&note.name) != kept.as_ref()).map(|note| note.name.clone());
+        (since, spare.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(name: &str) -> Uid {
+        Uid::parse(name).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_newest_note_that_is_whole_counts() {
+        let plan = |since: &[&str]| ChangesPlan {
+            target: PathBuf::new(),
+            begins: uid("cc"),
+            since: since.iter().map(|name| uid(name)).collect(),
+        };
+        let note = |name: &str, is_whole| Noted { name: name.into(), is_whole };
+        let found = [
+            note("corten-aa", true),
+            note("corten-bb", false),
+            note("corten-cc", true),
+            note("another", true),
+        ];
+        let spare = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let all = spare(&["corten-bb", "corten-cc"]);
+        assert_eq!(plan(&["bb", "aa"]).choose(&found), (Some(uid("aa")), all.clone()));
+        assert_eq!(
+            plan(&["cc", "aa"]).choose(&found),
+            (Some(uid("aa")), all),
+            "its own is of an earlier try"
+        );
+        let nothing = spare(&["corten-aa", "corten-bb", "corten-cc"]);
+        assert_eq!(plan(&["bb"]).choose(&found), (None, nothing));
+        assert_eq!(plan(&["aa"]).choose(&[]), (None, Vec::new()));
+    }
+}
