@@ -17,6 +17,7 @@ mod report;
 mod restart;
 mod schedule;
 mod signature;
+mod storage;
 mod store;
 mod writes;
 
@@ -32,7 +33,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every measurement, in the order of the table.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "store",
     "api",
     "placement",
@@ -44,6 +45,7 @@ const NAMES: [&str; 11] = [
     "container",
     "footprint",
     "network",
+    "storage",
 ];
 
 #[tokio::main]
@@ -87,6 +89,7 @@ async fn measure(name: &str) -> Result<Vec<Row>> {
         "container" => container::measure().await,
         "footprint" => footprint::measure().await,
         "network" => network::measure().await,
+        "storage" => storage::measure().await,
         _ => Err(format!("{name} is in the list of names, but nothing measures it").into()),
     }
 }

@@ -142,12 +142,13 @@ impl Pool {
     }
 
     /// The file that gets what changed; empty.
-    pub(crate) async fn make_target(&self, path: &Path, size: u64) -> Result<(), DriverError> {
-        crate::record::remove(path).map_err(failed("removing what was left"))?;
-        let args = ["create", "-q", "-f", "qcow2", "-o", "compat=1.1"].map(std::ffi::OsString::from);
-        qemu_img(args.into_iter().chain([path.into(), size.to_string().into()])).await?;
-        let private = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(path, private).map_err(failed("making a file for changes"))
+    pub(crate) fn make_target(path: &Path, size: u64) -> Result<(), DriverError> {
+        let make = || {
+            crate::record::remove(path)?;
+            let file = crate::empty::create(path, size, None)?;
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))
+        };
+        make().map_err(failed("making a file for changes"))
     }
 }
 

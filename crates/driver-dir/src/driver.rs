@@ -129,10 +129,10 @@ fn settle(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), Drive
 }
 
 /// Like [`settle`], when the head that is to be may not be there.
-async fn settle_offline(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), DriverError> {
+fn settle_offline(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), DriverError> {
     if volume.pending.is_some() {
         let (old, new) = (Pool::head_name(uid, volume.head), Pool::head_name(uid, volume.head + 1));
-        pool.make(&new, volume.size, Some(&old)).await?;
+        pool.make(&new, volume.size, Some(&old))?;
     }
     settle(pool, uid, volume)
 }
@@ -171,7 +171,7 @@ impl VolumeDriver for DirDriver {
                 "a volume of {size} is smaller than its source; spec.size must be at least {least}"
             )));
         }
-        pool.make(&Pool::head_name(uid, 0), size, backing.as_deref()).await?;
+        pool.make(&Pool::head_name(uid, 0), size, backing.as_deref())?;
         let volume = VolumeRecord { size, head: 0, epoch: 0, holder: None, pending: None };
         pool.keep_volume(uid, &volume)
     }
@@ -183,7 +183,7 @@ impl VolumeDriver for DirDriver {
             return Ok(());
         }
         self.interrupt(&pool, &place.uid, &volume).await?;
-        settle_offline(&pool, &place.uid, &mut volume).await?;
+        settle_offline(&pool, &place.uid, &mut volume)?;
         pool.resize(&Pool::head_name(&place.uid, volume.head), size).await?;
         volume.size = size;
         pool.keep_volume(&place.uid, &volume)
@@ -204,7 +204,7 @@ impl VolumeDriver for DirDriver {
         if let Some(mut volume) = pool.volume(&place.uid)? {
             require_unheld(&volume, "deleted")?;
             self.interrupt(&pool, &place.uid, &volume).await?;
-            settle_offline(&pool, &place.uid, &mut volume).await?;
+            settle_offline(&pool, &place.uid, &mut volume)?;
             pool.forget_volume(&place.uid)?;
         }
         crate::record::remove(&pool.fill_path(&place.uid)).map_err(failed("removing what was left"))?;
@@ -226,7 +226,7 @@ impl VolumeDriver for DirDriver {
         }
         if !again {
             self.interrupt(&pool, &place.uid, &volume).await?;
-            settle_offline(&pool, &place.uid, &mut volume).await?;
+            settle_offline(&pool, &place.uid, &mut volume)?;
             volume.epoch = epoch;
             volume.holder = Some(holder.clone());
             pool.keep_volume(&place.uid, &volume)?;
@@ -242,7 +242,7 @@ impl VolumeDriver for DirDriver {
         if volume.holder.as_ref() != Some(holder) {
             return Ok(());
         }
-        settle_offline(&pool, &place.uid, &mut volume).await?;
+        settle_offline(&pool, &place.uid, &mut volume)?;
         pool.take_back(&Pool::head_name(&place.uid, volume.head))?;
         volume.holder = None;
         pool.keep_volume(&place.uid, &volume)
@@ -269,7 +269,7 @@ impl VolumeDriver for DirDriver {
             pool.keep_volume(&place.uid, &volume)?;
         }
         let new = Pool::head_name(&place.uid, new);
-        pool.make(&new, volume.size, Some(&Pool::head_name(&place.uid, old))).await?;
+        pool.make(&new, volume.size, Some(&Pool::head_name(&place.uid, old)))?;
         Ok(Some(pool.data(&new)))
     }
 
@@ -294,7 +294,7 @@ impl VolumeDriver for DirDriver {
         let mut volume = there(&pool, &place.uid)?;
         require_unheld(&volume, "taken back to a snapshot")?;
         self.interrupt(&pool, &place.uid, &volume).await?;
-        settle_offline(&pool, &place.uid, &mut volume).await?;
+        settle_offline(&pool, &place.uid, &mut volume)?;
         let found = pool.snapshot(snapshot)?;
         let found = found.ok_or_else(|| DriverError::NotFound(format!("{snapshot} (a snapshot)")))?;
         if found.size > volume.size {
@@ -308,7 +308,7 @@ impl VolumeDriver for DirDriver {
         // As large as it is: a disk never shrinks under whoever knows its size.
         let next = Pool::head_name(&place.uid, volume.head + 1);
         pool.discard(&next)?;
-        pool.make(&next, volume.size, Some(&found.layer)).await?;
+        pool.make(&next, volume.size, Some(&found.layer))?;
         volume.head += 1;
         pool.keep_volume(&place.uid, &volume)?;
         pool.sweep()
@@ -365,7 +365,7 @@ impl VolumeDriver for DirDriver {
         let (pool, _turn) = self.pool(&place.pool).await?;
         let volume = there(&pool, &place.uid)?;
         let path = pool.copy_path(backup);
-        pool.make_target(&path, volume.size.0).await?;
+        Pool::make_target(&path, volume.size.0)?;
         self.copies.lock().insert(path.clone());
         Ok(path)
     }
@@ -376,7 +376,7 @@ impl VolumeDriver for DirDriver {
             let (pool, _turn) = self.pool(&place.pool).await?;
             let mut volume = there(&pool, &place.uid)?;
             require_unheld(&volume, "read")?;
-            settle_offline(&pool, &place.uid, &mut volume).await?;
+            settle_offline(&pool, &place.uid, &mut volume)?;
             let head = Pool::head_name(&place.uid, volume.head);
             pool.settle_layer(&head)?;
             pool.check_chain(&head)?;

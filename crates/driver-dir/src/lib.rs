@@ -9,6 +9,7 @@
 
 mod changes;
 mod driver;
+mod empty;
 mod header;
 mod merge;
 mod pool;

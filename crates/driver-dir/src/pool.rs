@@ -9,6 +9,7 @@ use std::time::Duration;
 use driver::{DriverError, PoolUsage};
 use model::{Bytes, Uid};
 
+use crate::empty;
 use crate::header;
 use crate::record::{self, LayerRecord, SnapshotRecord, VolumeRecord};
 use crate::survey::{IMAGE_PREFIX, Survey};
@@ -122,31 +123,19 @@ impl Pool {
     }
 
     /// Makes an empty file of this name that shows what `backing` has. One that is there is left alone.
-    pub(crate) async fn make(
-        &self,
-        name: &str,
-        size: Bytes,
-        backing: Option<&str>,
-    ) -> Result<(), DriverError> {
+    pub(crate) fn make(&self, name: &str, size: Bytes, backing: Option<&str>) -> Result<(), DriverError> {
         let path = self.data(name);
         if path.exists() {
             return Ok(());
         }
         self.keep_layer(name, &LayerRecord::on(backing.map(ToOwned::to_owned)))?;
         let unfinished = path.with_extension("new");
-        let mut args: Vec<std::ffi::OsString> =
-            ["create", "-q", "-f", "qcow2", "-o", "compat=1.1"].map(Into::into).into();
-        if let Some(backing) = backing {
-            // Unopened, because its size and format are known: no tool reads what a guest's QEMU wrote.
-            args.extend(["-u", "-F", "qcow2", "-b"].map(Into::into));
-            args.push(self.data(backing).into());
-        }
-        args.extend([unfinished.clone().into(), size.0.to_string().into()]);
-        qemu_img(args).await?;
+        let backing = backing.map(|name| self.data(name));
         let keep = || {
             record::step()?;
-            fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
-            File::open(&unfinished)?.sync_all()?;
+            let file = empty::create(&unfinished, size.0, backing.as_deref())?;
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            file.sync_all()?;
             fs::rename(&unfinished, &path)?;
             record::step()?;
             record::sync_folder(&path)
