@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from balancing import Balancing
 from generated import Generated
 from identities import EC2_TRUST, Identities
+from images import Images
 from metrics import Metrics
 from scaling import Scaling
 from shapes import Judge
@@ -469,6 +470,8 @@ def main():
     default = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     templates(image, ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [default]}])["SecurityGroups"][0]["GroupId"])
     Volumes((check, equal, refused), ec2, image).run()
+    disk = ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": ["disk"]}])["Images"][0]["ImageId"]
+    Images((check, equal, refused), ec2, disk, image).run()
     Networks((check, equal, refused), ec2).run()
     Placement((check, equal, refused), ec2, image).run()
     Tools((check, equal, refused), ec2, image).run()

@@ -105,6 +105,7 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("Key pairs", ec2::key_pairs::ACTIONS),
     ("Tags", ec2::tagging::ACTIONS),
     ("Images", ec2::images::ACTIONS),
+    ("", ec2::image_making::ACTIONS),
     ("Volumes and snapshots", ec2::volumes::ACTIONS),
     ("", ec2::attachments::ACTIONS),
     ("", ec2::modifications::ACTIONS),
@@ -138,7 +139,6 @@ const FAMILIES: &[(&str, &[Action])] = &[
 
 /// What everyday tools also ask for, and is not here: it is answered with InvalidAction.
 const REFUSED: &[(&str, &str)] = &[
-    ("CreateImage, CopyImage", "images are imported; an instance's disk is not made one yet"),
     ("CreateNetworkAcl and its changes", "there are none beside the default one: security groups decide"),
     ("Other DHCP options", "a VPC's domain and name servers are set in its own object"),
     ("AttachNetworkInterface, DetachNetworkInterface", "cards are given when an instance is made"),

@@ -33,8 +33,12 @@ impl Volumes {
         }
         let mut locks = Vec::new();
         let mut disks = Vec::new();
+        let is_reboot = instance.spec.reboots > instance.status.reboots_done;
         for volume in &volumes {
             locks.push(self.lock(&volume.metadata.uid).await);
+            if is_reboot {
+                self.take_at_rest(volume).await?;
+            }
             disks.push(self.open(instance, volume, Purpose::Start).await?);
         }
         Ok(Prepared { disks, _locks: locks })

@@ -7,6 +7,7 @@ mod backup;
 mod origin;
 mod read;
 mod report;
+mod rest;
 mod room;
 
 pub(crate) use attach::Prepared;
@@ -248,11 +249,15 @@ impl Volumes {
                 for pool in self.pools().await? {
                     let place = VolumePlace { pool, uid: snapshot.metadata.uid.clone() };
                     self.0.driver.delete_snapshot(&place).await?;
+                    self.0.driver.delete(&place).await?;
                 }
                 self.look_for_spare_layers();
                 self.let_go(&snapshot).await?;
             }
             return Ok(Outcome::Done);
+        }
+        if snapshot.spec.volume.is_empty() {
+            return self.make_snapshot(&snapshot).await;
         }
         let Some(volume) = volume.filter(|v| v.status.host == self.0.host && !snapshot.status.ready) else {
             return Ok(Outcome::Done);
@@ -263,20 +268,27 @@ impl Volumes {
             return Ok(Outcome::Done);
         }
         let _changing = self.lock(&volume.metadata.uid).await;
-        match self.take(&volume, &snapshot.metadata.uid).await {
-            Ok(size) => {
-                self.report_snapshot(&snapshot, Some(size), "").await?;
-                // Clones and returns may wait for it.
-                for waiting in self.0.volumes.filter(|v| v.metadata.namespace == *project) {
-                    self.0.queue.add(format!("v/{}", waiting.metadata.key()));
-                }
-                Ok(Outcome::Done)
-            }
+        let taken = match self.rests(&snapshot, &volume).await {
+            Ok(()) => self.take(&volume, &snapshot.metadata.uid).await,
+            Err(e) => Err(e),
+        };
+        match taken {
+            Ok(size) => self.taken(&snapshot, size).await.map(|()| Outcome::Done),
             Err(e) => {
                 self.report_snapshot(&snapshot, None, &e.to_string()).await?;
                 Ok(Outcome::RequeueAfter(LOOK_AGAIN))
             }
         }
+    }
+
+    async fn taken(&self, snapshot: &VolumeSnapshot, size: Bytes) -> Result<(), VolumeError> {
+        self.report_snapshot(snapshot, Some(size), "").await?;
+        // Clones and returns may wait for it.
+        let project = &snapshot.metadata.namespace;
+        for waiting in self.0.volumes.filter(|v| v.metadata.namespace == *project) {
+            self.0.queue.add(format!("v/{}", waiting.metadata.key()));
+        }
+        Ok(())
     }
 
     /// Freezes the volume as it is; a guest that runs goes on with a new head, and notices nothing.

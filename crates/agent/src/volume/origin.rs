@@ -1,11 +1,12 @@
-//! What a volume is made from.
+//! What a volume is made from, and snapshots that are of no volume.
 
-use driver::{VolumeOrigin, VolumePlace, VolumePlan};
-use model::Uid;
+use driver::{DriverError, VolumeOrigin, VolumePlace, VolumePlan};
 use model::compute::ArtifactRole;
-use model::storage::Volume;
+use model::storage::{DEFAULT_POOL, Volume, VolumeSnapshot};
+use model::{ApiError, Bytes, Reason, Uid};
+use reconcile::Outcome;
 
-use super::{VolumeError, Volumes, place};
+use super::{LOOK_AGAIN, VolumeError, Volumes, place};
 
 impl Volumes {
     pub(super) async fn create(&self, volume: &Volume) -> Result<(), VolumeError> {
@@ -37,6 +38,89 @@ impl Volumes {
         if let Some(moment) = moment {
             self.0.driver.delete_snapshot(&moment).await?;
         }
+        Ok(())
+    }
+
+    /// A snapshot of an image, or a copy of another one. The first host that can make it keeps it.
+    pub(super) async fn make_snapshot(&self, snapshot: &VolumeSnapshot) -> Result<Outcome, VolumeError> {
+        let is_here = snapshot.status.host == self.0.host;
+        if !is_here && !snapshot.status.host.is_empty() {
+            return Ok(Outcome::Done);
+        }
+        if snapshot.status.ready {
+            return self.forget_passing(snapshot).await.map(|()| Outcome::Done);
+        }
+        let made = match self.origin(snapshot).await {
+            Ok(_) if !is_here => {
+                // From now on it goes only when this host has let go of it.
+                self.report_snapshot(snapshot, None, "").await?;
+                return Ok(Outcome::Done);
+            }
+            Ok((pool, origin)) => self.snapshot_of(snapshot, pool, origin).await,
+            Err(e) => Err(e),
+        };
+        match made {
+            Ok(size) => {
+                self.taken(snapshot, size).await?;
+                self.forget_passing(snapshot).await.map(|()| Outcome::Done)
+            }
+            // Another host may have what it is to be made of.
+            Err(VolumeError::Invalid(_)) if !is_here => Ok(Outcome::Done),
+            Err(e) => {
+                if is_here {
+                    self.report_snapshot(snapshot, None, &e.to_string()).await?;
+                }
+                Ok(Outcome::RequeueAfter(LOOK_AGAIN))
+            }
+        }
+    }
+
+    async fn origin(&self, snapshot: &VolumeSnapshot) -> Result<(String, VolumeOrigin), VolumeError> {
+        let (project, spec) = (&snapshot.metadata.namespace, &snapshot.spec);
+        if spec.snapshot.is_empty() {
+            let image = self.0.images.find(project, &spec.image).await?;
+            let disk = self.0.images.local(&image, ArtifactRole::Disk).await?;
+            return Ok((DEFAULT_POOL.into(), VolumeOrigin::Image(disk)));
+        }
+        let uid = self.ready_snapshot(project, &spec.snapshot)?;
+        for pool in self.pools().await? {
+            match self.0.driver.layers(&VolumePlace { pool: pool.clone(), uid: uid.clone() }).await {
+                Ok(_) => return Ok((pool, VolumeOrigin::Snapshot(uid))),
+                Err(DriverError::NotFound(_)) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Err(ApiError::new(Reason::NotFound, format!("snapshot {:?} is in no pool", spec.snapshot)).into())
+    }
+
+    /// A volume under the snapshot's own uid, for as long as it takes to freeze it. It goes only after the snapshot is
+    /// known to be taken: made anew, its files would have the names of those that the snapshot stands on.
+    async fn snapshot_of(
+        &self,
+        snapshot: &VolumeSnapshot,
+        pool: String,
+        source: VolumeOrigin,
+    ) -> Result<Bytes, VolumeError> {
+        let uid = snapshot.metadata.uid.clone();
+        let _changing = self.lock(&uid).await;
+        let place = VolumePlace { pool, uid: uid.clone() };
+        match self.0.driver.observe(&place).await {
+            Err(DriverError::NotFound(_)) => {
+                let plan = VolumePlan { place: place.clone(), size: Bytes(0), source };
+                self.0.driver.create(&plan).await?;
+            }
+            found => drop(found?),
+        }
+        self.0.driver.begin_snapshot(&place, &uid).await?;
+        Ok(self.0.driver.finish_snapshot(&place, &uid).await?)
+    }
+
+    async fn forget_passing(&self, snapshot: &VolumeSnapshot) -> Result<(), VolumeError> {
+        for pool in self.pools().await? {
+            let place = VolumePlace { pool, uid: snapshot.metadata.uid.clone() };
+            self.0.driver.delete(&place).await?;
+        }
+        self.0.locks.lock().remove(&snapshot.metadata.uid);
         Ok(())
     }
 

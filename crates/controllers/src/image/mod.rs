@@ -1,8 +1,10 @@
 //! Images: from an upload or a URL to verified files in the cache, with progress in the status.
 
+mod from_bucket;
 mod from_disk;
 mod sweep;
 
+pub use from_bucket::{Buckets, Object};
 pub use from_disk::Disks;
 
 use std::io::Write;
@@ -13,13 +15,15 @@ use bytes::Bytes as Chunk;
 use client::ListParams;
 use futures::{Stream, StreamExt};
 use image::{Cache as Blobs, Digest, Egress, Import, Imported, Source, Task};
-use model::compute::{Artifact, ArtifactRole, Image, ImageFormat, ImagePhase};
+use model::compute::{Artifact, ArtifactRole, Image, ImageFormat, ImagePhase, Visibility};
 use model::{ApiError, Bytes, Condition, ConditionStatus, Reason, set_condition};
 use parking_lot::Mutex;
 use reconcile::{Cache, Change, Outcome, Queue};
 
 use crate::Context;
 
+/// The project whose public images everyone may use.
+const SYSTEM_PROJECT: &str = "system";
 /// Largest file of an image, and largest disk it may show.
 const SIZE_MAX: u64 = 2 << 40;
 /// How often progress is written down.
@@ -34,6 +38,7 @@ pub struct Importer {
     blobs: Arc<Blobs>,
     egress: Egress,
     disks: Arc<dyn Disks>,
+    buckets: Arc<dyn Buckets>,
 }
 
 impl std::fmt::Debug for Importer {
@@ -43,8 +48,14 @@ impl std::fmt::Debug for Importer {
 }
 
 impl Importer {
-    pub fn new(context: Context, blobs: Arc<Blobs>, egress: Egress, disks: Arc<dyn Disks>) -> Self {
-        Self { context, blobs, egress, disks }
+    pub fn new(
+        context: Context,
+        blobs: Arc<Blobs>,
+        egress: Egress,
+        disks: Arc<dyn Disks>,
+        buckets: Arc<dyn Buckets>,
+    ) -> Self {
+        Self { context, blobs, egress, disks, buckets }
     }
 
     /// Imports images that name a URL or a disk of the cloud, for ever.
@@ -70,6 +81,12 @@ impl Importer {
         }
         if image.spec.source.object().is_some() {
             return self.make_of_disk(&image).await;
+        }
+        if !image.spec.source.bucket.is_empty() {
+            return self.fetch_from_bucket(&image).await.map(|()| Outcome::Done);
+        }
+        if !image.spec.source.image.is_empty() {
+            return self.copy(&image).await;
         }
         if image.spec.source.url.is_empty() {
             return Ok(Outcome::Done);
@@ -195,6 +212,34 @@ impl Importer {
         }
     }
 
+    /// Files are known by what is in them: a copy names the same ones.
+    async fn copy(&self, image: &Image) -> Result<Outcome, ApiError> {
+        let name = &image.spec.source.image;
+        let client = &self.context.client;
+        let mut found = client.project::<Image>(&image.metadata.namespace).find(name).await?;
+        if found.is_none() {
+            let shared = client.project::<Image>(SYSTEM_PROJECT).find(name).await?;
+            found = shared.filter(|image| image.spec.visibility == Visibility::Public);
+        }
+        let why = match &found {
+            None => format!("image {name:?} is gone"),
+            Some(of) if of.status.phase == ImagePhase::Failed => format!("image {name:?} could not be made"),
+            Some(of) if of.status.phase != ImagePhase::Ready => {
+                return Ok(Outcome::RequeueAfter(PROGRESS_EVERY));
+            }
+            Some(of) => {
+                let made = |status: &mut model::compute::ImageStatus| {
+                    status.phase = ImagePhase::Ready;
+                    status.artifacts.clone_from(&of.status.artifacts);
+                    status.virtual_size = of.status.virtual_size;
+                };
+                return self.update(image, made).await.map(|()| Outcome::Done);
+            }
+        };
+        self.fail(image, &ApiError::new(Reason::Invalid, why)).await?;
+        Ok(Outcome::Done)
+    }
+
     async fn fail(&self, image: &Image, error: &ApiError) -> Result<(), ApiError> {
         let now = (self.context.now)();
         self.update(image, |status| {
@@ -236,6 +281,9 @@ fn check_upload(image: &Image, role: ArtifactRole) -> Result<(), ApiError> {
         return Err(ApiError::bad_request(format!(
             "image {name:?} is made of its {field}, not of an upload"
         )));
+    }
+    if !image.spec.source.bucket.is_empty() || !image.spec.source.image.is_empty() {
+        return Err(ApiError::bad_request(format!("image {name:?} has a source, which is no upload")));
     }
     if !image.spec.source.url.is_empty() {
         return Err(ApiError::bad_request(format!("image {name:?} comes from its URL, not from an upload")));

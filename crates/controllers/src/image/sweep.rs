@@ -33,10 +33,12 @@ async fn sweep(
     before: &HashSet<String>,
 ) -> Result<HashSet<String>, ApiError> {
     // Disks of instances are clones of their image's file, also when the image itself was deleted. While any
-    // instance names an image that is gone, nobody can tell which file it uses: keep them all.
+    // instance names an image that is gone, nobody can tell which file it uses: keep them all. (What boots from a
+    // volume does not need them: pools have links of their own.)
     let instances = client.all::<Instance>().list(&ListParams::default()).await?.items;
     let known: HashSet<String> = images.all().iter().map(|i| i.metadata.name.clone()).collect();
-    if instances.iter().flat_map(|i| i.spec.payload.images()).any(|name| !known.contains(name)) {
+    let clones = instances.iter().filter(|i| !i.spec.boots_from_volume());
+    if clones.flat_map(|i| i.spec.payload.images()).any(|name| !known.contains(name)) {
         return Ok(HashSet::new());
     }
     let needed: HashSet<String> =

@@ -11,8 +11,14 @@ pub(super) fn pin(instance: &Instance, volumes: &Cache<Volume>) -> Result<Option
     let mut pin: Option<(String, &str)> = None;
     for (_, named) in instance.spec.named_volumes() {
         let key = format!("{}/{named}", instance.metadata.namespace);
-        let Some(volume) = volumes.get(&key).filter(|volume| !volume.home().is_empty()) else { continue };
+        let Some(volume) = volumes.get(&key) else {
+            // It was made in the same moment as the instance, and will be heard of: only then it is known where it is.
+            return Err(format!("volume {named:?} is not known yet"));
+        };
         let host = volume.home();
+        if host.is_empty() {
+            continue;
+        }
         match &pin {
             Some((other, name)) if other != host => {
                 return Err(format!(

@@ -191,7 +191,11 @@ fn spec(args: &Args, image: Option<&Image>) -> Result<InstanceSpec, Failure> {
         key_pair: args.key.clone().unwrap_or_default(),
         user_data: args.user_data.as_deref().map(super::cloud::read).transpose()?.unwrap_or_default(),
         networks: networks(args),
-        volumes: args.volume.iter().map(|volume| InstanceVolume { volume: volume.clone() }).collect(),
+        volumes: args
+            .volume
+            .iter()
+            .map(|volume| InstanceVolume { volume: volume.clone(), template: None })
+            .collect(),
         placement: PlacementSpec { host: args.host.clone().unwrap_or_default(), ..PlacementSpec::default() },
         ..InstanceSpec::default()
     })

@@ -61,7 +61,7 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
 
 async fn create(cloud: &Cloud, name: &str, volume: String, timeout: Duration) -> Result<(), Failure> {
     let meta = ObjectMeta::in_project(cloud.project(), name);
-    let snapshot = VolumeSnapshot::new(meta, VolumeSnapshotSpec { volume });
+    let snapshot = VolumeSnapshot::new(meta, VolumeSnapshotSpec { volume, ..VolumeSnapshotSpec::default() });
     cloud.api::<VolumeSnapshot>().with(write_options(false)).create(&snapshot).await?;
     let target = Target::new(kind::of::<VolumeSnapshot>(), name)?;
     wait::until(cloud, target, timeout, "taken", |object| {

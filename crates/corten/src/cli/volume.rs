@@ -168,7 +168,7 @@ async fn attach(cloud: &Cloud, args: AttachArgs) -> Result<(), Failure> {
     cloud.api::<Volume>().get(&args.name).await?;
     change(cloud, &args.instance, |volumes| {
         if !volumes.iter().any(|v| v.volume == args.name) {
-            volumes.push(InstanceVolume { volume: args.name.clone() });
+            volumes.push(InstanceVolume { volume: args.name.clone(), template: None });
         }
     })
     .await?;

@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use client::Client;
+use controllers::image::{Buckets, Object};
 use facade_s3::{Cloud, S3};
+use futures::StreamExt;
 use http::Response;
 use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use identity::{Holder, Principal};
-use model::{ApiError, Timestamp};
-use objects::Objects;
+use model::{ApiError, Reason, Timestamp, Uid};
+use objects::{Objects, WhichVersion};
 use server::http::{Body, Foreign};
 use server::{Environment, Server};
 
@@ -71,6 +73,22 @@ impl Foreign for Protocol {
 
     async fn answer(&self, head: Parts, body: Incoming) -> Response<Body> {
         self.s3.answer(head, body).await.map(|body| body.map_err(std::io::Error::other).boxed())
+    }
+}
+
+#[async_trait]
+impl Buckets for Protocol {
+    async fn open(&self, bucket: &Uid, key: &str) -> Result<Object, ApiError> {
+        let failed = |e: objects::Error| match e {
+            objects::Error::NoKey | objects::Error::NoBucket | objects::Error::DeleteMarker { .. } => {
+                ApiError::new(Reason::NotFound, format!("there is no object {key:?} in the bucket"))
+            }
+            e => ApiError::new(Reason::Invalid, format!("object {key:?} cannot be read: {e}")),
+        };
+        let found = self.objects.get(bucket.as_str(), key, WhichVersion::Latest).await;
+        let (record, content) = found.map_err(failed)?;
+        let bytes = content.read(0..record.size).await.map_err(failed)?;
+        Ok(Box::pin(bytes.map(|chunk| chunk.map_err(std::io::Error::other))))
     }
 }
 

@@ -66,10 +66,12 @@ pub(crate) async fn serve(
     };
     let cache = Arc::new(image::Cache::open(layout.images()).map_err(|e| failed(&e))?);
     let gateway = Arc::new(Gateway::new(RemoteHosts::new(&authority, context.client.clone())?));
-    let importer = Importer::new(context.clone(), Arc::clone(&cache), egress()?, gateway.clone());
+    let objects = s3::Protocol::open(server.clone(), Arc::clone(&environment), &layout)?;
+    let disks = gateway.clone();
+    let importer =
+        Importer::new(context.clone(), Arc::clone(&cache), egress()?, disks, Arc::new(objects.clone()));
     let scratch = layout.run_dir().join("keys");
     let aws = Protocol::new(server.clone(), gateway.clone(), Arc::clone(&environment), scratch);
-    let objects = s3::Protocol::open(server.clone(), Arc::clone(&environment), &layout)?;
     let vaults = Arc::new(ObjectVaults::new(objects.objects()));
     let backups = Backups::new(context.clone(), gateway.clone(), vaults);
     let extensions = Extensions {

@@ -7,6 +7,7 @@ use model::storage::{Volume, VolumeSpec};
 use model::{ObjectMeta, OwnerReference};
 use serde_json::json;
 
+use super::registered::ROOT_DEVICE;
 use super::shown::{RUNNING, SHUTTING_DOWN, state};
 use super::volumes::Storage;
 use super::world::zone_name;
@@ -18,6 +19,8 @@ use crate::xml::Xml;
 
 /// On instances: what the user calls the devices of volumes, and when they were attached, as a JSON object.
 const DEVICES: &str = "aws.corten.dev/devices";
+/// On volumes that are made with their instance: the same.
+pub(crate) const DEVICE: &str = "aws.corten.dev/device";
 /// Longest name of a device.
 const DEVICE_MAX: usize = 32;
 
@@ -56,7 +59,7 @@ impl Attached {
 pub(crate) fn attached(instances: &[Instance], volume: &Volume) -> Option<Attached> {
     let name = &volume.metadata.name;
     let holder = volume.status.attachment.as_ref().map(|attachment| attachment.instance.as_str());
-    let named = instances.iter().find(|i| i.spec.volumes.iter().any(|v| v.volume == *name));
+    let named = instances.iter().find(|i| i.spec.has_volume(name));
     let held = || instances.iter().find(|i| Some(i.metadata.name.as_str()) == holder);
     let instance = named.or_else(held)?;
     let reached = holder == Some(instance.metadata.name.as_str());
@@ -66,7 +69,7 @@ pub(crate) fn attached(instances: &[Instance], volume: &Volume) -> Option<Attach
         InstancePhase::Stopped | InstancePhase::Succeeded | InstancePhase::Failed
     );
     let noted = noted(&instance.metadata).remove(name);
-    let (device, at) = noted.unwrap_or_else(|| (unnamed(instance, name), String::new()));
+    let (device, at) = noted.unwrap_or_else(|| unnamed(instance, name));
     let state = match named {
         None => "detaching",
         Some(_) if reached || is_off => "attached",
@@ -94,17 +97,36 @@ fn noted(meta: &ObjectMeta) -> Devices {
 /// the next comes in: so long it is shown while the guest lets go of it.
 pub(crate) fn note(c: &Context, instance: &mut Instance, volume: &str, device: &str) {
     let mut devices = noted(&instance.metadata);
-    devices.retain(|name, _| instance.spec.volumes.iter().any(|v| v.volume == *name));
+    devices.retain(|name, _| instance.spec.has_volume(name));
     devices.insert(volume.into(), (device.into(), c.now().to_string()));
     instance.metadata.annotations.insert(DEVICES.into(), json!(devices).to_string());
 }
 
-/// The device of a volume that was not attached through EC2: by its place.
-fn unnamed(instance: &Instance, volume: &str) -> String {
+/// The device and the time of a volume that was not attached through EC2: it was made with the instance, or has a place.
+fn unnamed(instance: &Instance, volume: &str) -> (String, String) {
+    let made = instance.spec.volume_templates().find(|(_, name, _)| *name == volume);
+    let at = made.as_ref().map(|_| super::created_at(&instance.metadata)).unwrap_or_default();
+    if let Some(device) = made.and_then(|(_, _, template)| template.metadata.annotations.get(DEVICE)) {
+        return (device.clone(), at);
+    }
+    if is_root(instance, volume) {
+        return (ROOT_DEVICE.into(), super::created_at(&instance.metadata));
+    }
     let place = instance.spec.volumes.iter().position(|v| v.volume == volume).unwrap_or(0);
     // The first letter is the root disk's.
     let letter = u8::try_from(place).map_or('z', |n| char::from(b'b'.saturating_add(n)));
-    format!("/dev/vd{letter}")
+    (format!("/dev/vd{letter}"), at)
+}
+
+/// Whether an instance starts from this volume.
+pub(crate) fn is_root(instance: &Instance, volume: &str) -> bool {
+    instance.spec.payload.volume() == Some(volume)
+}
+
+/// What the device is called that an instance starts from; nothing where that is no volume.
+pub(crate) fn root_device(instance: &Instance) -> String {
+    let Some(volume) = instance.spec.payload.volume() else { return String::new() };
+    noted(&instance.metadata).remove(volume).unwrap_or_else(|| unnamed(instance, volume)).0
 }
 
 /// The volumes of an instance by device.
@@ -177,7 +199,7 @@ async fn attach(c: &Context) -> Answer {
                 let message = format!("An instance has at most {VOLUMES_MAX} volumes");
                 return Err(Failure::new("AttachmentLimitExceeded", message));
             }
-            instance.spec.volumes.push(InstanceVolume { volume: name.clone() });
+            instance.spec.volumes.push(InstanceVolume { volume: name.clone(), template: None });
             note(c, instance, name, device);
             Ok(())
         })
@@ -246,6 +268,13 @@ async fn detach(c: &Context) -> Answer {
     let Some(instance) = ids::find(&instances, &found.instance) else {
         return Err(ids::none::<InstanceSpec>(&found.instance_id));
     };
+    if is_root(instance, name) {
+        let message = format!(
+            "Unable to detach root volume '{id}' from instance '{}': it has it as long as it is there",
+            found.instance_id
+        );
+        return Err(Failure::new("OperationNotPermitted", message));
+    }
     // First it stops to be of those that go with the instance: between the two steps nothing may be lost.
     if found.goes_along && !c.dry_run {
         c.change::<VolumeSpec>(name, |volume| {

@@ -75,6 +75,7 @@ async fn describe(c: &Context) -> Answer {
         "disableApiStop" | "ebsOptimized" | "enaSupport" => value(&false),
         "instanceInitiatedShutdownBehavior" => value(&"stop"),
         "sourceDestCheck" => value(&shown.primary().is_none_or(|i| i.checks_source)),
+        "rootDeviceName" if !shown.root_device.is_empty() => value(&shown.root_device),
         // There is none that could be named.
         "rootDeviceName" | "kernel" | "ramdisk" | "sriovNetSupport" => {
             x.node(attribute, |_| {});

@@ -1,10 +1,10 @@
-//! Images (AMIs).
+//! Images (AMIs): shown, shared, given back. How they are made is in `image_making`.
 
-use model::compute::{Image, ImageFormat, ImagePhase, ImageSource, ImageSpec, Visibility};
-use model::{Object, ObjectMeta};
+use model::compute::{Image, ImagePhase, ImageSpec, Visibility};
 use serde_json::json;
 
 use super::places::architecture;
+use super::registered::{Device, Registered};
 use super::world::{SYSTEM_PROJECT, images};
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
@@ -15,18 +15,12 @@ use crate::tags::{self, Tags};
 use crate::xml::Xml;
 
 /// An image's name in EC2, where it was registered there.
-const NAME: &str = "aws.corten.dev/image-name";
+pub(crate) const NAME: &str = "aws.corten.dev/image-name";
 
 pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DescribeImages", describe!["ImageId", "Owner", "ExecutableBy", "IncludeDeprecated"], |c| {
         Box::pin(describe(c))
     }),
-    Action::ec2(
-        "RegisterImage",
-        &["Name", "Description", "ImageLocation", "Architecture", "VirtualizationType", "TagSpecification"],
-        |c| Box::pin(register(c)),
-    )
-    .noting("ImageLocation is an http(s) address that ends in .qcow2, .vmdk, .vhdx, .iso, .raw or .img."),
     Action::ec2("DeregisterImage", &["ImageId"], |c| Box::pin(deregister(c))),
     Action::ec2("DescribeImageAttribute", &["ImageId", "Attribute"], |c| Box::pin(attribute(c))),
     Action::ec2(
@@ -42,6 +36,8 @@ struct Ami {
     id: String,
     name: String,
     owner: String,
+    /// Nothing where its disk cannot be a volume.
+    registered: Option<Registered>,
     /// Not of the caller's own project.
     shared: bool,
     state: &'static str,
@@ -69,6 +65,7 @@ impl Ami {
                 ImagePhase::Failed => "failed",
             },
             reason: why.unwrap_or_default(),
+            registered: Registered::of(image),
             public: image.spec.visibility == Visibility::Public,
             description: image.spec.description.clone(),
             location: if image.spec.source.url.is_empty() {
@@ -83,7 +80,18 @@ impl Ami {
     }
 }
 
-fn name(image: &Image) -> &str {
+impl Ami {
+    fn root_device_type(&self) -> &'static str {
+        if self.registered.is_some() { "ebs" } else { "instance-store" }
+    }
+
+    fn devices(&self, fact: impl Fn(&Device) -> String) -> Vec<String> {
+        self.registered.iter().flat_map(|own| &own.devices).map(fact).collect()
+    }
+}
+
+/// An image's name in EC2.
+pub(crate) fn name(image: &Image) -> &str {
     image.metadata.annotations.get(NAME).unwrap_or(&image.metadata.name)
 }
 
@@ -99,6 +107,13 @@ impl Item for Ami {
         "description",
         "image-type",
         "root-device-type",
+        "root-device-name",
+        "block-device-mapping.device-name",
+        "block-device-mapping.snapshot-id",
+        "block-device-mapping.volume-size",
+        "block-device-mapping.volume-type",
+        "block-device-mapping.delete-on-termination",
+        "block-device-mapping.encrypted",
         "virtualization-type",
         "hypervisor",
         "platform-details",
@@ -124,12 +139,19 @@ impl Item for Ami {
             "architecture" => architecture().into(),
             "description" => self.description.clone(),
             "image-type" => "machine".into(),
-            "root-device-type" => "instance-store".into(),
+            "root-device-type" => self.root_device_type().into(),
+            "root-device-name" => return self.registered.iter().map(|own| own.root().to_owned()).collect(),
+            "block-device-mapping.device-name" => return self.devices(|d| d.device.clone()),
+            "block-device-mapping.snapshot-id" => return self.devices(|d| d.snapshot.clone()),
+            "block-device-mapping.volume-size" => return self.devices(|d| d.size.to_string()),
+            "block-device-mapping.volume-type" => return self.devices(|d| d.sort().to_owned()),
+            "block-device-mapping.delete-on-termination" => return self.devices(|d| super::word(!d.keep)),
+            "block-device-mapping.encrypted" => return self.devices(|_| super::word(false)),
             "virtualization-type" => "hvm".into(),
             "platform-details" => "Linux/UNIX".into(),
             "manifest-location" => self.location.clone(),
             "creation-date" => self.created_at.clone(),
-            "ena-support" => super::word(false),
+            "ena-support" => super::word(self.registered.as_ref().is_some_and(|own| own.ena)),
             _ => return Vec::new(),
         }]
     }
@@ -145,12 +167,21 @@ impl Item for Ami {
             .text("imageType", "machine")
             .text("name", &self.name)
             .given("description", &self.description)
-            .text("rootDeviceType", "instance-store")
-            .list("blockDeviceMapping", std::iter::empty::<()>(), |_, ()| {})
+            .text("rootDeviceType", self.root_device_type());
+        let none = Registered::default();
+        let own = self.registered.as_ref().unwrap_or(&none);
+        if self.registered.is_some() {
+            x.text("rootDeviceName", own.root());
+        }
+        x.list("blockDeviceMapping", &own.devices, |x, device| device.write(x))
             .text("virtualizationType", "hvm")
             .text("platformDetails", "Linux/UNIX")
             .text("usageOperation", "RunInstances")
-            .text("enaSupport", false);
+            .text("enaSupport", own.ena)
+            .given("sriovNetSupport", &own.sriov)
+            .given("bootMode", &own.boot_mode)
+            .given("imdsSupport", &own.imds)
+            .given("sourceInstanceId", &own.instance);
         if !self.reason.is_empty() {
             x.node("stateReason", |x| {
                 x.text("code", "Client.ImportFailed").text("message", &self.reason);
@@ -181,48 +212,6 @@ async fn describe(c: &Context) -> Answer {
     amis.retain(|ami| (owners.is_empty() || owned(ami)) && (executable.is_empty() || may(ami)));
     let ids = Ids { parameter: "ImageId", none: ids::none::<ImageSpec> };
     Ok(answer("imagesSet", &select(&c.params, &ids, amis)?))
-}
-
-async fn register(c: &Context) -> Answer {
-    let wanted = c.params.require("Name")?;
-    let location = c.params.require("ImageLocation")?;
-    if c.params.get("Architecture").is_some_and(|a| a != architecture()) {
-        return Err(Failure::unsupported(format!("Hosts of this cloud are {}", architecture())));
-    }
-    if c.params.get("VirtualizationType").is_some_and(|sort| sort != "hvm") {
-        return Err(Failure::unsupported("Guests of this cloud are hvm"));
-    }
-    let formats = [
-        (".qcow2", ImageFormat::Qcow2),
-        (".vmdk", ImageFormat::Vmdk),
-        (".vhdx", ImageFormat::Vhdx),
-        (".iso", ImageFormat::Iso),
-        (".raw", ImageFormat::Raw),
-        (".img", ImageFormat::Raw),
-    ];
-    let format = formats.iter().find(|(end, _)| location.ends_with(end)).map(|(_, format)| *format);
-    let format = format.ok_or_else(|| {
-        Failure::value(
-            "ImageLocation must end in .qcow2, .vmdk, .vhdx, .iso, .raw or .img: a format is never guessed",
-        )
-    })?;
-    if images(c).await?.iter().any(|image| image.metadata.namespace == c.project() && name(image) == wanted) {
-        let message = format!("AMI name {wanted} is already in use");
-        return Err(Failure::new("InvalidAMIName.Duplicate", message));
-    }
-    let mut meta = ObjectMeta::in_project(c.project(), c.new_id("ami", 0));
-    meta.annotations.insert(NAME.into(), wanted.into());
-    tags::give(&mut meta, tags::for_new(&c.params, "image")?);
-    let spec = ImageSpec {
-        format,
-        source: ImageSource { url: location.into(), ..ImageSource::default() },
-        description: c.params.text("Description").into(),
-        ..ImageSpec::default()
-    };
-    let made = c.create(Object::new(meta, spec)).await?;
-    let mut x = Xml::new();
-    x.text("imageId", ids::id(&made));
-    Ok(x)
 }
 
 /// An image of the caller's own: of others only to be seen.
@@ -260,7 +249,11 @@ async fn attribute(c: &Context) -> Answer {
                 x.text("value", &image.spec.description);
             });
         }
-        "blockDeviceMapping" | "productCodes" => {
+        "blockDeviceMapping" => {
+            let own = Registered::of(&image).unwrap_or_default();
+            x.list("blockDeviceMapping", &own.devices, |x, device| device.write(x));
+        }
+        "productCodes" => {
             x.list(c.params.text("Attribute"), std::iter::empty::<()>(), |_, ()| {});
         }
         other => return Err(c.params.invalid("Attribute", other, "is no attribute of an image here")),

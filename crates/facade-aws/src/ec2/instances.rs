@@ -22,7 +22,7 @@ const REMOVED: &str = "Removed";
 
 pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DescribeInstances", describe!["InstanceId"], |c| Box::pin(describe(c)))
-        .noting("The root disk is local (`instance-store`), and can be stopped all the same."),
+        .noting("A disk that is no volume (`instance-store`) can be stopped all the same."),
     Action::ec2("DescribeInstanceStatus", describe!["InstanceId", "IncludeAllInstances"], |c| {
         Box::pin(status(c))
     }),
@@ -59,6 +59,7 @@ impl Item for Shown {
         "network-interface.group-id",
         "network-interface.addresses.private-ip-address",
         "root-device-type",
+        "root-device-name",
         "virtualization-type",
         "monitoring-state",
         "tenancy",
@@ -122,7 +123,8 @@ impl Item for Shown {
             "block-device-mapping.status" => disks(|a| a.state.into()),
             "block-device-mapping.attach-time" => disks(|a| a.at.clone()),
             "block-device-mapping.delete-on-termination" => disks(|a| super::word(a.goes_along)),
-            "root-device-type" => one("instance-store"),
+            "root-device-type" => one(self.root_device_type()),
+            "root-device-name" => one(&self.root_device),
             "virtualization-type" => one("hvm"),
             "monitoring-state" => one("disabled"),
             "tenancy" => one("default"),
@@ -165,7 +167,8 @@ impl Item for Shown {
         }
         groups(x, &self.groups());
         x.text("architecture", architecture())
-            .text("rootDeviceType", "instance-store")
+            .text("rootDeviceType", self.root_device_type())
+            .given("rootDeviceName", &self.root_device)
             .list("blockDeviceMapping", &self.volumes, mapping)
             .text("virtualizationType", "hvm")
             .text("clientToken", &self.client_token);
@@ -338,6 +341,7 @@ fn gone(event: &Event) -> Shown {
         group: None,
         profile: None,
         interfaces: Vec::new(),
+        root_device: String::new(),
         volumes: Vec::new(),
         tags: Tags::new(),
     }

@@ -8,6 +8,7 @@ pub(crate) mod console;
 pub(crate) mod egress_gateways;
 pub(crate) mod gateways;
 pub(crate) mod groups;
+pub(crate) mod image_making;
 pub(crate) mod images;
 pub(crate) mod instances;
 pub(crate) mod interfaces;
@@ -32,6 +33,7 @@ pub(crate) mod vpcs;
 
 mod asked_rules;
 mod block_devices;
+mod registered;
 mod rule_notes;
 mod shown;
 mod template_data;

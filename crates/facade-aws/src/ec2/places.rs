@@ -164,7 +164,7 @@ impl Item for Size {
             "memory-info.size-in-mib" => self.mebibytes().to_string(),
             "processor-info.supported-architecture" => architecture().into(),
             "supported-usage-class" => "on-demand".into(),
-            "supported-root-device-type" => "instance-store".into(),
+            "supported-root-device-type" => return vec!["ebs".into(), "instance-store".into()],
             "supported-virtualization-type" => "hvm".into(),
             "current-generation" | "instance-storage-supported" => super::word(true),
             _ => super::word(false),
@@ -177,7 +177,7 @@ impl Item for Size {
             .list("supportedUsageClasses", ["on-demand"], |x, class| {
                 x.out_text(class);
             })
-            .list("supportedRootDeviceTypes", ["instance-store"], |x, device| {
+            .list("supportedRootDeviceTypes", ["ebs", "instance-store"], |x, device| {
                 x.out_text(device);
             })
             .list("supportedVirtualizationTypes", ["hvm"], |x, sort| {

@@ -4,13 +4,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use client::DeleteOptions;
 use model::compute::{
-    Container, ContainersPayload, DiskPayload, Image, Instance, InstanceNetwork, InstanceSpec,
-    InstanceTypeSpec, Isolation, KernelPayload, Payload, PayloadKind, PlacementGroup, PlacementSpec,
+    Container, ContainersPayload, DiskPayload, Image, ImagePhase, Instance, InstanceNetwork, InstanceSpec,
+    Isolation, KernelPayload, Payload, PayloadKind, PlacementGroup, PlacementSpec,
 };
 use model::network::Subnet;
-use model::{Object, ObjectMeta, Resources};
+use model::storage::VolumeSpec;
+use model::{Object, ObjectMeta};
 
+use super::attachments::let_go_along;
 use super::block_devices::{self, Disks};
+use super::registered::Registered;
 use super::shown::{LAUNCH_INDEX, LAUNCH_TEMPLATE, RESERVATION, Shown, is_group};
 use super::world::{World, zone_of};
 use super::{instances, key_pairs, placement_groups};
@@ -68,8 +71,6 @@ pub(crate) const ACTIONS: &[Action] = &[Action::ec2(
 struct Wish {
     spec: InstanceSpec,
     tags: Tags,
-    disks: Disks,
-    volume_tags: Tags,
     group: Option<PlacementGroup>,
     reservation: String,
 }
@@ -84,7 +85,7 @@ async fn run(c: &Context) -> Answer {
             Ok(instance) => made.push(instance),
             Err(_) if made.len() >= min => break,
             Err(failure) => {
-                take_back(c, &wish, &made).await;
+                take_back(c, &made).await;
                 return Err(failure);
             }
         }
@@ -113,6 +114,7 @@ async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
     let params = &c.params;
     plain_options(params)?;
     let image = ids::by_id(&world.images, params.require("ImageId")?)?;
+    check_ready(image)?;
     let (payload, isolation) = payload(image)?;
     let networks = networks(params, world)?;
     let zone = match params.get("Placement.AvailabilityZone") {
@@ -123,10 +125,9 @@ async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
         Some(name) => key_pairs::by_name(c, name).await?.metadata.name,
         None => String::new(),
     };
-    let disks = Disks::asked(c, payload.kind()).await?;
-    let spec = InstanceSpec {
+    let disks = Disks::asked(c, image).await?;
+    let mut spec = InstanceSpec {
         isolation,
-        resources: resources(c, &disks).await?,
         payload,
         instance_type: params.text("InstanceType").to_owned(),
         key_pair,
@@ -138,26 +139,28 @@ async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
             given => crate::iam::profiles::given(c, &given).await?.metadata.name,
         },
         protected: params.flag("DisableApiTermination")?.unwrap_or(false),
+        firmware: Registered::of(image).unwrap_or_default().firmware(),
         ..InstanceSpec::default()
     };
+    disks.put(&mut spec, &tags::for_one_of(params, "volume", &MADE)?);
     let reservation = c.new_id("r", 0);
     Ok(Wish {
         spec,
         tags: tags::for_one_of(params, "instance", &MADE)?,
-        disks,
-        volume_tags: tags::for_one_of(params, "volume", &MADE)?,
         group: placement_groups::asked(c, &params.below("Placement")).await?,
         reservation,
     })
 }
 
-/// Left to the size that was named, unless the disk is to be another.
-async fn resources(c: &Context, disks: &Disks) -> Result<Resources, Failure> {
-    let Some(disk) = disks.root else { return Ok(Resources::ZERO) };
-    let size = c.params.get("InstanceType").ok_or_else(|| Failure::missing("InstanceType"))?;
-    let found = c.api::<InstanceTypeSpec>().find(size).await?;
-    let found = found.ok_or_else(|| Failure::value(format!("{size:?} is not an instance type")))?;
-    Ok(Resources { disk, ..found.spec.resources })
+/// Nothing starts from an image that is not there yet, or never will be.
+fn check_ready(image: &Image) -> Result<(), Failure> {
+    let state = match image.status.phase {
+        ImagePhase::Ready => return Ok(()),
+        ImagePhase::Pending | ImagePhase::Importing => "pending",
+        ImagePhase::Failed => "failed",
+    };
+    let message = format!("The image ID '{}' is not available: it is {state}", ids::id(image));
+    Err(Failure::new("InvalidAMIID.Unavailable", message))
 }
 
 /// What instances of the request are, and the tags that they get, for who makes them in another way.
@@ -329,34 +332,27 @@ async fn launch(c: &Context, wish: &Wish, index: usize) -> Result<Instance, Fail
     if let Some(group) = &wish.group {
         placement_groups::join(group, &mut wanted.metadata, &mut wanted.spec.placement);
     }
-    // What was made by the same request before has its volumes, or had them.
-    let again =
-        c.params.has("ClientToken") && c.api::<InstanceSpec>().find(&wanted.metadata.name).await?.is_some();
-    if !again {
-        wish.disks.make(c, &mut wanted, index, &wish.volume_tags).await?;
-    }
-    let made = match c.create(wanted.clone()).await {
-        Ok(made) => made,
-        Err(e) => {
-            block_devices::take_back(c, &wanted).await;
-            return Err(if e.message.contains("publicAddress") {
-                Failure::new("InsufficientAddressCapacity", e.message)
-            } else {
-                e
-            });
+    block_devices::name(c, &mut wanted.spec, index);
+    c.create(wanted).await.map_err(|e| {
+        if e.message.contains("publicAddress") {
+            Failure::new("InsufficientAddressCapacity", e.message)
+        } else {
+            e
         }
-    };
-    if !again {
-        wish.disks.hand_over(c, &made, false).await?;
-    }
-    Ok(made)
+    })
 }
 
 /// What was made of a request that fails goes again. What cannot go now is found by its reservation.
-async fn take_back(c: &Context, wish: &Wish, made: &[Instance]) {
+async fn take_back(c: &Context, made: &[Instance]) {
     for instance in made {
-        if let Err(e) = wish.disks.hand_over(c, instance, true).await {
-            tracing::warn!(instance = instance.metadata.name, error = ?e, "its volumes stay");
+        for (_, name) in instance.spec.named_volumes() {
+            let goes_along = c.change::<VolumeSpec>(name, |volume| {
+                let_go_along(&mut volume.metadata, instance, true);
+                Ok(())
+            });
+            if let Err(e) = goes_along.await {
+                tracing::warn!(volume = name, error = ?e, "a volume was not taken back");
+            }
         }
         let api = c.api::<InstanceSpec>();
         let options = DeleteOptions { uid: Some(instance.metadata.uid.clone()), ..DeleteOptions::default() };

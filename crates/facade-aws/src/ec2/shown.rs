@@ -3,7 +3,7 @@
 use model::compute::{Firmware, Instance, InstancePhase, Power};
 use model::network::Port;
 
-use super::attachments::{Attached, of_instance};
+use super::attachments::{Attached, of_instance, root_device};
 use super::world::{World, group_name, ipv4, ipv6, zone_name};
 use crate::context::CLIENT_TOKEN;
 use crate::ids;
@@ -68,6 +68,8 @@ pub(crate) struct Shown {
     /// ARN and id.
     pub(crate) profile: Option<(String, String)>,
     pub(crate) interfaces: Vec<Interface>,
+    /// What the device is called that it starts from; empty where that is no volume.
+    pub(crate) root_device: String,
     /// Volumes by their ids.
     pub(crate) volumes: Vec<(String, Attached)>,
     pub(crate) tags: Tags,
@@ -121,7 +123,12 @@ impl Shown {
             id: ids::id(instance),
             state: state(instance),
             reason: reason(instance),
-            image_id: ids::id_of(&world.images, &image),
+            image_id: match ids::find(&world.images, &image) {
+                Some(found) => ids::id(found),
+                // One that is gone is called as it was.
+                None if ids::is_id("ami", &image) => image,
+                None => String::new(),
+            },
             key_name: key_name(world, &instance.spec.key_pair),
             launch_index: Some(annotation(LAUNCH_INDEX)).filter(|i| !i.is_empty()).unwrap_or("0".into()),
             reservation: reservation.unwrap_or_else(|| ids::derived("r", meta, "i")),
@@ -140,12 +147,17 @@ impl Shown {
             group: super::placement_groups::of(meta),
             profile: world.profiles.get(&instance.spec.instance_profile).cloned(),
             interfaces,
+            root_device: root_device(instance),
             volumes: of_instance(&world.volumes, instance)
                 .into_iter()
                 .map(|(volume, attached)| (ids::id(volume), attached))
                 .collect(),
             tags: instance_tags(instance),
         }
+    }
+
+    pub(crate) fn root_device_type(&self) -> &'static str {
+        if self.root_device.is_empty() { "instance-store" } else { "ebs" }
     }
 
     pub(crate) fn primary(&self) -> Option<&Interface> {

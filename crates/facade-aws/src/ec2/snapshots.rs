@@ -1,10 +1,11 @@
 //! Snapshots of volumes.
 
-use model::compute::InstanceSpec;
+use model::compute::{ImageSpec, InstanceSpec};
 use model::storage::{Volume, VolumeSnapshot, VolumeSnapshotSpec, VolumeSpec};
 use model::{ConditionStatus, Object, ObjectMeta};
 
-use super::attachments::of_instance;
+use super::attachments::{is_root, of_instance};
+use super::registered::Registered;
 use super::shown::{DESCRIPTION, STOPPED, state};
 use super::volumes::gibibytes;
 use crate::actions::{Action, Answer, describe};
@@ -173,8 +174,20 @@ fn require_here(c: &Context) -> Result<(), Failure> {
     }
 }
 
+/// A snapshot as it is wanted.
+pub(crate) struct Wish<'a> {
+    pub(crate) volume: &'a Volume,
+    /// Its place among those of the request.
+    pub(crate) number: usize,
+    pub(crate) description: &'a str,
+    pub(crate) tags: Tags,
+    /// When no guest has the volume open.
+    pub(crate) at_rest: bool,
+}
+
 /// A new snapshot of a volume.
-async fn take(c: &Context, volume: &Volume, number: usize, tags: Tags) -> Result<VolumeSnapshot, Failure> {
+pub(crate) async fn take(c: &Context, wish: Wish<'_>) -> Result<VolumeSnapshot, Failure> {
+    let Wish { volume, number, description, tags, at_rest } = wish;
     let id = ids::id(volume);
     if volume.metadata.is_deleting() {
         return Err(Failure::new("IncorrectState", format!("The volume '{id}' is being deleted.")));
@@ -185,20 +198,25 @@ async fn take(c: &Context, volume: &Volume, number: usize, tags: Tags) -> Result
     }
     let mut meta = ObjectMeta::in_project(c.project(), c.new_id("snap", number));
     tags::give(&mut meta, tags);
-    let description = c.params.text("Description");
     if description.chars().count() > DESCRIPTION_MAX {
         return Err(Failure::value(format!("A description has at most {DESCRIPTION_MAX} characters")));
     }
     if !description.is_empty() {
         meta.annotations.insert(DESCRIPTION.into(), description.into());
     }
-    c.create(Object::new(meta, VolumeSnapshotSpec { volume: volume.metadata.name.clone() })).await
+    c.create(Object::new(
+        meta,
+        VolumeSnapshotSpec { volume: volume.metadata.name.clone(), at_rest, ..VolumeSnapshotSpec::default() },
+    ))
+    .await
 }
 
 async fn create(c: &Context) -> Answer {
     require_here(c)?;
     let volume = c.named::<VolumeSpec>("VolumeId").await?;
-    let made = take(c, &volume, 0, tags::for_new(&c.params, "snapshot")?).await?;
+    let tags = tags::for_new(&c.params, "snapshot")?;
+    let description = c.params.text("Description");
+    let made = take(c, Wish { volume: &volume, number: 0, description, tags, at_rest: false }).await?;
     let mut x = Xml::new();
     Shown::of(c, &[volume], &made).write_as(&mut x, "status");
     Ok(x)
@@ -212,7 +230,7 @@ async fn create_all(c: &Context) -> Answer {
         let message = format!("InstanceSpecification.{other} is not supported in this cloud");
         return Err(Failure::unsupported(message));
     }
-    given.flag("ExcludeBootVolume")?;
+    let without_root = given.flag("ExcludeBootVolume")?.unwrap_or(false);
     let instance = c.find::<InstanceSpec>(given.require("InstanceId")?).await?;
     let copied = match c.params.get("CopyTagsFromSource") {
         None => false,
@@ -225,7 +243,10 @@ async fn create_all(c: &Context) -> Answer {
         ids::by_id(&volumes, id)?;
     }
     let mut wanted = of_instance(&volumes, &instance);
-    wanted.retain(|(volume, _)| !left_out.contains(&ids::id(volume)));
+    wanted.retain(|(volume, _)| {
+        let is_out = without_root && is_root(&instance, &volume.metadata.name);
+        !is_out && !left_out.contains(&ids::id(*volume))
+    });
     if wanted.is_empty() {
         let message =
             format!("The instance '{}' has no volumes of which snapshots are taken", ids::id(&instance));
@@ -244,7 +265,8 @@ async fn create_all(c: &Context) -> Answer {
         let mut tags = if copied { tags::of(&volume.metadata) } else { Tags::new() };
         tags.extend(asked.clone());
         tags::check_count(&tags)?;
-        let snapshot = take(c, volume, number, tags).await?;
+        let description = c.params.text("Description");
+        let snapshot = take(c, Wish { volume, number, description, tags, at_rest: false }).await?;
         made.push(Shown::of(c, &volumes, &snapshot));
     }
     let mut x = Xml::new();
@@ -254,6 +276,12 @@ async fn create_all(c: &Context) -> Answer {
 
 async fn delete(c: &Context) -> Answer {
     let snapshot = c.named::<VolumeSnapshotSpec>("SnapshotId").await?;
+    let id = ids::id(&snapshot);
+    let images = c.list_if_allowed::<ImageSpec>().await?;
+    if let Some(user) = images.iter().find(|image| Registered::of(image).is_some_and(|own| own.uses(&id))) {
+        let message = format!("The snapshot {id} is currently in use by {}", ids::id(user));
+        return Err(Failure::new("InvalidSnapshot.InUse", message));
+    }
     c.delete::<VolumeSnapshotSpec>(&snapshot.metadata.name, "InvalidSnapshot.InUse").await?;
     Ok(super::done())
 }

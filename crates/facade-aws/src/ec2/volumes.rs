@@ -29,7 +29,7 @@ pub(crate) const VOLUME_TYPE: &str = "aws.corten.dev/volume-type";
 /// EC2's own types. Here they differ in nothing but the limits that may be given.
 pub(crate) const TYPES: [&str; 7] = ["gp3", "gp2", "io1", "io2", "st1", "sc1", "standard"];
 /// What a volume is called when nothing was said, as in EC2.
-const TYPE_UNSAID: &str = "gp2";
+pub(crate) const TYPE_UNSAID: &str = "gp2";
 const GIBIBYTE: u64 = 1 << 30;
 const MEBIBYTE: u64 = 1 << 20;
 /// Largest volume in GiB.
@@ -313,14 +313,8 @@ pub(crate) async fn wish(
     }
     let (pool, asked_type) = pool(c, given).await?;
     let mut spec = VolumeSpec { pool, limits: limits(given)?, ..VolumeSpec::default() };
-    let size = given.number("Size")?.or(given.number("VolumeSize")?);
-    if let Some(size) = size {
-        let fits = u64::try_from(size).ok().filter(|_| (1..=SIZE_MAX).contains(&size));
-        let fits = fits.ok_or_else(|| {
-            given.invalid("Size", &size.to_string(), &format!("must be 1 to {SIZE_MAX} GiB"))
-        })?;
-        spec.size = Bytes::gib(fits);
-    }
+    let size = size(given)?;
+    spec.size = size.unwrap_or_default();
     let mut host = String::new();
     match given.get("SnapshotId") {
         Some(id) => {
@@ -350,6 +344,15 @@ pub(crate) async fn wish(
     Ok(Wish { spec, asked_type })
 }
 
+/// The size that is asked for.
+pub(crate) fn size(given: &Params) -> Result<Option<Bytes>, Failure> {
+    let Some(size) = given.number("Size")?.or(given.number("VolumeSize")?) else { return Ok(None) };
+    let fits = u64::try_from(size).ok().filter(|_| (1..=SIZE_MAX).contains(&size));
+    let fits = fits
+        .ok_or_else(|| given.invalid("Size", &size.to_string(), &format!("must be 1 to {SIZE_MAX} GiB")))?;
+    Ok(Some(Bytes::gib(fits)))
+}
+
 /// Puts a volume on the only host of its zone; on that of its snapshot it is anyway.
 fn place(spec: &mut VolumeSpec, storage: &Storage, zone: &str, host: &str) -> Result<(), Failure> {
     if zone.is_empty() {
@@ -374,7 +377,7 @@ fn place(spec: &mut VolumeSpec, storage: &Storage, zone: &str, host: &str) -> Re
 }
 
 /// The pool of a volume, and which of EC2's types was named.
-async fn pool(c: &Context, given: &Params) -> Result<(String, Option<String>), Failure> {
+pub(crate) async fn pool(c: &Context, given: &Params) -> Result<(String, Option<String>), Failure> {
     let Some(sort) = given.get("VolumeType") else { return Ok((String::new(), None)) };
     if c.list_if_allowed::<PoolSpec>().await?.iter().any(|pool| pool.metadata.name == sort) {
         return Ok((sort.to_owned(), None));

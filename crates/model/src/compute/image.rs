@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{GROUP, InstanceSpec, PayloadKind};
-use crate::storage::{VolumeSnapshotSpec, VolumeSpec};
+use crate::storage::{BucketSpec, VolumeSnapshotSpec, VolumeSpec};
 use crate::{Bytes, Column, Condition, FieldErrors, KindInfo, Object, Reference, Scope, Spec};
 
 pub type Image = Object<ImageSpec>;
@@ -69,7 +69,8 @@ impl ImageFormat {
     }
 }
 
-/// Where the bytes come from: at most one of url, instance, volume and snapshot; an upload when there is none.
+/// Where the bytes come from: at most one of url, bucket, instance, volume, snapshot and image; an upload when there is
+/// none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ImageSource {
@@ -79,6 +80,12 @@ pub struct ImageSource {
     /// Fetch the initrd from here, for format `kernel`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub initrd_url: String,
+    /// Fetch from this Bucket of the project.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub bucket: String,
+    /// The key of the object in the bucket.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
     /// The disk that this Instance of the project starts from, as it is at the moment; for format `qcow2`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub instance: String,
@@ -88,6 +95,9 @@ pub struct ImageSource {
     /// This VolumeSnapshot of the project; for format `qcow2`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub snapshot: String,
+    /// Another Image of the same format, of this project or a public one: a copy that stays when that one goes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image: String,
 }
 
 impl ImageSource {
@@ -200,13 +210,29 @@ impl ImageStatus {
 
 impl ImageSource {
     fn validate(&self, format: ImageFormat, errors: &mut FieldErrors) {
-        let sources = [&self.url, &self.instance, &self.volume, &self.snapshot];
+        let sources = [&self.url, &self.bucket, &self.instance, &self.volume, &self.snapshot, &self.image];
         let named = sources.iter().filter(|source| !source.is_empty()).count();
         errors.require(
             named <= 1,
             "spec.source",
-            "must be at most one of url, instance, volume and snapshot",
+            "must be at most one of url, bucket, instance, volume, snapshot and image",
         );
+        errors.require(
+            self.bucket.is_empty() == self.key.is_empty(),
+            "spec.source.key",
+            "must name an object of spec.source.bucket",
+        );
+        errors.require(self.key.len() <= 1024, "spec.source.key", "must be at most 1024 bytes");
+        errors.require(
+            self.bucket.is_empty() || format.payload() == PayloadKind::Disk,
+            "spec.format",
+            "must be that of a disk for an image that comes from a bucket",
+        );
+        for (field, name) in [("spec.source.bucket", &self.bucket), ("spec.source.image", &self.image)] {
+            if let (false, Err(e)) = (name.is_empty(), crate::Name::new(name)) {
+                errors.push(field, e.to_string());
+            }
+        }
         let Some((field, name)) = self.object() else { return };
         if let Err(e) = crate::Name::new(name) {
             errors.push(field, e.to_string());
@@ -235,7 +261,7 @@ impl Spec for ImageSpec {
     fn validate(&self, errors: &mut FieldErrors) {
         self.source.validate(self.format, errors);
         errors.require(
-            self.sha256.is_empty() || self.source.object().is_none(),
+            self.sha256.is_empty() || (self.source.object().is_none() && self.source.image.is_empty()),
             "spec.sha256",
             "cannot be known of a disk of the cloud; leave it out",
         );
@@ -298,7 +324,8 @@ impl Spec for ImageSpec {
         let volume = Reference::named(VolumeSpec::KIND, meta, &source.volume, "spec.source.volume");
         let snapshot =
             Reference::named(VolumeSnapshotSpec::KIND, meta, &source.snapshot, "spec.source.snapshot");
-        instance.into_iter().chain(volume).chain(snapshot).collect()
+        let bucket = Reference::named(BucketSpec::KIND, meta, &source.bucket, "spec.source.bucket");
+        instance.into_iter().chain(volume).chain(snapshot).chain(bucket).collect()
     }
 
     fn field(i: &Image, path: &str) -> Option<String> {

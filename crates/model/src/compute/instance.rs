@@ -284,6 +284,7 @@ impl Spec for InstanceSpec {
             "can be changed only while spec.power is stopped",
         );
         errors.require(self.reboots >= old.reboots, "spec.reboots", "can only grow");
+        volumes::validate_update(self, old, errors);
     }
 
     fn columns() -> &'static [Column<Instance>] {

@@ -30,6 +30,6 @@ pub use payload::{
 };
 pub use placement::{Affinity, PlacementSpec, SpreadConstraint, Strategy, Toleration, TopologyKey};
 pub use placement_group::{GroupStrategy, PlacementGroup, PlacementGroupSpec, PlacementGroupStatus};
-pub use volumes::{InstanceVolume, VOLUMES_MAX};
+pub use volumes::{InstanceVolume, VOLUMES_MAX, VolumeTemplate};
 
 pub(crate) const GROUP: &str = "compute.corten.dev";

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Instance, Isolation};
 use crate::network::{Address, PortSpec};
-use crate::{Claim, FieldErrors, Name, Reference, Spec};
+use crate::{Claim, FieldErrors, Name, ObjectMeta, Reference, Spec};
 
 /// Most network cards of one instance.
 pub const NETWORKS_MAX: usize = 15;
@@ -82,16 +82,20 @@ pub fn port_names(instance: &Instance) -> Vec<String> {
     networks.map(|(i, n)| if n.port.is_empty() { made_port(instance, i) } else { n.port.clone() }).collect()
 }
 
-/// `INSTANCE-N`; a name that would become too long is cut, and told apart by the uid.
+/// `INSTANCE-N`.
 fn made_port(instance: &Instance, index: usize) -> String {
-    let meta = &instance.metadata;
-    let name = format!("{}-{index}", meta.name);
+    name_of_own(&instance.metadata, &index.to_string())
+}
+
+/// `INSTANCE-SUFFIX`, for what is made with it; a name that would become too long is cut, and told apart by the uid.
+pub(super) fn name_of_own(meta: &ObjectMeta, suffix: &str) -> String {
+    let name = format!("{}-{suffix}", meta.name);
     if Name::new(&name).is_ok() {
         return name;
     }
     let cut: String = meta.name.chars().take(PREFIX_MAX).collect();
     let uid: String = meta.uid.as_str().chars().take(8).collect();
-    format!("{}-{uid}-{index}", cut.trim_end_matches(['-', '.']))
+    format!("{}-{uid}-{suffix}", cut.trim_end_matches(['-', '.']))
 }
 
 /// A port that an instance names is its alone.

@@ -5,6 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::VolumeTemplate;
 use crate::FieldErrors;
 
 /// Most containers in one instance.
@@ -126,7 +127,7 @@ impl fmt::Display for Cell {
     }
 }
 
-/// A bootable disk; exactly one of image and volume.
+/// A bootable disk: of an image, a volume that is there, or one that is made with the instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DiskPayload {
@@ -136,6 +137,9 @@ pub struct DiskPayload {
     /// A Volume of the project that no other instance has: it is the disk, and outlives the instance.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub volume: String,
+    /// The volume is made as this says, in the moment in which the instance is; without a name it gets one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<Box<VolumeTemplate>>,
 }
 
 /// One or more OCI containers that share the instance's namespaces, like a pod.
@@ -223,8 +227,11 @@ impl Payload {
     /// The names of all images the payload needs, each once.
     pub fn images(&self) -> Vec<&str> {
         match self {
-            Self::Disk(p) if p.image.is_empty() => Vec::new(),
-            Self::Disk(p) => vec![p.image.as_str()],
+            Self::Disk(p) => {
+                let made_of = p.template.as_ref().map(|template| template.spec.source.image.as_str());
+                let named = [Some(p.image.as_str()), made_of].into_iter().flatten();
+                named.filter(|image| !image.is_empty()).collect()
+            }
             Self::Kernel(p) => vec![p.image.as_str()],
             Self::Rootfs(p) => vec![p.image.as_str()],
             Self::Command(_) => Vec::new(),
@@ -254,16 +261,22 @@ impl Payload {
             );
         };
         match self {
-            Self::Disk(p) if p.volume.is_empty() => image(&p.image, "disk", errors),
+            Self::Disk(p) if p.volume.is_empty() && p.template.is_none() => image(&p.image, "disk", errors),
             Self::Disk(p) => {
                 errors.require(
                     p.image.is_empty(),
                     &format!("{field}.disk.image"),
                     "cannot stand beside a volume; make the volume from the image",
                 );
-                if let Err(e) = crate::Name::new(&p.volume) {
+                if let (false, Err(e)) = (p.volume.is_empty(), crate::Name::new(&p.volume)) {
                     errors.push(format!("{field}.disk.volume"), e.to_string());
                 }
+                let made_of = p.template.as_ref().map(|template| &template.spec.source);
+                errors.require(
+                    made_of.is_none_or(|source| !source.is_empty()),
+                    &format!("{field}.disk.template.spec.source"),
+                    "must name an image, a snapshot or a volume: nothing boots from an empty disk",
+                );
             }
             Self::Kernel(p) => {
                 image(&p.image, "kernel", errors);

@@ -1,4 +1,4 @@
-//! VolumeSnapshot: a volume as it was at one moment. It outlives its volume.
+//! VolumeSnapshot: a volume as it was at one moment, or a disk that could be one. It outlives what it was made of.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,11 +9,23 @@ use crate::{Bytes, Column, Condition, FieldErrors, KindInfo, Object, Reference, 
 
 pub type VolumeSnapshot = Object<VolumeSnapshotSpec>;
 
+/// What it is of: exactly one of volume, image and snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeSnapshotSpec {
     /// The Volume.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub volume: String,
+    /// An Image with a disk: a volume that nobody wrote to yet.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image: String,
+    /// Another VolumeSnapshot: a copy that stays when that one goes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub snapshot: String,
+    /// Taken as soon as no guest has the volume open: at once where none has, else when the one that has stops or
+    /// is rebooted, before it comes up again. What guests hold back is then in it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub at_rest: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,11 +58,26 @@ impl Spec for VolumeSnapshotSpec {
     };
 
     fn validate(&self, errors: &mut FieldErrors) {
-        errors.require(!self.volume.is_empty(), "spec.volume", "must name a volume");
+        let sources = [&self.volume, &self.image, &self.snapshot];
+        let named = sources.iter().filter(|name| !name.is_empty()).count();
+        errors.require(
+            named == 1,
+            "spec.volume",
+            "must name a volume; or image or snapshot be named instead",
+        );
+        errors.require(
+            !self.at_rest || !self.volume.is_empty(),
+            "spec.atRest",
+            "is only for a snapshot of a volume",
+        );
     }
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
-        errors.require(self.volume == old.volume, "spec.volume", "cannot be changed; take a new snapshot");
+        let fixed = "cannot be changed; take a new snapshot";
+        errors.require(self.volume == old.volume, "spec.volume", fixed);
+        errors.require(self.image == old.image, "spec.image", fixed);
+        errors.require(self.snapshot == old.snapshot, "spec.snapshot", fixed);
+        errors.require(self.at_rest == old.at_rest, "spec.atRest", fixed);
     }
 
     fn columns() -> &'static [Column<VolumeSnapshot>] {
@@ -72,6 +99,9 @@ impl Spec for VolumeSnapshotSpec {
     }
 
     fn references(s: &VolumeSnapshot) -> Vec<Reference> {
-        Reference::named(VolumeSpec::KIND, &s.metadata, &s.spec.volume, "spec.volume").into_iter().collect()
+        let (meta, spec) = (&s.metadata, &s.spec);
+        let volume = Reference::named(VolumeSpec::KIND, meta, &spec.volume, "spec.volume");
+        let copied = Reference::named(Self::KIND, meta, &spec.snapshot, "spec.snapshot");
+        volume.into_iter().chain(copied).collect()
     }
 }

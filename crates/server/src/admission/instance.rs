@@ -1,12 +1,17 @@
 //! Instances: sizes from their type, and references that must exist.
 
+use ::identity::Principal;
+use client::{Request, Verb};
 use model::compute::{
     Image, Instance, InstanceSpec, InstanceType, Isolation, KeyPair, PayloadKind, Visibility,
 };
-use model::{ApiError, FieldErrors, Resources};
+use model::storage::BucketSpec;
+use model::{ApiError, Bytes, FieldErrors, Resources, Spec};
 
 use crate::server::Server;
 
+/// What lies in a bucket, to roles.
+const OBJECTS: &str = "objects";
 /// The size of a virtual machine whose user named none.
 const DEFAULT_TYPE: &str = "small";
 /// The project whose public images everyone may use.
@@ -20,6 +25,7 @@ impl Server {
         errors: &mut FieldErrors,
     ) -> Result<(), ApiError> {
         let type_changed = old.is_some_and(|old| old.spec.instance_type != instance.spec.instance_type);
+        instance.name_volumes();
         if type_changed && old.is_some_and(|old| old.spec.resources == instance.spec.resources) {
             instance.spec.resources = Resources::ZERO;
         }
@@ -48,6 +54,10 @@ impl Server {
             return Ok(());
         }
         match self.read::<InstanceType>("", &spec.instance_type).await? {
+            // The disk of one that boots from a volume is that volume, which is counted by itself.
+            Some(found) if spec.boots_from_volume() => {
+                spec.resources = Resources { disk: Bytes(0), ..found.spec.resources };
+            }
             Some(found) => spec.resources = found.spec.resources,
             None => errors.push(
                 format!("{field}.type"),
@@ -101,6 +111,40 @@ impl Server {
             );
         }
         Ok(())
+    }
+
+    /// What an image is made of is there, and is the caller's to read.
+    pub(super) async fn check_image_source(
+        &self,
+        caller: &Principal,
+        image: &Image,
+        errors: &mut FieldErrors,
+    ) -> Result<(), ApiError> {
+        let (project, source) = (&image.metadata.namespace, &image.spec.source);
+        if !source.image.is_empty() {
+            match self.find_image(project, &source.image).await? {
+                None => errors.push(
+                    "spec.source.image",
+                    format!(
+                        "there is no image {:?} in project {project:?}; `corten get images` lists them",
+                        source.image
+                    ),
+                ),
+                Some(of) => errors.require(
+                    of.spec.format == image.spec.format,
+                    "spec.format",
+                    &format!("must be {}, as that of the image it is a copy of", of.spec.format.as_str()),
+                ),
+            }
+        }
+        if source.bucket.is_empty() {
+            return Ok(());
+        }
+        let kind = model::kinds().iter().find(|kind| kind.info == BucketSpec::KIND);
+        // The registry has every kind.
+        let Some(kind) = kind else { return Ok(()) };
+        let read = Request::new(Verb::Get, kind, Some(project.as_str()), &source.bucket).subresource(OBJECTS);
+        self.authorize(caller, &read)
     }
 
     /// An image by name: the project's own, or a public one of the system.

@@ -11,7 +11,7 @@ mod storage;
 pub(crate) use storage::check_storage_report;
 
 use ::identity::Principal;
-use model::compute::{Instance, InstanceSet};
+use model::compute::{Image, Instance, InstanceSet};
 use model::identity::{AccessKey, Project};
 use model::secret::Secret;
 use model::storage::{Bucket, Volume, VolumeBackup};
@@ -51,6 +51,9 @@ impl Server {
             let old = old.and_then(|old| old.as_any().downcast_ref::<Instance>());
             self.complete_instance(instance, old, &mut errors).await?;
             self.complete_networks(instance, old, draft, &mut errors).await?;
+            if operation == Operation::Create {
+                self.make_volumes(instance, draft, &mut errors).await?;
+            }
         } else if let Some(set) = object.as_any_mut().downcast_mut::<InstanceSet>() {
             self.complete_resources(&mut set.spec.template.spec, "spec.template.spec", &mut errors).await?;
         } else if let Some(project) = object.as_any_mut().downcast_mut::<Project>() {
@@ -60,6 +63,10 @@ impl Server {
             }
         } else if let Some(volume) = object.as_any_mut().downcast_mut::<Volume>() {
             self.complete_volume(volume).await?;
+        } else if let Some(image) = object.as_any().downcast_ref::<Image>() {
+            if operation == Operation::Create {
+                self.check_image_source(caller, image, &mut errors).await?;
+            }
         } else if let Some(bucket) = object.as_any_mut().downcast_mut::<Bucket>() {
             if operation == Operation::Create {
                 storage::complete_bucket(bucket);

@@ -4,9 +4,10 @@
 use ::identity::Principal;
 use ::identity::iam::Document;
 use client::{Reply, Request};
+use model::compute::Instance;
 use model::storage::{BACKUP_CONTENTS, BUCKET_CONTENTS, Bucket, Volume, VolumeBackup, VolumeSnapshot};
 use model::topology::Host;
-use model::{AnyObject, ApiError, FieldErrors, Reason, Resource, Uid};
+use model::{AnyObject, ApiError, FieldErrors, Object, Reason, Resource, Uid};
 use serde::Deserialize;
 use store::ListOptions;
 
@@ -100,6 +101,33 @@ impl Server {
         }
         let message = format!("host {host:?} makes no volume of backup {:?}", backup.metadata.name);
         Err(ApiError::new(Reason::Forbidden, message))
+    }
+
+    /// The volumes that are made with an instance, in its transaction.
+    pub(super) async fn make_volumes(
+        &self,
+        instance: &Instance,
+        draft: &mut Draft,
+        errors: &mut FieldErrors,
+    ) -> Result<(), ApiError> {
+        for (field, name, template) in instance.spec.volume_templates() {
+            let mut meta = self.companion_of(instance, name);
+            meta.labels.clone_from(&template.metadata.labels);
+            meta.annotations.clone_from(&template.metadata.annotations);
+            if template.keep {
+                meta.owner_references.clear();
+            }
+            let mut volume: Volume = Object::new(meta, template.spec.clone());
+            AnyObject::set_defaults(&mut volume);
+            self.complete_volume(&mut volume).await?;
+            let mut found = FieldErrors::default();
+            self.check_references(&volume, None, draft, &mut found).await?;
+            for error in found.iter() {
+                errors.push(format!("{field}.{}", error.field), error.message.clone());
+            }
+            draft.companions.push(Box::new(volume));
+        }
+        Ok(())
     }
 
     async fn host_of_volume(&self, project: &str, name: &str) -> Result<String, ApiError> {

@@ -103,7 +103,7 @@ impl Server {
     }
 
     /// Of an object that is made with the instance and goes with it.
-    fn companion_of(&self, instance: &Instance, name: &str) -> ObjectMeta {
+    pub(in crate::admission) fn companion_of(&self, instance: &Instance, name: &str) -> ObjectMeta {
         ObjectMeta {
             uid: self.inner.environment.uid(),
             creation_timestamp: instance.metadata.creation_timestamp,
