@@ -2,7 +2,9 @@
 
 import time
 
-from volumes import SOON, tags
+import boto3
+
+from volumes import SOON, ZONE, tags
 
 LONGER = {"Delay": 1, "MaxAttempts": 120}
 
@@ -19,7 +21,10 @@ class Images:
         made = self.created(instance)
         self.ran(made)
         self.registered(made)
+        self.copied(made)
+        self.kept(made)
         self.ends(instance, made)
+        self.imported()
 
     def image(self, identity):
         return self.ec2.describe_images(ImageIds=[identity])["Images"][0]
@@ -191,6 +196,133 @@ class Images:
         self.gone(instance)
         self.until("which goes along", lambda: "/dev/xvda" not in self.volumes(instance))
         ec2.deregister_image(ImageId=image)
+
+    def copied(self, made):
+        """Copies stay when that goes of which they are."""
+        ec2, equal, refused = self.ec2, self.equal, self.refused
+        wish = {"SourceImageId": made, "SourceRegion": "my-corten-1", "Name": "copy"}
+        refused("InvalidParameterValue", ec2.copy_image, **{**wish, "SourceRegion": "us-east-1"})
+        refused("InvalidAMIID.NotFound", ec2.copy_image, **{**wish, "SourceImageId": "ami-00000000000000000"})
+        refused("InvalidAMIName.Duplicate", ec2.copy_image, **{**wish, "Name": "built"})
+        refused("UnsupportedOperation", ec2.copy_image, **wish, Encrypted=True)
+        refused("DryRunOperation", ec2.copy_image, **wish, DryRun=True)
+        copy = ec2.copy_image(**wish, CopyImageTags=True, ClientToken="copy", TagSpecifications=tags("image", by="copy"))["ImageId"]
+        ec2.get_waiter("image_available").wait(ImageIds=[copy], WaiterConfig=SOON)
+        shown = self.image(copy)
+        equal("a copy", (shown["Name"], shown["Description"], sorted(t["Value"] for t in shown["Tags"]), shown["SourceImageId"]),
+              ("copy", "of a machine", ["built", "copy"], made))
+        equal("has the same devices", [(m["DeviceName"], m["Ebs"]["VolumeSize"]) for m in shown["BlockDeviceMappings"]],
+              [("/dev/sda1", 3), ("/dev/sdf", 2), ("/dev/sdh", 1)])
+        refused("DryRunOperation", ec2.run_instances, ImageId=copy, InstanceType="tiny", MinCount=1, MaxCount=1, DryRun=True)
+        ec2.deregister_image(ImageId=copy)
+        kernel = ec2.copy_image(SourceImageId=self.kernel, SourceRegion="my-corten-1", Name="kernel")["ImageId"]
+        ec2.get_waiter("image_available").wait(ImageIds=[kernel], WaiterConfig=SOON)
+        self.gone(self.started(ImageId=kernel))
+        ec2.deregister_image(ImageId=kernel)
+
+        snapshot = self.image(made)["BlockDeviceMappings"][1]["Ebs"]["SnapshotId"]
+        wish = {"SourceSnapshotId": snapshot, "SourceRegion": "my-corten-1"}
+        refused("InvalidParameterValue", ec2.copy_snapshot, **{**wish, "SourceRegion": "us-east-1"})
+        refused("InvalidSnapshot.NotFound", ec2.copy_snapshot, **{**wish, "SourceSnapshotId": "snap-00000000000000000"})
+        refused("DryRunOperation", ec2.copy_snapshot, **wish, DryRun=True)
+        copy = ec2.copy_snapshot(**wish, Description="again", TagSpecifications=tags("snapshot", of="copy"))["SnapshotId"]
+        ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[copy], WaiterConfig=SOON)
+        shown = ec2.describe_snapshots(SnapshotIds=[copy])["Snapshots"][0]
+        equal("a copy of a snapshot", (shown["VolumeSize"], shown["Description"], shown["Tags"]), (1, "again", [{"Key": "of", "Value": "copy"}]))
+        again = ec2.copy_snapshot(SourceSnapshotId=copy, SourceRegion="my-corten-1")["SnapshotId"]
+        ec2.get_waiter("snapshot_completed").wait(SnapshotIds=[again], WaiterConfig=SOON)
+        ec2.delete_snapshot(SnapshotId=copy)
+        volume = ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=again)["VolumeId"]
+        ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=SOON)
+        ec2.delete_volume(VolumeId=volume)
+        ec2.delete_snapshot(SnapshotId=again)
+        ec2.get_waiter("volume_deleted").wait(VolumeIds=[volume], WaiterConfig=SOON)
+
+    def kept(self, made):
+        """What packer sets of images that it has built."""
+        ec2, equal, refused = self.ec2, self.equal, self.refused
+        ec2.enable_image_deprecation(ImageId=made, DeprecateAt="2099-01-01T00:00:00Z")
+        equal("when it is over", self.image(made)["DeprecationTime"], "2099-01-01T00:00:00Z")
+        refused("InvalidParameterValue", ec2.enable_image_deprecation, ImageId=made, DeprecateAt="2001-01-01T00:00:00Z")
+        ec2.disable_image_deprecation(ImageId=made)
+        self.check("it is not any more", "DeprecationTime" not in self.image(made))
+        refused("UnsupportedOperation", ec2.enable_image_deregistration_protection, ImageId=made, WithCooldown=True)
+        equal("protected", ec2.enable_image_deregistration_protection(ImageId=made)["Return"], "enabled-without-cooldown")
+        equal("which is shown", self.image(made)["DeregistrationProtection"], "enabled-without-cooldown")
+        refused("OperationNotPermitted", ec2.deregister_image, ImageId=made)
+        equal("no more", ec2.disable_image_deregistration_protection(ImageId=made)["Return"], "disabled")
+        refused("UnsupportedOperation", ec2.deregister_image, ImageId=made, DeleteAssociatedSnapshots=True)
+        for call in (ec2.disable_image_deprecation, ec2.enable_image_deregistration_protection, ec2.disable_image_deregistration_protection):
+            refused("InvalidAMIID.NotFound", call, ImageId="ami-00000000000000000")
+
+    def imported(self):
+        """A disk in a bucket becomes a snapshot, and an image of it; what is wrong is said by the task."""
+        ec2, equal, refused = self.ec2, self.equal, self.refused
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket="disks")
+        s3.put_object(Bucket="disks", Key="a/plain.raw", Body=bytes(2 << 20))
+        s3.put_object(Bucket="disks", Key="wrong.qcow2", Body=b"this is no disk")
+        place = {"S3Bucket": "disks", "S3Key": "a/plain.raw"}
+        image = lambda **disk: ec2.import_image(DiskContainers=[disk])
+        image.__name__ = "import_image"
+        for code, disk in (("MissingParameter", {"Format": "RAW"}), ("InvalidParameter", {"Format": "RAW", "UserBucket": {**place, "S3Bucket": "none"}}),
+                           ("InvalidParameterValue", {"Format": "OVA", "UserBucket": place}),
+                           ("InvalidParameterValue", {"Format": "RAW", "Url": "ftp://example.org/disk.raw"}),
+                           ("InvalidParameterCombination", {"Format": "RAW", "UserBucket": place, "Url": "https://example.org/disk.raw"}),
+                           ("InvalidSnapshot.NotFound", {"SnapshotId": "snap-00000000000000000"})):
+            refused(code, image, **disk)
+        refused("UnsupportedOperation", ec2.import_image, DiskContainers=[{"UserBucket": place}] * 2)
+        refused("UnsupportedOperation", ec2.import_image, DiskContainers=[{"UserBucket": place}], Encrypted=True)
+        refused("DryRunOperation", ec2.import_image, DiskContainers=[{"UserBucket": place}], DryRun=True)
+        refused("DryRunOperation", ec2.import_snapshot, DiskContainer={"UserBucket": place}, DryRun=True)
+
+        wrong = ec2.import_image(DiskContainers=[{"Format": "QCOW2", "UserBucket": {"S3Bucket": "disks", "S3Key": "wrong.qcow2"}}])
+        tasks = lambda task: ec2.describe_import_image_tasks(ImportTaskIds=[task["ImportTaskId"]])["ImportImageTasks"][0]
+        found = self.until("what is no disk is refused", lambda: (t := tasks(wrong))["Status"] == "deleted" and t)
+        self.check("with the reason", found and "ClientError" in found["StatusMessage"], found)
+        equal("tasks by state", [t["ImportTaskId"] for t in ec2.describe_import_image_tasks(
+            Filters=[{"Name": "task-state", "Values": ["deleted"]}])["ImportImageTasks"]], [wrong["ImportTaskId"]])
+        equal("cancelled", ec2.cancel_import_task(ImportTaskId=wrong["ImportTaskId"])["State"], "deleting")
+        refused("InvalidConversionTaskId.Malformed", ec2.describe_import_image_tasks, ImportTaskIds=[wrong["ImportTaskId"]])
+        refused("InvalidConversionTaskId.Malformed", ec2.cancel_import_task, ImportTaskId="import-ami-00000000000000000")
+        refused("InvalidConversionTaskId.Malformed", ec2.cancel_import_task, ImportTaskId="x")
+
+        wish = {"Description": "brought in", "ClientToken": "brought", "TagSpecifications": tags("import-snapshot-task", a="b"),
+                "DiskContainer": {"Description": "plain", "Format": "RAW", "Url": "s3://disks/a/plain.raw"}}
+        before = {i["ImageId"] for i in ec2.describe_images(Owners=["self"])["Images"]}
+        task = ec2.import_snapshot(**wish)
+        equal("the same request makes nothing", ec2.import_snapshot(**wish)["ImportTaskId"], task["ImportTaskId"])
+        ec2.get_waiter("snapshot_imported").wait(ImportTaskIds=[task["ImportTaskId"]], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+        shown = ec2.describe_import_snapshot_tasks(ImportTaskIds=[task["ImportTaskId"]])["ImportSnapshotTasks"][0]
+        detail = shown["SnapshotTaskDetail"]
+        equal("it says from where", (shown["Description"], shown["Tags"], detail["Description"], detail["Format"], detail["Url"], detail["UserBucket"]),
+              ("brought in", [{"Key": "a", "Value": "b"}], "plain", "RAW", "s3://disks/a/plain.raw", place))
+        snapshot = detail["SnapshotId"]
+        told = ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]
+        equal("a snapshot of it", (told["State"], told["VolumeSize"], told["Description"]), ("completed", 1, "brought in"))
+        equal("and no image is seen", {i["ImageId"] for i in ec2.describe_images(Owners=["self"])["Images"]}, before)
+        refused("IncorrectState", ec2.cancel_import_task, ImportTaskId=task["ImportTaskId"])
+        volume = ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot, Size=2)["VolumeId"]
+        ec2.get_waiter("volume_available").wait(VolumeIds=[volume], WaiterConfig=SOON)
+        ec2.delete_volume(VolumeId=volume)
+        made = ec2.register_image(Name="brought", RootDeviceName="/dev/sda1", BlockDeviceMappings=[
+            {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": snapshot}}])["ImageId"]
+        ec2.get_waiter("image_available").wait(ImageIds=[made], WaiterConfig=LONGER)
+        of = ec2.import_image(DiskContainers=[{"SnapshotId": snapshot}])
+        self.until("an image of a snapshot", lambda: tasks(of)["Status"] == "completed")
+        for one in (made, tasks(of)["ImageId"]):
+            ec2.deregister_image(ImageId=one)
+        ec2.delete_snapshot(SnapshotId=snapshot)
+        nowhere = ec2.import_snapshot(DiskContainer={"Format": "VMDK", "UserBucket": {"S3Bucket": "disks", "S3Key": "none"}})
+        tasks = lambda: ec2.describe_import_snapshot_tasks(ImportTaskIds=[nowhere["ImportTaskId"]])["ImportSnapshotTasks"][0]["SnapshotTaskDetail"]
+        self.until("what is not there is said", lambda: tasks()["Status"] == "error")
+        self.check("by name", '"none"' in tasks()["StatusMessage"], tasks())
+        ec2.cancel_import_task(ImportTaskId=nowhere["ImportTaskId"])
+        equal("no snapshot is left", ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"], [])
+        ec2.get_waiter("volume_deleted").wait(VolumeIds=[volume], WaiterConfig=SOON)
+        for key in ("a/plain.raw", "wrong.qcow2"):
+            s3.delete_object(Bucket="disks", Key=key)
+        s3.delete_bucket(Bucket="disks")
 
     def ends(self, instance, made):
         ec2 = self.ec2

@@ -64,10 +64,39 @@ machine_images() {
   expect "release-address" aws ec2 release-address --allocation-id "$allocation"
   roles_end
   network_ends
+  expect "deregister-image" aws ec2 deregister-image --image-id "$image"
   expect "delete-key-pair" aws ec2 delete-key-pair --key-name machines
 }
 
-an_import() { image=$(query 'Images[0].ImageId' describe-images --owners self --filters Name=name,Values=disk); }
+# From a file in a bucket to an image that is started from.
+an_import() {
+  local task
+  expect "aws s3 mb" aws s3 mb s3://brought
+  expect "aws s3 cp of a disk" aws s3 cp --no-progress "$(file_of disk)" s3://brought/disks/machine.qcow2
+  expect "import-image" aws ec2 import-image --description 'brought in' --disk-containers \
+    'Description=root,Format=QCOW2,UserBucket={S3Bucket=brought,S3Key=disks/machine.qcow2}' \
+    --tag-specifications 'ResourceType=import-image-task,Tags=[{Key=of,Value=machine}]'
+  task=$(jq -r .ImportTaskId <<<"$out")
+  becomes 60 "the task is completed" task_is "$task" completed
+  image=$(query 'ImportImageTasks[0].ImageId' describe-import-image-tasks --import-task-ids "$task")
+  fails IncorrectState cancel-import-task --import-task-id "$task"
+  expect "import-image of what is not there" aws ec2 import-image --disk-containers \
+    'Format=QCOW2,UserBucket={S3Bucket=brought,S3Key=disks/other.qcow2}'
+  task=$(jq -r .ImportTaskId <<<"$out")
+  becomes 30 "that task ends" task_is "$task" deleted
+  says "and says why" 'there is no object "disks/other.qcow2"'
+  expect "cancel-import-task" aws ec2 cancel-import-task --import-task-id "$task"
+  expect "aws s3 rb" aws s3 rb --force s3://brought
+}
+
+# file_of IMAGE: the disk of an image, as a file.
+file_of() { find "$data/images" -type f -name "*$(corten get image "$1" -o json | jq -r '.status.artifacts[0].sha256')*" | head -n 1; }
+
+# task_is ID STATUS
+task_is() {
+  aws ec2 describe-import-image-tasks --import-task-ids "$1"
+  [ "$(query 'ImportImageTasks[0].Status' describe-import-image-tasks --import-task-ids "$1")" = "$2" ]
+}
 
 # A network whose guests are reached from outside.
 a_network() {

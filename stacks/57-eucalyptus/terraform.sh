@@ -30,7 +30,7 @@ terraform_builds() {
   export TF_CLI_CONFIG_FILE=$scratch/terraformrc TF_IN_AUTOMATION=1 CHECKPOINT_DISABLE=1
   printf 'provider_installation {\n  filesystem_mirror {\n    path = "%s"\n  }\n}\n' "$mirror" >"$TF_CLI_CONFIG_FILE"
   ssh-keygen -q -t ed25519 -N '' -C shop -f "$scratch/terraform/key"
-  export TF_VAR_image=tiny TF_VAR_public_key
+  export TF_VAR_image=tiny TF_VAR_disk=disk TF_VAR_public_key
   TF_VAR_public_key=$(cat "$scratch/terraform/key.pub")
   before=$(left_of_terraform)
 
@@ -48,6 +48,7 @@ terraform_builds() {
   expect "a plan finds nothing to do after it" tf_unchanged
   equals "the same machine" "$id" "$(tf_output instance)"
   equals "its disk has grown" 2 "$(query 'Volumes[0].Size' describe-volumes --volume-ids "$(tf_output volume)")"
+  equals "and that from which another starts" 3 "$(query 'Volumes[0].Size' describe-volumes --volume-ids "$(tf_output root)")"
   expect "terraform refresh" tf apply -input=false -auto-approve -refresh-only
   says "finds what it knew" '0 added, 0 changed, 0 destroyed'
   expect "a tag that another gave" aws ec2 create-tags --resources "$id" --tags Key=Name,Value=other
@@ -62,8 +63,8 @@ terraform_builds() {
 # Everything that terraform could have made.
 left_of_terraform() {
   local kind
-  for kind in instances volumes volumesnapshots vpcs subnets securitygroups routetables gateways ports floatingips keypairs \
-    launchtemplates iamroles iampolicies iaminstanceprofiles loadbalancers targetgroups instancesets buckets; do
+  for kind in instances images volumes volumesnapshots vpcs subnets securitygroups routetables gateways ports floatingips \
+    keypairs launchtemplates iamroles iampolicies iaminstanceprofiles loadbalancers targetgroups instancesets buckets; do
     corten get "$kind" -o name
   done
 }

@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 
 use crate::QemuDriver;
 use crate::args::has_display;
-use crate::qmp::{Qmp, QmpError};
+use crate::qmp::{Qmp, QmpError, connect_in_time};
 use crate::state::{State, socket};
 
 #[async_trait]
@@ -23,7 +23,7 @@ impl ConsoleAccess for QemuDriver {
         if is_attached(&state).await.map_err(failed)? {
             return Err(DriverError::WrongState(format!("the console of {uid} is in use; detach it first")));
         }
-        let stream = console(&state).map_err(|e| failed(e.into()))?;
+        let stream = connect_in_time(state.folder(), socket::CONSOLE).await.map_err(failed)?;
         Ok(Box::pin(stream))
     }
 
@@ -56,12 +56,6 @@ async fn is_attached(state: &State) -> Result<bool, QmpError> {
     let mut all = all.as_array().into_iter().flatten();
     let console = all.find(|chardev| field(chardev, "label") == "console");
     Ok(console.is_some_and(|console| !field(console, "filename").starts_with("disconnected:")))
-}
-
-fn console(state: &State) -> std::io::Result<UnixStream> {
-    let stream = sys::unix::connect(state.folder(), socket::CONSOLE)?;
-    stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
 }
 
 async fn screen(state: &State) -> Result<UnixStream, QmpError> {

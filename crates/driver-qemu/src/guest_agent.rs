@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
+use crate::qmp;
 use crate::state::{State, socket};
 
 /// The port's name, by which the agent finds it.
@@ -69,9 +70,9 @@ struct Refusal {
 impl GuestAgent {
     /// Opens the port and makes sure that somebody answers, not to an earlier caller's question.
     pub(crate) async fn connect(state: &State) -> Result<Self, AgentError> {
-        let stream = sys::unix::connect(state.folder(), socket::GUEST_AGENT)?;
-        stream.set_nonblocking(true)?;
-        let mut agent = Self { stream: BufReader::new(UnixStream::from_std(stream)?) };
+        let connected = tokio::time::timeout(SYNC_MAX, qmp::connect(state.folder(), socket::GUEST_AGENT));
+        let stream = connected.await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
+        let mut agent = Self { stream: BufReader::new(stream) };
         tokio::time::timeout(SYNC_MAX, agent.sync()).await.unwrap_or(Err(AgentError::Absent))?;
         Ok(agent)
     }

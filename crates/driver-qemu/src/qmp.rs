@@ -16,6 +16,8 @@ const MESSAGE_MAX: u64 = 1 << 20;
 const EVENTS_MAX: usize = 1000;
 /// How long QEMU may take for one answer before it counts as hung.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long whoever is not let in waits before asking again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(5);
 
 /// A conversation with one QEMU.
 #[derive(Debug)]
@@ -63,9 +65,8 @@ struct Refusal {
 impl Qmp {
     /// Connects to the monitor `socket` in `folder` and gets ready for commands.
     pub(crate) async fn connect(folder: &Path, socket: &str) -> Result<Self, QmpError> {
-        let stream = sys::unix::connect(folder, socket)?;
-        stream.set_nonblocking(true)?;
-        let mut qmp = Self { stream: BufReader::new(UnixStream::from_std(stream)?) };
+        let stream = connect_in_time(folder, socket).await?;
+        let mut qmp = Self { stream: BufReader::new(stream) };
         in_time(async {
             // The greeting holds nothing we depend on; the empty line of a closed socket is an error.
             qmp.line().await?;
@@ -144,6 +145,23 @@ impl Qmp {
 
 fn request(command: &str, arguments: Value) -> String {
     format!("{}\n", json!({ "execute": command, "arguments": arguments }))
+}
+
+/// Connects to a socket of QEMU, which lets in one at a time and few wait. A thread that stood still until it is let in
+/// could be the one that whoever is in needs to go on.
+pub(crate) async fn connect(folder: &Path, socket: &str) -> std::io::Result<UnixStream> {
+    loop {
+        match sys::unix::connect_at_once(folder, socket) {
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(TRY_AGAIN_AFTER).await;
+            }
+            result => return UnixStream::from_std(result?),
+        }
+    }
+}
+
+pub(crate) async fn connect_in_time(folder: &Path, socket: &str) -> Result<UnixStream, QmpError> {
+    in_time(async { Ok(connect(folder, socket).await?) }).await
 }
 
 async fn in_time<T>(work: impl Future<Output = Result<T, QmpError>>) -> Result<T, QmpError> {

@@ -106,6 +106,8 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("Tags", ec2::tagging::ACTIONS),
     ("Images", ec2::images::ACTIONS),
     ("", ec2::image_making::ACTIONS),
+    ("", ec2::image_keeping::ACTIONS),
+    ("", ec2::imports::ACTIONS),
     ("Volumes and snapshots", ec2::volumes::ACTIONS),
     ("", ec2::attachments::ACTIONS),
     ("", ec2::modifications::ACTIONS),

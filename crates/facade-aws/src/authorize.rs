@@ -42,11 +42,15 @@ const TYPES: &[(&str, &str)] = &[
 
 /// What is made, by action.
 const MADE: &[(&str, &[&str])] = &[
-    ("RunInstances", &["instance", "network-interface"]),
+    ("RunInstances", &["instance", "network-interface", "volume"]),
     ("CreateKeyPair", &["key-pair"]),
     ("ImportKeyPair", &["key-pair"]),
     ("RegisterImage", &["image"]),
+    ("CreateImage", &["image", "snapshot"]),
+    ("CopyImage", &["image"]),
     ("ImportImage", &["image"]),
+    ("ImportSnapshot", &["snapshot"]),
+    ("CopySnapshot", &["snapshot"]),
     ("CreateVpc", &["vpc"]),
     ("CreateDefaultVpc", &["vpc"]),
     ("CreateSubnet", &["subnet"]),
@@ -166,9 +170,6 @@ fn ec2_resources(c: &Context) -> Vec<Resource> {
     found.extend(made.iter().filter(|kind| **kind != "key-pair").map(|kind| Resource::One(of(kind, "*"))));
     // What is chosen for the caller, or named in another way than by its id, may be any of its type.
     if c.action == "RunInstances" {
-        if c.params.has("BlockDeviceMapping") {
-            found.push(Resource::One(of("volume", "*")));
-        }
         let says = |name: &str| c.params.values().any(|value| ids::is_id(name, value));
         for (prefix, kind) in [("subnet", "subnet"), ("sg", "security-group"), ("ami", "image")] {
             if !says(prefix) && prefix != "ami" && !says("eni") {

@@ -72,6 +72,7 @@ impl Server {
         let mut extra = extra(info, old, new);
         for companion in companions {
             *extra.counts.entry(companion.info().plural).or_default() += 1;
+            extra.resources += companion.charge();
         }
         if extra == Usage::default() {
             return Ok(none);
@@ -112,7 +113,8 @@ impl Server {
                 continue;
             }
             usage.counts.insert(kind.info.plural, page.entries.len() as u64);
-            if kind.info.plural == "instances" {
+            // The others take nothing that there is only so much of.
+            if ["instances", "volumes"].contains(&kind.info.plural) {
                 for entry in &page.entries {
                     usage.resources += record::decode(kind, entry)?.charge();
                 }

@@ -8,7 +8,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socket,
+};
 
 /// Listens at `folder/name`; a socket file that is left from before is replaced.
 pub fn listen(folder: &Path, name: &str) -> io::Result<UnixListener> {
@@ -24,6 +26,16 @@ pub fn listen(folder: &Path, name: &str) -> io::Result<UnixListener> {
 pub fn connect(folder: &Path, name: &str) -> io::Result<UnixStream> {
     let folder = open(folder)?;
     UnixStream::connect(address(&folder, name))
+}
+
+/// The same without ever standing still: `WouldBlock` while as many wait to be let in as the listener lets wait. The
+/// stream does not block either.
+pub fn connect_at_once(folder: &Path, name: &str) -> io::Result<UnixStream> {
+    let folder = open(folder)?;
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::connect(stream.as_raw_fd(), &UnixAddr::new(&address(&folder, name))?)?;
+    Ok(stream.into())
 }
 
 /// Sends all of `bytes`, and one descriptor along with them.

@@ -11,6 +11,11 @@ variable "image" {
   type        = string
 }
 
+variable "disk" {
+  description = "Name of an AMI that is a disk."
+  type        = string
+}
+
 variable "public_key" {
   description = "The line of OpenSSH that lets in."
   type        = string
@@ -45,6 +50,20 @@ data "aws_ami" "guest" {
   filter {
     name   = "name"
     values = [var.image]
+  }
+}
+
+data "aws_ami" "disk" {
+  owners = ["self"]
+
+  filter {
+    name   = "name"
+    values = [var.disk]
+  }
+
+  filter {
+    name   = "root-device-type"
+    values = ["ebs"]
   }
 }
 
@@ -190,6 +209,30 @@ resource "aws_instance" "scratch" {
   }
 }
 
+resource "aws_instance" "rooted" {
+  ami           = data.aws_ami.disk.id
+  instance_type = "tiny"
+  subnet_id     = aws_subnet.public[0].id
+
+  root_block_device {
+    volume_size = var.second ? 3 : 2
+    volume_type = "gp3"
+    tags        = { Name = "root" }
+  }
+
+  ebs_block_device {
+    device_name           = "/dev/sdb"
+    volume_size           = 1
+    delete_on_termination = true
+  }
+}
+
+resource "aws_ami_from_instance" "rooted" {
+  name                    = "shop"
+  source_instance_id      = aws_instance.rooted.id
+  snapshot_without_reboot = true
+}
+
 resource "aws_eip" "web" {
   domain   = "vpc"
   instance = aws_instance.web.id
@@ -261,6 +304,10 @@ output "instance" {
 
 output "address" {
   value = aws_eip.web.public_ip
+}
+
+output "root" {
+  value = aws_instance.rooted.root_block_device[0].volume_id
 }
 
 output "volume" {

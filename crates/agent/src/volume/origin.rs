@@ -1,7 +1,7 @@
 //! What a volume is made from, and snapshots that are of no volume.
 
 use driver::{DriverError, VolumeOrigin, VolumePlace, VolumePlan};
-use model::compute::ArtifactRole;
+use model::compute::{ArtifactRole, Image, ImagePhase};
 use model::storage::{DEFAULT_POOL, Volume, VolumeSnapshot};
 use model::{ApiError, Bytes, Reason, Uid};
 use reconcile::Outcome;
@@ -78,7 +78,15 @@ impl Volumes {
     async fn origin(&self, snapshot: &VolumeSnapshot) -> Result<(String, VolumeOrigin), VolumeError> {
         let (project, spec) = (&snapshot.metadata.namespace, &snapshot.spec);
         if spec.snapshot.is_empty() {
-            let image = self.0.images.find(project, &spec.image).await?;
+            let image = match self.0.images.find(project, &spec.image).await {
+                Ok(image) => image,
+                Err(e) => {
+                    let own = self.0.client.project::<Image>(project).find(&spec.image).await?;
+                    let failed = own.is_some_and(|image| image.status.phase == ImagePhase::Failed);
+                    let what = format!("image {:?} could not be made", spec.image);
+                    return Err(if failed { VolumeError::Invalid(what) } else { e.into() });
+                }
+            };
             let disk = self.0.images.local(&image, ArtifactRole::Disk).await?;
             return Ok((DEFAULT_POOL.into(), VolumeOrigin::Image(disk)));
         }

@@ -12,7 +12,7 @@ use super::attachments::{Attached, is_root, of_instance};
 use super::block_devices::{self, merge};
 use super::images::{NAME, name};
 use super::places::architecture;
-use super::registered::{Device, ROOT_DEVICE, Registered};
+use super::registered::{BOOT_MODES, Device, ROOT_DEVICE, Registered, one_of};
 use super::shown::{RUNNING, STOPPED, state};
 use super::snapshots::{self, Wish};
 use super::volumes::{Storage, gibibytes, sort};
@@ -323,16 +323,10 @@ async fn register(c: &Context) -> Answer {
 
 /// What the user says of the image, and tools read again.
 fn said(params: &Params) -> Result<Registered, Failure> {
-    let one_of = |name: &str, known: &[&str]| match params.get(name) {
-        Some(value) if !known.contains(&value) => {
-            Err(params.invalid(name, value, &format!("must be one of {}", known.join(", "))))
-        }
-        value => Ok(value.unwrap_or("").to_owned()),
-    };
     Ok(Registered {
-        boot_mode: one_of("BootMode", &["legacy-bios", "uefi", "uefi-preferred"])?,
-        sriov: one_of("SriovNetSupport", &["simple"])?,
-        imds: one_of("ImdsSupport", &["v2.0"])?,
+        boot_mode: one_of(params, "BootMode", BOOT_MODES)?,
+        sriov: one_of(params, "SriovNetSupport", &["simple"])?,
+        imds: one_of(params, "ImdsSupport", &["v2.0"])?,
         ena: params.flag("EnaSupport")?.unwrap_or(false),
         ..Registered::default()
     })

@@ -1,5 +1,6 @@
 //! Images (AMIs): shown, shared, given back. How they are made is in `image_making`.
 
+use model::Timestamp;
 use model::compute::{Image, ImagePhase, ImageSpec, Visibility};
 use serde_json::json;
 
@@ -14,6 +15,9 @@ use crate::ids;
 use crate::tags::{self, Tags};
 use crate::xml::Xml;
 
+/// Whether an image can be given back.
+pub(crate) const PROTECTED: &str = "enabled-without-cooldown";
+pub(crate) const NOT_PROTECTED: &str = "disabled";
 /// An image's name in EC2, where it was registered there.
 pub(crate) const NAME: &str = "aws.corten.dev/image-name";
 
@@ -21,7 +25,8 @@ pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DescribeImages", describe!["ImageId", "Owner", "ExecutableBy", "IncludeDeprecated"], |c| {
         Box::pin(describe(c))
     }),
-    Action::ec2("DeregisterImage", &["ImageId"], |c| Box::pin(deregister(c))),
+    Action::ec2("DeregisterImage", &["ImageId", "DeleteAssociatedSnapshots"], |c| Box::pin(deregister(c)))
+        .noting("Snapshots stay."),
     Action::ec2("DescribeImageAttribute", &["ImageId", "Attribute"], |c| Box::pin(attribute(c))),
     Action::ec2(
         "ModifyImageAttribute",
@@ -38,6 +43,9 @@ struct Ami {
     owner: String,
     /// Nothing where its disk cannot be a volume.
     registered: Option<Registered>,
+    protected: bool,
+    deprecated_at: String,
+    copied_from: String,
     /// Not of the caller's own project.
     shared: bool,
     state: &'static str,
@@ -53,6 +61,7 @@ impl Ami {
     fn of(c: &Context, image: &Image) -> Self {
         let project = &image.metadata.namespace;
         let name = name(image).to_owned();
+        let noted = Registered::noted(image);
         let failed = image.status.phase == ImagePhase::Failed;
         let why = image.status.conditions.iter().find(|_| failed).map(|c| c.message.clone());
         Self {
@@ -66,6 +75,13 @@ impl Ami {
             },
             reason: why.unwrap_or_default(),
             registered: Registered::of(image),
+            protected: noted.protected,
+            deprecated_at: noted.deprecated_at,
+            copied_from: if ids::is_id("ami", &image.spec.source.image) {
+                image.spec.source.image.clone()
+            } else {
+                String::new()
+            },
             public: image.spec.visibility == Visibility::Public,
             description: image.spec.description.clone(),
             location: if image.spec.source.url.is_empty() {
@@ -181,7 +197,10 @@ impl Item for Ami {
             .given("sriovNetSupport", &own.sriov)
             .given("bootMode", &own.boot_mode)
             .given("imdsSupport", &own.imds)
-            .given("sourceInstanceId", &own.instance);
+            .given("sourceInstanceId", &own.instance)
+            .given("sourceImageId", &self.copied_from)
+            .given("deprecationTime", &self.deprecated_at)
+            .text("deregistrationProtection", if self.protected { PROTECTED } else { NOT_PROTECTED });
         if !self.reason.is_empty() {
             x.node("stateReason", |x| {
                 x.text("code", "Client.ImportFailed").text("message", &self.reason);
@@ -209,13 +228,18 @@ async fn describe(c: &Context) -> Answer {
             _ => false,
         })
     };
+    // Who owns an image goes on seeing it.
+    let all = c.params.flag("IncludeDeprecated")?.unwrap_or(false) || !c.params.list("ImageId").is_empty();
+    let now = c.now();
+    let is_over = |ami: &Ami| Timestamp::parse(&ami.deprecated_at).is_some_and(|at| at <= now);
+    amis.retain(|ami| all || !ami.shared || !is_over(ami));
     amis.retain(|ami| (owners.is_empty() || owned(ami)) && (executable.is_empty() || may(ami)));
     let ids = Ids { parameter: "ImageId", none: ids::none::<ImageSpec> };
     Ok(answer("imagesSet", &select(&c.params, &ids, amis)?))
 }
 
 /// An image of the caller's own: of others only to be seen.
-async fn own(c: &Context) -> Result<Image, Failure> {
+pub(crate) async fn own(c: &Context) -> Result<Image, Failure> {
     let id = c.params.require("ImageId")?;
     match c.find::<ImageSpec>(id).await {
         Err(e) if images(c).await?.iter().any(|image| ids::id(image) == id) => {
@@ -228,7 +252,17 @@ async fn own(c: &Context) -> Result<Image, Failure> {
 }
 
 async fn deregister(c: &Context) -> Answer {
+    if c.params.flag("DeleteAssociatedSnapshots")? == Some(true) {
+        return Err(Failure::unsupported("Snapshots are deleted by DeleteSnapshot in this cloud"));
+    }
     let image = own(c).await?;
+    if Registered::noted(&image).protected {
+        let message = format!(
+            "The image '{}' is protected: DisableImageDeregistrationProtection takes that away",
+            ids::id(&image)
+        );
+        return Err(Failure::new("OperationNotPermitted", message));
+    }
     c.delete::<ImageSpec>(&image.metadata.name, "InvalidAMIID.InUse").await?;
     Ok(super::done())
 }

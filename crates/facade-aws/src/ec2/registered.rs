@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::volumes::{TYPE_UNSAID, gibibytes};
+use crate::failure::Failure;
 use crate::params::Params;
 use crate::xml::Xml;
 
@@ -13,6 +14,9 @@ use crate::xml::Xml;
 const REGISTERED: &str = "aws.corten.dev/registered";
 /// What the device is called that an instance starts from, where nobody said.
 pub(crate) const ROOT_DEVICE: &str = "/dev/sda1";
+
+/// How a machine may come up.
+pub(crate) const BOOT_MODES: &[&str] = &["legacy-bios", "uefi", "uefi-preferred"];
 
 /// What an image of a disk was registered with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,12 @@ pub(crate) struct Registered {
     /// The instance that it was made of.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) instance: String,
+    /// When it is no longer to be used for new instances.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) deprecated_at: String,
+    /// It is not given back before this is taken away.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) protected: bool,
 }
 
 /// A volume that every instance of the image gets.
@@ -67,14 +77,27 @@ impl Registered {
         if image.spec.format.payload() != PayloadKind::Disk {
             return None;
         }
-        let text = image.metadata.annotations.get(REGISTERED);
-        let mut own: Self = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let mut own = Self::noted(image);
         if own.devices.is_empty() {
             own.devices.push(Device { device: ROOT_DEVICE.into(), ..Device::default() });
         }
         let root = &mut own.devices[0];
         root.size = root.size.max(gibibytes(image.status.virtual_size));
         Some(own)
+    }
+
+    /// Just what was written down, of any image.
+    pub(crate) fn noted(image: &Image) -> Self {
+        let text = image.metadata.annotations.get(REGISTERED);
+        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// Of a copy: it is used by itself, and its root has no snapshot.
+    pub(crate) fn copied(mut self) -> Self {
+        if let Some(root) = self.devices.first_mut() {
+            root.snapshot.clear();
+        }
+        Self { deprecated_at: String::new(), protected: false, ..self }
     }
 
     pub(crate) fn put(&self, meta: &mut ObjectMeta) {
@@ -134,6 +157,16 @@ impl Device {
             ebs.put("DeleteOnTermination", "false");
         }
         ebs
+    }
+}
+
+/// A parameter that has one of some words, or none.
+pub(crate) fn one_of(params: &Params, name: &str, known: &[&str]) -> Result<String, Failure> {
+    match params.get(name) {
+        Some(value) if !known.contains(&value) => {
+            Err(params.invalid(name, value, &format!("must be one of {}", known.join(", "))))
+        }
+        value => Ok(value.unwrap_or("").to_owned()),
     }
 }
 

@@ -27,6 +27,9 @@ const DEFAULT_ZONE: &str = "default";
 /// The project whose public images everyone may use.
 pub(crate) const SYSTEM_PROJECT: &str = "system";
 
+/// On images that are there for a snapshot alone, and are not shown: its id.
+pub(crate) const HELPS: &str = "aws.corten.dev/helps";
+
 /// All of a project that Describe calls connect.
 #[derive(Debug, Default)]
 pub(crate) struct World {
@@ -120,6 +123,7 @@ impl World {
 /// Images that the caller may use: the project's own, and public ones of the system.
 pub(crate) async fn images(c: &Context) -> Result<Vec<Image>, Failure> {
     let mut images = c.list_if_allowed::<ImageSpec>().await?;
+    images.retain(|image| !image.metadata.annotations.contains_key(HELPS));
     if c.project() != SYSTEM_PROJECT {
         let system = c.client.project::<Image>(SYSTEM_PROJECT);
         let shared = match system.list(&client::ListParams::default()).await {

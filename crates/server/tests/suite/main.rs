@@ -10,6 +10,7 @@ mod cloud;
 mod errors;
 mod iam;
 mod instance_networks;
+mod instance_volumes;
 mod interleaved;
 mod lists;
 mod network_streams;

@@ -37,6 +37,24 @@ fn a_socket_deeper_than_its_address_may_be_long_works_and_carries_descriptors() 
 }
 
 #[test]
+fn whoever_may_not_wait_is_told_that_nobody_lets_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = sys::unix::listen(dir.path(), "s").unwrap();
+    let mut waiting = Vec::new();
+    let full = loop {
+        match sys::unix::connect_at_once(dir.path(), "s") {
+            Ok(stream) if waiting.len() < 10_000 => waiting.push(stream),
+            result => break result,
+        }
+    };
+    assert_eq!(full.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    drop(listener.accept().unwrap());
+    sys::unix::connect_at_once(dir.path(), "s").expect("one was let in");
+    let none = sys::unix::connect_at_once(dir.path(), "none").unwrap_err();
+    assert_eq!(none.kind(), std::io::ErrorKind::NotFound);
+}
+
+#[test]
 fn a_tap_that_does_not_exist_is_not_made() {
     let error = sys::tap::open("corten-none0", None, 1).unwrap_err().to_string();
     assert!(error.starts_with("tap device corten-none0"), "{error}");
