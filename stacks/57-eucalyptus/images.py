@@ -10,11 +10,13 @@ LONGER = {"Delay": 1, "MaxAttempts": 120}
 
 
 class Images:
-    """`tools` are check, equal and refused of the one who calls; `disk` is an image of a disk, `kernel` one that is none."""
+    """`tools` are check, equal and refused of the one who calls; `kernel` is an image that is no disk."""
 
-    def __init__(self, tools, ec2, disk, kernel):
+    def __init__(self, tools, ec2, kernel):
         self.check, self.equal, self.refused = tools
-        self.ec2, self.disk, self.kernel = ec2, disk, kernel
+        self.ec2, self.kernel = ec2, kernel
+        named = ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": ["disk"]}])
+        self.disk = named["Images"][0]["ImageId"]
 
     def run(self):
         instance = self.root()

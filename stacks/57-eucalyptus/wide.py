@@ -15,7 +15,6 @@ from identities import EC2_TRUST, Identities
 from images import Images
 from metrics import Metrics
 from scaling import Scaling
-from shapes import Judge
 from networks import Networks
 from placement import Placement
 from shapes import Judge
@@ -420,11 +419,13 @@ def accounts(image):
     instance = ec2.run_instances(ImageId=image, InstanceType="tiny", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
     volume = ec2.create_volume(AvailabilityZone="my-corten-1a", Size=1)["VolumeId"]
     snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    # Nobody answers there (RFC 5737): the task stays.
+    task = ec2.import_snapshot(DiskContainer={"Format": "RAW", "Url": "https://192.0.2.1/disk.raw"})
     iam.create_user(UserName="theirs")
     access = iam.create_access_key(UserName="theirs")["AccessKey"]["AccessKeyId"]
     role = iam.create_role(RoleName="theirs", AssumeRolePolicyDocument=EC2_TRUST)["Role"]["Arn"]
-    policy = iam.create_policy(PolicyName="theirs", PolicyDocument='{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}')
-    policy = policy["Policy"]["Arn"]
+    allow = '{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}'
+    policy = iam.create_policy(PolicyName="theirs", PolicyDocument=allow)["Policy"]["Arn"]
     own = Balancing((check, equal, refused), [], ec2)
     balanced = own.something()
     scaled = Scaling((check, equal, refused), [], ec2)
@@ -433,7 +434,8 @@ def accounts(image):
            "InternetGatewayId": gateway, "GatewayId": gateway, "NetworkInterfaceId": eni, "Resource": instance,
            "AllocationId": address["AllocationId"], "PublicIp": address["PublicIp"], "KeyPairId": key,
            "InstanceId": instance, "ImageId": image, "AccessKeyId": access, "RoleArn": role, "PolicyArn": policy,
-           "PolicySourceArn": role, "VolumeId": volume, "SnapshotId": snapshot, **balanced}
+           "PolicySourceArn": role, "VolumeId": volume, "SnapshotId": snapshot,
+           "ImportTaskId": task["ImportTaskId"], "SourceImageId": image, "SourceSnapshotId": snapshot, **balanced}
     generated = Generated((check, equal, refused), documented())
     other = (os.environ["OTHER_KEY_ID"], os.environ["OTHER_SECRET"])
     generated.foreign(ids, other)
@@ -441,6 +443,7 @@ def accounts(image):
     own.nothing(balanced)
     scaled.nothing()
     ec2.terminate_instances(InstanceIds=[instance])
+    ec2.cancel_import_task(ImportTaskId=task["ImportTaskId"])
     ec2.delete_snapshot(SnapshotId=snapshot)
     ec2.delete_volume(VolumeId=volume)
     iam.delete_access_key(UserName="theirs", AccessKeyId=access)
@@ -470,8 +473,7 @@ def main():
     default = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"][0]["VpcId"]
     templates(image, ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [default]}])["SecurityGroups"][0]["GroupId"])
     Volumes((check, equal, refused), ec2, image).run()
-    disk = ec2.describe_images(Owners=["self"], Filters=[{"Name": "name", "Values": ["disk"]}])["Images"][0]["ImageId"]
-    Images((check, equal, refused), ec2, disk, image).run()
+    Images((check, equal, refused), ec2, image).run()
     Networks((check, equal, refused), ec2).run()
     Placement((check, equal, refused), ec2, image).run()
     Tools((check, equal, refused), ec2, image).run()

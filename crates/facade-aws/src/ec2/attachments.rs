@@ -28,7 +28,9 @@ pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("AttachVolume", &["VolumeId", "InstanceId", "Device"], |c| Box::pin(attach(c)))
         .noting("Up to 8 volumes; those of virtual machines alone."),
     Action::ec2("DetachVolume", &["VolumeId", "InstanceId", "Device", "Force"], |c| Box::pin(detach(c)))
-        .noting("A guest that does not let go of a disk keeps it; Force changes nothing."),
+        .noting(
+            "A guest that does not let go of a disk keeps it; Force changes nothing. A root volume stays.",
+        ),
 ];
 
 /// How a volume is in an instance.

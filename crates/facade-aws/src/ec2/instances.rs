@@ -22,7 +22,7 @@ const REMOVED: &str = "Removed";
 
 pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DescribeInstances", describe!["InstanceId"], |c| Box::pin(describe(c)))
-        .noting("A disk that is no volume (`instance-store`) can be stopped all the same."),
+        .noting("What is `instance-store` can be stopped all the same, and keeps its disk."),
     Action::ec2("DescribeInstanceStatus", describe!["InstanceId", "IncludeAllInstances"], |c| {
         Box::pin(status(c))
     }),

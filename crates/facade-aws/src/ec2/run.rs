@@ -65,7 +65,7 @@ pub(crate) const ACTIONS: &[Action] = &[Action::ec2(
     ],
     |c| Box::pin(run(c)),
 )
-.noting("An OCI image becomes a container. Instances of one request are made one after the other, and all are taken back when fewer than MinCount can be made.")];
+.noting("From an image of a disk it starts from a volume (`ebs`), as large as asked for, else as the image or the disk of the type; a kernel or a container is `instance-store`. An OCI image becomes a container. Instances of one request are made one after the other, and all are taken back when fewer than MinCount can be made.")];
 
 /// What all instances of the request have in common.
 struct Wish {
