@@ -141,6 +141,11 @@ const FAMILIES: &[(&str, &[Action])] = &[
 
 /// What everyday tools also ask for, and is not here: it is answered with InvalidAction.
 const REFUSED: &[(&str, &str)] = &[
+    ("ExportImage, CreateStoreImageTask", "disks are brought in, not out"),
+    (
+        "CreateReplaceRootVolumeTask",
+        "an instance keeps its root volume; run another one of the snapshot's image",
+    ),
     ("CreateNetworkAcl and its changes", "there are none beside the default one: security groups decide"),
     ("Other DHCP options", "a VPC's domain and name servers are set in its own object"),
     ("AttachNetworkInterface, DetachNetworkInterface", "cards are given when an instance is made"),
