@@ -59,9 +59,10 @@ impl Backups {
     /// What came of it, and the name of the backup since which changes were told.
     async fn take(&self, backup: &VolumeBackup, volume: &Volume) -> Result<(Written, String), ApiError> {
         let vault = self.vaults.open(&backup.status.vault).await?;
-        let earlier = self.earlier(&*vault, backup, volume).await?;
-        let since =
-            if backup.spec.full { Vec::new() } else { earlier.iter().map(|e| e.uid.clone()).collect() };
+        // A full one stands on nothing: not even on bytes that are the same.
+        let earlier =
+            if backup.spec.full { Vec::new() } else { self.earlier(&*vault, backup, volume).await? };
+        let since = earlier.iter().map(|e| e.uid.clone()).collect();
         match self.receive(&*vault, backup, volume, since, &earlier).await {
             // What an earlier one has cannot be read: this one is not to need it.
             Err(Error::Damaged(_) | Error::Digest { .. } | Error::Missing(_)) if !earlier.is_empty() => {
