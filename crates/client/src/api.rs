@@ -1,11 +1,12 @@
 //! Types on top of a transport: one generic `Api<R>` for every kind.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use model::{ApiError, KindEntry, Reason, Resource};
+use model::{AnyObject, ApiError, KindEntry, Reason, Resource};
 use serde::Deserialize;
 
 use crate::{
@@ -147,6 +148,16 @@ impl<R: Resource> Api<R> {
         }
     }
 
+    /// All objects in the order of their names, to look at: not copied where the server is in this process.
+    pub async fn shared(&self) -> Result<Vec<Arc<R>>, ApiError> {
+        let request = self.request(Verb::List, "");
+        let Some(objects) = self.client.transport.objects(request).await? else {
+            let listed = self.list(&ListParams::default()).await?;
+            return Ok(listed.items.into_iter().map(Arc::new).collect());
+        };
+        objects.iter().map(|object| typed(Arc::clone(object))).collect()
+    }
+
     /// Changes after `params.resource_version`.
     pub async fn watch(&self, params: &ListParams) -> Result<TypedWatch<R>, ApiError> {
         let mut request = self.request(Verb::Watch, "");
@@ -232,6 +243,11 @@ struct PageMeta {
     resource_version: String,
     #[serde(rename = "continue")]
     continue_token: String,
+}
+
+fn typed<R: Resource>(object: Arc<dyn AnyObject>) -> Result<Arc<R>, ApiError> {
+    let any: Arc<dyn Any + Send + Sync> = object;
+    any.downcast().map_err(|_| ApiError::internal(format!("a list of {} has something else", R::KIND.plural)))
 }
 
 fn entry<R: Resource>() -> &'static KindEntry {

@@ -1,11 +1,12 @@
 //! The waist between those who call and how a call travels.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::Stream;
-use model::ApiError;
+use model::{AnyObject, ApiError};
 
 use crate::Request;
 
@@ -55,9 +56,18 @@ pub struct WatchEvent {
 /// Ends with an error when the watch cannot go on: list again, and watch from there.
 pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEvent, ApiError>> + Send>>;
 
+/// Objects as a server in this process has them: shared with it, never changed.
+pub type Objects = Arc<Vec<Arc<dyn AnyObject>>>;
+
 /// Carries calls to the server.
 #[async_trait]
 pub trait Transport: Send + Sync + std::fmt::Debug + 'static {
     async fn call(&self, request: Request) -> Result<Reply, ApiError>;
     async fn watch(&self, request: Request) -> Result<WatchStream, ApiError>;
+
+    /// What a List of everything answers, in the order of names, without a copy. `None`: the server is elsewhere, and a
+    /// List has to be asked for.
+    async fn objects(&self, _request: Request) -> Result<Option<Objects>, ApiError> {
+        Ok(None)
+    }
 }

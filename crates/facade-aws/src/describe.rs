@@ -1,5 +1,7 @@
 //! What all Describe calls have in common: ids, filters, pages. Written once.
 
+use std::borrow::Cow;
+
 use crate::failure::Failure;
 use crate::params::Params;
 use crate::tags::Tags;
@@ -19,6 +21,10 @@ pub(crate) trait Item {
     fn id(&self) -> &str;
     fn tags(&self) -> Option<&Tags> {
         None
+    }
+    /// The value of one tag.
+    fn tag(&self, key: &str) -> Option<Cow<'_, str>> {
+        self.tags()?.get(key).map(|value| Cow::Borrowed(value.as_str()))
     }
     /// What a filter compares: the values of this thing.
     fn facts(&self, filter: &str) -> Vec<String>;
@@ -78,7 +84,7 @@ fn page<T: Item>(params: &Params, items: Vec<T>, has_ids: bool) -> Result<Page<T
 
 struct Filter {
     name: String,
-    values: Vec<String>,
+    values: Vec<Pattern>,
 }
 
 fn filters<T: Item>(params: &Params) -> Result<Vec<Filter>, Failure> {
@@ -94,7 +100,7 @@ fn filters<T: Item>(params: &Params) -> Result<Vec<Filter>, Failure> {
         if !is_known {
             return Err(Failure::value(format!("The filter '{name}' is invalid")));
         }
-        Ok(Filter { name, values })
+        Ok(Filter { name, values: values.iter().map(|value| Pattern::read(value)).collect() })
     };
     entries.map(filter).collect()
 }
@@ -102,21 +108,39 @@ fn filters<T: Item>(params: &Params) -> Result<Vec<Filter>, Failure> {
 impl Filter {
     /// One of the filter's values is one of the thing's.
     fn lets_through<T: Item>(&self, item: &T) -> bool {
-        let matches = |fact: &str| self.values.iter().any(|pattern| matches(pattern, fact));
-        let tags = item.tags();
+        let matches = |fact: &str| self.values.iter().any(|pattern| pattern.matches(fact));
         if let Some(key) = self.name.strip_prefix("tag:") {
-            return tags.and_then(|tags| tags.get(key)).is_some_and(|value| matches(value));
+            return item.tag(key).is_some_and(|value| matches(&value));
         }
         if self.name == "tag-key" {
-            return tags.is_some_and(|tags| tags.keys().any(|key| matches(key)));
+            return item.tags().is_some_and(|tags| tags.keys().any(|key| matches(key)));
         }
         item.facts(&self.name).iter().any(|fact| matches(fact))
     }
 }
 
+/// What a filter's value stands for, read once for all that it is held against.
+enum Pattern {
+    /// Nothing in it has a meaning of its own.
+    Plain(String),
+    Parts(Vec<Part>),
+}
+
+impl Pattern {
+    fn read(text: &str) -> Self {
+        if text.contains(['*', '?', '\\']) { Self::Parts(parts(text)) } else { Self::Plain(text.to_owned()) }
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Plain(plain) => plain == text,
+            Self::Parts(parts) => parts_match(parts, text),
+        }
+    }
+}
+
 /// `*` stands for any text, `?` for one character, `\` takes both their meaning.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<Part> = parts(pattern);
+fn parts_match(pattern: &[Part], text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);
     // Where the last `*` stood, and how much of the text it has taken.
@@ -232,6 +256,10 @@ mod tests {
         assert_eq!(first, ["a", "bb"]);
         let (rest, end) = found(&format!("MaxResults=2&NextToken={}", next.expect("more"))).expect("a page");
         assert_eq!((rest, end), (vec!["ccc".to_owned()], None));
+    }
+
+    fn matches(pattern: &str, text: &str) -> bool {
+        Pattern::read(pattern).matches(text)
     }
 
     #[test]

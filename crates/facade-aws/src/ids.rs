@@ -1,5 +1,7 @@
 //! Ids of EC2 and the objects behind them.
 
+use std::borrow::Borrow;
+
 use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec, PlacementGroupSpec};
 use model::network::{
     FloatingIpSpec, GatewaySpec, PeeringSpec, PortSpec, PrefixListSpec, RouteTableSpec, SecurityGroupSpec,
@@ -60,17 +62,20 @@ pub(crate) fn id<S: Known>(object: &Object<S>) -> String {
 }
 
 /// The id of the object of this name, where it is among these.
-pub(crate) fn id_of<S: Known>(objects: &[Object<S>], name: &str) -> String {
+pub(crate) fn id_of<S: Known>(objects: &[impl Borrow<Object<S>>], name: &str) -> String {
     find(objects, name).map(id).unwrap_or_default()
 }
 
-pub(crate) fn find<'a, S: Spec>(objects: &'a [Object<S>], name: &str) -> Option<&'a Object<S>> {
-    objects.iter().find(|object| object.metadata.name == name)
+pub(crate) fn find<'a, S: Spec>(objects: &'a [impl Borrow<Object<S>>], name: &str) -> Option<&'a Object<S>> {
+    objects.iter().map(Borrow::borrow).find(|object| object.metadata.name == name)
 }
 
 /// The object of this id, or AWS's word for that there is none.
-pub(crate) fn by_id<'a, S: Known>(objects: &'a [Object<S>], wanted: &str) -> Result<&'a Object<S>, Failure> {
-    let found = objects.iter().find(|object| id(object) == wanted);
+pub(crate) fn by_id<'a, S: Known>(
+    objects: &'a [impl Borrow<Object<S>>],
+    wanted: &str,
+) -> Result<&'a Object<S>, Failure> {
+    let found = objects.iter().map(Borrow::borrow).find(|object| id(*object) == wanted);
     found.ok_or_else(|| none::<S>(wanted))
 }
 

@@ -1,6 +1,7 @@
 //! Tags. One that can be a label is a label, which selectors and other clients see; the rest, whose keys or values have
 //! other characters, stand together in one annotation. Either way they are kept exactly.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use model::ObjectMeta;
@@ -26,6 +27,16 @@ pub(crate) fn of(meta: &ObjectMeta) -> Tags {
     let labels = meta.labels.iter().filter(|(key, _)| !is_own(key));
     tags.extend(labels.map(|(key, value)| (key.clone(), value.clone())));
     tags
+}
+
+/// One of an object's tags.
+pub(crate) fn one<'a>(meta: &'a ObjectMeta, key: &str) -> Option<Cow<'a, str>> {
+    let label = meta.labels.get(key).filter(|_| !is_own(key));
+    match label {
+        Some(value) => Some(Cow::Borrowed(value)),
+        None if meta.annotations.contains_key(ANNOTATION) => annotated(meta).remove(key).map(Cow::Owned),
+        None => None,
+    }
 }
 
 fn annotated(meta: &ObjectMeta) -> Tags {
@@ -165,6 +176,8 @@ mod tests {
             let mut errors = model::FieldErrors::default();
             meta.validate(&mut errors);
             prop_assert!(errors.is_empty(), "{}", errors);
+            prop_assert!(tags.iter().all(|(key, value)| one(&meta, key).as_deref() == Some(value.as_str())));
+            prop_assert_eq!(one(&meta, "\u{1}none"), None);
             prop_assert_eq!(of(&meta), tags);
         }
     }

@@ -105,20 +105,26 @@ struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            match c {
-                '&' => self.0.push_str("&amp;"),
-                '<' => self.0.push_str("&lt;"),
-                '>' => self.0.push_str("&gt;"),
-                '"' => self.0.push_str("&quot;"),
-                '\'' => self.0.push_str("&apos;"),
+        // What needs nothing is taken over in whole runs.
+        let mut done = 0;
+        for (at, c) in text.char_indices() {
+            let instead = match c {
+                '&' => "&amp;",
+                '<' => "&lt;",
+                '>' => "&gt;",
+                '"' => "&quot;",
+                '\'' => "&apos;",
                 // A reader would make a line break of it.
-                '\r' => self.0.push_str("&#13;"),
-                '\t' | '\n' => self.0.push(c),
-                '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => self.0.push('\u{fffd}'),
-                c => self.0.push(c),
-            }
+                '\r' => "&#13;",
+                '\t' | '\n' => continue,
+                '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => "\u{fffd}",
+                _ => continue,
+            };
+            self.0.push_str(&text[done..at]);
+            self.0.push_str(instead);
+            done = at + c.len_utf8();
         }
+        self.0.push_str(&text[done..]);
         Ok(())
     }
 }

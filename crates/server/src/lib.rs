@@ -18,6 +18,7 @@ mod openapi;
 mod quota;
 mod record;
 mod server;
+mod shelf;
 mod verbs;
 
 pub mod audit;

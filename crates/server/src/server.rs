@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use client::{Client, Reply, Request, Transport, Verb, WatchStream};
+use client::{Client, Objects, Reply, Request, Transport, Verb, WatchStream};
 use identity::aws::{Message, SignatureError};
 use identity::{Attributes, Holder, Principal, Signer};
 use model::{ApiError, Reason};
 use store::{Store, StoreError};
 
 use crate::access::Access;
-use crate::audit::Audit;
+use crate::audit::{Audit, Line};
 use crate::environment::Environment;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Timer};
 use crate::quota::Ledger;
+use crate::shelf::Shelf;
 
 /// Serves the resource API from a store. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +29,7 @@ pub(crate) struct Inner {
     pub(crate) ledger: Ledger,
     pub(crate) audit: Audit,
     pub(crate) metrics: Metrics,
+    pub(crate) shelf: Shelf,
     /// Held by the one dry run that looks for a host.
     pub(crate) previews: tokio::sync::Mutex<()>,
 }
@@ -56,6 +58,7 @@ impl Server {
                 ledger,
                 audit,
                 metrics,
+                shelf: Shelf::default(),
                 previews: tokio::sync::Mutex::default(),
             }),
         })
@@ -82,22 +85,32 @@ impl Server {
 
     /// Checks that the caller may, does it, and leaves an audit line.
     pub async fn call(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
-        let line = self.inner.audit.begin(caller, &request);
-        let timer = self.inner.metrics.begin(&request);
+        let noted = self.note(caller, &request);
         let result = match self.authorize(caller, &request) {
             Ok(()) => self.dispatch(caller, request).await,
             Err(e) => Err(e),
         };
-        let code = match &result {
+        noted.end(match &result {
             Ok(reply) if reply.created => 201,
             Ok(_) => 200,
             Err(e) => e.reason.code(),
-        };
-        timer.end(code);
-        if let Some(line) = line {
-            line.end(code);
-        }
+        });
         result
+    }
+
+    /// A list of everything, checked and noted as every other, for who is in this process.
+    pub async fn objects(&self, caller: &Principal, request: Request) -> Result<Objects, ApiError> {
+        let noted = self.note(caller, &request);
+        let result = match self.authorize(caller, &request) {
+            Ok(()) => self.everything(&request).await,
+            Err(e) => Err(e),
+        };
+        noted.end(result.as_ref().map_or_else(|e| e.reason.code(), |_| 200));
+        result
+    }
+
+    fn note(&self, caller: &Principal, request: &Request) -> Noted {
+        Noted { line: self.inner.audit.begin(caller, request), timer: self.inner.metrics.begin(request) }
     }
 
     pub async fn watch(&self, caller: &Principal, request: Request) -> Result<WatchStream, ApiError> {
@@ -168,6 +181,21 @@ impl Server {
     }
 }
 
+/// A call under way, as audit and metrics have it.
+struct Noted {
+    line: Option<Line>,
+    timer: Timer,
+}
+
+impl Noted {
+    fn end(self, code: u16) {
+        self.timer.end(code);
+        if let Some(line) = self.line {
+            line.end(code);
+        }
+    }
+}
+
 /// The transport within one process.
 #[derive(Debug, Clone)]
 pub struct Local {
@@ -183,6 +211,10 @@ impl Transport for Local {
 
     async fn watch(&self, request: Request) -> Result<WatchStream, ApiError> {
         self.server.watch(&self.principal, request).await
+    }
+
+    async fn objects(&self, request: Request) -> Result<Option<Objects>, ApiError> {
+        self.server.objects(&self.principal, request).await.map(Some)
     }
 }
 

@@ -132,10 +132,13 @@ pub(crate) fn root_device(instance: &Instance) -> String {
 }
 
 /// The volumes of an instance by device.
-pub(crate) fn of_instance<'a>(volumes: &'a [Volume], instance: &Instance) -> Vec<(&'a Volume, Attached)> {
+pub(crate) fn of_instance<'a>(
+    volumes: impl IntoIterator<Item = &'a Volume>,
+    instance: &Instance,
+) -> Vec<(&'a Volume, Attached)> {
     let own = std::slice::from_ref(instance);
-    let mut found: Vec<_> =
-        volumes.iter().filter_map(|volume| Some((volume, attached(own, volume)?))).collect();
+    let volumes = volumes.into_iter();
+    let mut found: Vec<_> = volumes.filter_map(|volume| Some((volume, attached(own, volume)?))).collect();
     found.sort_by(|(_, a), (_, b)| a.device.cmp(&b.device));
     found
 }

@@ -1,11 +1,15 @@
 //! DescribeInstances and DescribeInstanceStatus.
 
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
 use client::ListParams;
-use model::compute::InstancePhase;
+use model::compute::{Instance, InstancePhase, InstanceSpec};
 use model::event::Event;
 use model::{ApiError, ObjectMeta, Reason};
 
 use super::attachments::Attached;
+use super::candidates::Candidate;
 use super::places::architecture;
 use super::shown::{Interface, Shown, TERMINATED};
 use super::world::World;
@@ -19,6 +23,8 @@ use crate::xml::Xml;
 
 /// The event that a host leaves when nothing of an instance is left on it.
 const REMOVED: &str = "Removed";
+/// Up to so many instances that are named are looked up one by one.
+const NAMED_MAX: usize = 100;
 
 pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DescribeInstances", describe!["InstanceId"], |c| Box::pin(describe(c)))
@@ -28,7 +34,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     }),
 ];
 
-pub(crate) const IDS: Ids = Ids { parameter: "InstanceId", none: ids::none::<model::compute::InstanceSpec> };
+pub(crate) const IDS: Ids = Ids { parameter: "InstanceId", none: ids::none::<InstanceSpec> };
 
 impl Item for Shown {
     const FILTERS: &'static [&'static str] = &[
@@ -259,15 +265,13 @@ pub(crate) fn association(x: &mut Xml, i: &Interface) {
 }
 
 /// Reservations with what was launched in each.
-pub(crate) fn reservations(account: &str, shown: &[Shown]) -> Xml {
-    let mut names: Vec<&str> = shown.iter().map(|s| s.reservation.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
+pub(crate) fn reservations<'a>(account: &str, shown: impl IntoIterator<Item = &'a Shown>) -> Xml {
+    let mut by_name: BTreeMap<&str, Vec<&Shown>> = BTreeMap::new();
+    for shown in shown {
+        by_name.entry(&shown.reservation).or_default().push(shown);
+    }
     let mut x = Xml::new();
-    x.list("reservationSet", names, |x, name| {
-        let own: Vec<&Shown> = shown.iter().filter(|s| s.reservation == name).collect();
-        reservation(x, account, name, &own);
-    });
+    x.list("reservationSet", by_name, |x, (name, own)| reservation(x, account, name, &own));
     x
 }
 
@@ -278,26 +282,49 @@ pub(crate) fn reservation(x: &mut Xml, account: &str, name: &str, own: &[&Shown]
 }
 
 async fn describe(c: &Context) -> Answer {
-    let page = select(&c.params, &IDS, shown(c).await?)?;
-    let mut x = reservations(&c.account(), &page.items);
+    let (world, gone) = match named(c).await? {
+        Some(world) => (world, Vec::new()),
+        None => all(c).await?,
+    };
+    let there = world.instances.iter().map(|instance| Candidate::there(&world, instance));
+    let mut candidates: Vec<Candidate> = there.collect();
+    if !gone.is_empty() {
+        let ids: HashSet<String> = candidates.iter().map(|candidate| candidate.id.clone()).collect();
+        candidates.extend(gone.into_iter().filter(|gone| !ids.contains(&gone.id)).map(Candidate::gone));
+    }
+    let page = select(&c.params, &IDS, candidates)?;
+    let mut x = reservations(&c.account(), page.items.iter().map(Candidate::shown));
     x.given("nextToken", page.next.as_deref().unwrap_or(""));
     Ok(x)
 }
 
+/// The few instances that a request names, where it names some and all are there: nothing else is read.
+async fn named(c: &Context) -> Result<Option<World>, Failure> {
+    let wanted = c.params.list(IDS.parameter);
+    if wanted.is_empty() || wanted.len() > NAMED_MAX {
+        return Ok(None);
+    }
+    let mut found = Vec::with_capacity(wanted.len());
+    for id in &wanted {
+        match c.find::<InstanceSpec>(id).await {
+            Ok(instance) => found.push(Arc::new(instance)),
+            // It may have gone lately.
+            Err(e) if e.status == 400 => return Ok(None),
+            Err(e) => return Err(e),
+        }
+    }
+    World::around(c, found).await.map(Some)
+}
+
 /// All instances of the project, and those that went lately.
-async fn shown(c: &Context) -> Result<Vec<Shown>, Failure> {
+async fn all(c: &Context) -> Result<(World, Vec<Shown>), Failure> {
     let world = World::load(c).await?;
     if world.instances.is_empty() {
         // An empty list may be one that the caller must not see.
-        c.list::<model::compute::InstanceSpec>().await?;
+        c.list::<InstanceSpec>().await?;
     }
-    let mut shown: Vec<Shown> = world.instances.iter().map(|i| Shown::of(&world, i)).collect();
-    for gone in terminated(c).await? {
-        if !shown.iter().any(|there| there.id == gone.id) {
-            shown.push(gone);
-        }
-    }
-    Ok(shown)
+    let gone = terminated(c).await?;
+    Ok((world, gone))
 }
 
 /// The states of a terminated instance, before and after, where its end is still known.
@@ -408,7 +435,7 @@ impl Health {
 async fn status(c: &Context) -> Answer {
     let all = c.params.flag("IncludeAllInstances")?.unwrap_or(false);
     let world = World::load(c).await?;
-    let health = |instance| Health {
+    let health = |instance: &Arc<Instance>| Health {
         shown: Shown::of(&world, instance),
         silent: instance.status.phase == InstancePhase::Unknown,
     };

@@ -35,6 +35,7 @@ pub(crate) mod vpcs;
 
 mod asked_rules;
 mod block_devices;
+mod candidates;
 mod registered;
 mod rule_notes;
 mod shown;

@@ -1,5 +1,7 @@
 //! Rules of security groups, in both of EC2's forms: permissions, which bundle peers, and single rules with ids.
 
+use std::borrow::Borrow;
+
 use model::network::{Direction, Protocol, RulePeer, SecurityGroup, SecurityGroupSpec, SecurityRule};
 
 use super::asked_rules::{parse, rule};
@@ -82,7 +84,7 @@ struct Peer {
 }
 
 impl Peer {
-    fn of(groups: &[SecurityGroup], rule: &SecurityRule) -> Self {
+    fn of(groups: &[impl Borrow<SecurityGroup>], rule: &SecurityRule) -> Self {
         let group = Some(&rule.peer.group).filter(|group| !group.is_empty());
         Self {
             cidr: rule.peer.cidr.map(|cidr| cidr.to_string()),
@@ -98,7 +100,7 @@ impl Peer {
 }
 
 pub(crate) fn permissions(
-    groups: &[SecurityGroup],
+    groups: &[impl Borrow<SecurityGroup>],
     group: &SecurityGroup,
     direction: Direction,
 ) -> Vec<Permission> {
@@ -161,7 +163,12 @@ struct Single {
 }
 
 impl Single {
-    fn of(owner: &str, groups: &[SecurityGroup], group: &SecurityGroup, rule: &SecurityRule) -> Self {
+    fn of(
+        owner: &str,
+        groups: &[impl Borrow<SecurityGroup>],
+        group: &SecurityGroup,
+        rule: &SecurityRule,
+    ) -> Self {
         Self {
             id: rule_id(group, rule),
             group_id: ids::id(group),

@@ -1,5 +1,7 @@
 //! RunInstances: from images to instances, all of them or none.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use client::DeleteOptions;
@@ -7,9 +9,9 @@ use model::compute::{
     Container, ContainersPayload, DiskPayload, Image, ImagePhase, Instance, InstanceNetwork, InstanceSpec,
     Isolation, KernelPayload, Payload, PayloadKind, PlacementGroup, PlacementSpec,
 };
-use model::network::Subnet;
+use model::network::{PortSpec, Subnet};
 use model::storage::VolumeSpec;
-use model::{Object, ObjectMeta};
+use model::{Object, ObjectMeta, Resources};
 
 use super::attachments::let_go_along;
 use super::block_devices::{self, Disks};
@@ -77,7 +79,7 @@ struct Wish {
 
 async fn run(c: &Context) -> Answer {
     let (min, max) = counts(&c.params)?;
-    let world = World::load(c).await?;
+    let world = World::surroundings(c).await?;
     let wish = wish(c, &world).await?;
     let mut made: Vec<Instance> = Vec::new();
     for index in 0..max {
@@ -90,7 +92,7 @@ async fn run(c: &Context) -> Answer {
             }
         }
     }
-    let world = World::load(c).await?;
+    let world = world.joined_by(c, made.iter().cloned().map(Arc::new).collect()).await?;
     let shown: Vec<Shown> = made.iter().map(|instance| Shown::of(&world, instance)).collect();
     let mut x = Xml::new();
     instances::reservation(&mut x, &c.account(), &wish.reservation, &shown.iter().collect::<Vec<_>>());
@@ -116,7 +118,7 @@ async fn wish(c: &Context, world: &World) -> Result<Wish, Failure> {
     let image = ids::by_id(&world.images, params.require("ImageId")?)?;
     check_ready(image)?;
     let (payload, isolation) = payload(image)?;
-    let networks = networks(params, world)?;
+    let networks = networks(c, world).await?;
     let zone = match params.get("Placement.AvailabilityZone") {
         Some(name) => zone_of(name)?.to_owned(),
         None => String::new(),
@@ -235,14 +237,15 @@ fn user_data(encoded: &str) -> Result<String, Failure> {
 }
 
 /// The network cards; none leaves them to the cloud.
-fn networks(params: &Params, world: &World) -> Result<Vec<InstanceNetwork>, Failure> {
+async fn networks(c: &Context, world: &World) -> Result<Vec<InstanceNetwork>, Failure> {
+    let params = &c.params;
     let mut cards = params.structs("NetworkInterface");
     let for_the_only = ["SubnetId", "PrivateIpAddress", "SecurityGroupId", "SecurityGroup"];
     if cards.is_empty() {
         if !for_the_only.iter().any(|name| params.has(name)) {
             return Ok(Vec::new());
         }
-        return Ok(vec![card(params, world)?]);
+        return Ok(vec![card(c, params, world).await?]);
     }
     if let Some(name) = for_the_only.iter().find(|name| params.has(name)) {
         let message = format!("Network interfaces and an instance-level {name} may not be given together");
@@ -279,15 +282,15 @@ fn networks(params: &Params, world: &World) -> Result<Vec<InstanceNetwork>, Fail
                 "Interfaces made for an instance go with it: make one with CreateNetworkInterface to keep it";
             return Err(Failure::unsupported(message));
         }
-        found.push(card(given, world)?);
+        found.push(card(c, given, world).await?);
     }
     Ok(found)
 }
 
-fn card(given: &Params, world: &World) -> Result<InstanceNetwork, Failure> {
+async fn card(c: &Context, given: &Params, world: &World) -> Result<InstanceNetwork, Failure> {
     if let Some(id) = given.get("NetworkInterfaceId") {
-        let port = ids::by_id(&world.ports, id)?;
-        return Ok(InstanceNetwork { port: port.metadata.name.clone(), ..InstanceNetwork::default() });
+        let port = c.find::<PortSpec>(id).await?;
+        return Ok(InstanceNetwork { port: port.metadata.name, ..InstanceNetwork::default() });
     }
     let subnet = match given.get("SubnetId") {
         Some(id) => ids::by_id(&world.subnets, id)?,
@@ -316,7 +319,8 @@ fn card(given: &Params, world: &World) -> Result<InstanceNetwork, Failure> {
 
 fn default_subnet(world: &World) -> Option<&Subnet> {
     let vpc = world.vpcs.iter().find(|vpc| vpc.spec.is_default)?;
-    world.subnets.iter().find(|subnet| subnet.spec.is_default && subnet.spec.vpc == vpc.metadata.name)
+    let is_it = |subnet: &&Subnet| subnet.spec.is_default && subnet.spec.vpc == vpc.metadata.name;
+    world.subnets.iter().map(|subnet| &**subnet).find(is_it)
 }
 
 async fn launch(c: &Context, wish: &Wish, index: usize) -> Result<Instance, Failure> {

@@ -148,7 +148,7 @@ impl Shown {
             profile: world.profiles.get(&instance.spec.instance_profile).cloned(),
             interfaces,
             root_device: root_device(instance),
-            volumes: of_instance(&world.volumes, instance)
+            volumes: of_instance(world.volumes_of(instance), instance)
                 .into_iter()
                 .map(|(volume, attached)| (ids::id(volume), attached))
                 .collect(),

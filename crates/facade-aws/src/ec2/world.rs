@@ -1,11 +1,10 @@
 //! The project's objects that are shown beside each other: names become ids here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use futures::try_join;
-use model::compute::{
-    Image, ImageSpec, Instance, InstanceSpec, KeyPair, KeyPairSpec, Visibility, port_names,
-};
+use model::compute::{Image, ImageSpec, Instance, InstanceSpec, KeyPairSpec, Visibility, port_names};
 use model::identity::{IamInstanceProfile, IamInstanceProfileSpec};
 use model::network::{
     Address, FloatingIp, FloatingIpSpec, Port, PortSpec, SecurityGroup, SecurityGroupSpec, Subnet,
@@ -13,7 +12,7 @@ use model::network::{
 };
 use model::storage::{Volume, VolumeSpec};
 pub(crate) use model::zone_in_region as zone_name;
-use model::{ApiError, Reason};
+use model::{ApiError, Object, Reason, Spec};
 
 use crate::REGION;
 use crate::context::Context;
@@ -30,76 +29,167 @@ pub(crate) const SYSTEM_PROJECT: &str = "system";
 /// On images that are there for a snapshot alone, and are not shown: its id.
 pub(crate) const HELPS: &str = "aws.corten.dev/helps";
 
+/// Objects of one project in the order of their names.
+pub(crate) type ByName<S> = Vec<Arc<Object<S>>>;
+
 /// All of a project that Describe calls connect.
 #[derive(Debug, Default)]
 pub(crate) struct World {
-    pub(crate) instances: Vec<Instance>,
-    pub(crate) ports: Vec<Port>,
-    pub(crate) subnets: Vec<Subnet>,
-    pub(crate) vpcs: Vec<Vpc>,
-    pub(crate) groups: Vec<SecurityGroup>,
-    pub(crate) floating: Vec<FloatingIp>,
-    pub(crate) images: Vec<Image>,
-    pub(crate) keys: Vec<KeyPair>,
-    pub(crate) volumes: Vec<Volume>,
+    pub(crate) instances: ByName<InstanceSpec>,
+    pub(crate) ports: ByName<PortSpec>,
+    pub(crate) subnets: ByName<SubnetSpec>,
+    pub(crate) vpcs: ByName<VpcSpec>,
+    pub(crate) groups: ByName<SecurityGroupSpec>,
+    pub(crate) floating: ByName<FloatingIpSpec>,
+    /// Those of the system come after the project's own.
+    pub(crate) images: Vec<Arc<Image>>,
+    pub(crate) keys: ByName<KeyPairSpec>,
+    pub(crate) volumes: ByName<VolumeSpec>,
     /// ARN and id of instance profiles, by the object's name.
     pub(crate) profiles: BTreeMap<String, (String, String)>,
+    /// Where the floating address of a port is, by the port's name.
+    floating_at: HashMap<String, usize>,
+    /// Which instance has a port that was made by itself, and as which of its network cards, by the port's name.
+    holder_at: HashMap<String, (usize, usize)>,
+    /// Where the volumes are that a host still holds for an instance, by the instance's name.
+    held_at: HashMap<String, Vec<usize>>,
 }
 
 impl World {
     pub(crate) async fn load(c: &Context) -> Result<Self, Failure> {
-        let (instances, ports, subnets, vpcs, groups, floating, images, keys, volumes, profiles) = try_join!(
-            c.list_if_allowed::<InstanceSpec>(),
-            c.list_if_allowed::<PortSpec>(),
-            c.list_if_allowed::<SubnetSpec>(),
-            c.list_if_allowed::<VpcSpec>(),
-            c.list_if_allowed::<SecurityGroupSpec>(),
-            c.list_if_allowed::<FloatingIpSpec>(),
-            images(c),
-            c.list_if_allowed::<KeyPairSpec>(),
-            c.list_if_allowed::<VolumeSpec>(),
-            c.list_if_allowed::<IamInstanceProfileSpec>(),
+        let (mut world, instances, ports) = try_join!(
+            Self::surroundings(c),
+            c.shared_if_allowed::<InstanceSpec>(),
+            c.shared_if_allowed::<PortSpec>(),
         )?;
-        let profile = |p: &IamInstanceProfile| (p.metadata.name.clone(), super::profiles::shown(c, p));
+        (world.instances, world.ports) = (instances, ports);
+        Ok(world.indexed())
+    }
+
+    /// What these instances are shown with: of the others, and of their ports, there is nothing.
+    pub(crate) async fn around(c: &Context, instances: ByName<InstanceSpec>) -> Result<Self, Failure> {
+        let keys = instances.iter().any(|instance| !instance.spec.key_pair.is_empty());
+        let profiles = instances.iter().any(|instance| !instance.spec.instance_profile.is_empty());
+        Self::gathered(c, keys, profiles).await?.with_ports(c, instances).await
+    }
+
+    /// The same surroundings, with instances that were made since.
+    pub(crate) async fn joined_by(
+        mut self,
+        c: &Context,
+        instances: ByName<InstanceSpec>,
+    ) -> Result<Self, Failure> {
+        if self.subnets.is_empty() {
+            // The first instance of a project has its network made.
+            self = Self::surroundings(c).await?;
+        }
+        // These are made with instances.
+        (self.floating, self.volumes) = try_join!(c.shared_if_allowed(), c.shared_if_allowed())?;
+        self.with_ports(c, instances).await
+    }
+
+    async fn with_ports(mut self, c: &Context, mut instances: ByName<InstanceSpec>) -> Result<Self, Failure> {
+        instances.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        instances.dedup_by(|a, b| a.metadata.name == b.metadata.name);
+        let api = c.api::<PortSpec>();
+        for name in instances.iter().flat_map(|instance| port_names(instance)) {
+            match api.find(&name).await {
+                Err(e) if e.reason == Reason::Forbidden => break,
+                found => self.ports.extend(found?.map(Arc::new)),
+            }
+        }
+        self.ports.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        self.instances = instances;
+        Ok(self.indexed())
+    }
+
+    /// Everything but instances and ports.
+    pub(crate) async fn surroundings(c: &Context) -> Result<Self, Failure> {
+        Self::gathered(c, true, true).await
+    }
+
+    /// The same, with keys and profiles only where they are wanted.
+    async fn gathered(c: &Context, keys: bool, profiles: bool) -> Result<Self, Failure> {
+        let (subnets, vpcs, groups, floating, images, keys, volumes, profiles) = try_join!(
+            c.shared_if_allowed::<SubnetSpec>(),
+            c.shared_if_allowed::<VpcSpec>(),
+            c.shared_if_allowed::<SecurityGroupSpec>(),
+            c.shared_if_allowed::<FloatingIpSpec>(),
+            images(c),
+            wanted::<KeyPairSpec>(c, keys),
+            c.shared_if_allowed::<VolumeSpec>(),
+            wanted::<IamInstanceProfileSpec>(c, profiles),
+        )?;
+        let profile = |p: &Arc<IamInstanceProfile>| (p.metadata.name.clone(), super::profiles::shown(c, p));
         let profiles = profiles.iter().map(profile).collect();
-        Ok(Self { instances, ports, subnets, vpcs, groups, floating, images, keys, volumes, profiles })
+        let world =
+            Self { subnets, vpcs, groups, floating, images, keys, volumes, profiles, ..Self::default() };
+        Ok(world.indexed())
+    }
+
+    fn indexed(mut self) -> Self {
+        let floating = self.floating.iter().enumerate();
+        self.floating_at = floating.rev().map(|(at, floating)| (floating.spec.port.clone(), at)).collect();
+        self.holder_at = HashMap::new();
+        for (at, instance) in self.instances.iter().enumerate() {
+            for (card, network) in instance.spec.networks.iter().enumerate() {
+                if !network.port.is_empty() {
+                    self.holder_at.entry(network.port.clone()).or_insert((at, card));
+                }
+            }
+        }
+        self.held_at = HashMap::new();
+        for (at, volume) in self.volumes.iter().enumerate() {
+            if let Some(attachment) = &volume.status.attachment {
+                self.held_at.entry(attachment.instance.clone()).or_default().push(at);
+            }
+        }
+        self
     }
 
     pub(crate) fn subnet_of(&self, port: &Port) -> Option<&Subnet> {
-        ids::find(&self.subnets, &port.spec.subnet)
+        by_name(&self.subnets, &port.spec.subnet)
     }
 
     pub(crate) fn vpc_of(&self, subnet: &Subnet) -> Option<&Vpc> {
-        ids::find(&self.vpcs, &subnet.spec.vpc)
+        by_name(&self.vpcs, &subnet.spec.vpc)
     }
 
     /// The ports of an instance, in the order of its network cards.
     pub(crate) fn ports_of<'a>(&'a self, instance: &Instance) -> Vec<(usize, &'a Port)> {
         let names = port_names(instance);
-        names.iter().enumerate().filter_map(|(i, name)| Some((i, ids::find(&self.ports, name)?))).collect()
+        names.iter().enumerate().filter_map(|(i, name)| Some((i, by_name(&self.ports, name)?))).collect()
     }
 
     /// The instance that has a port, and as which of its network cards.
     pub(crate) fn holder_of(&self, port: &Port) -> Option<(&Instance, usize)> {
-        let name = &port.metadata.name;
         if !port.spec.instance.is_empty() {
-            let instance = ids::find(&self.instances, &port.spec.instance)?;
+            let instance = by_name(&self.instances, &port.spec.instance)?;
             return Some((instance, usize::try_from(port.spec.interface).unwrap_or(0)));
         }
-        self.instances.iter().find_map(|instance| {
-            let index = instance.spec.networks.iter().position(|network| network.port == *name)?;
-            Some((instance, index))
-        })
+        let (at, card) = self.holder_at.get(&port.metadata.name)?;
+        Some((self.instances.get(*at)?, *card))
     }
 
     pub(crate) fn floating_of(&self, port: &Port) -> Option<&FloatingIp> {
-        self.floating.iter().find(|floating| floating.spec.port == port.metadata.name)
+        self.floating.get(*self.floating_at.get(&port.metadata.name)?).map(|floating| &**floating)
+    }
+
+    /// The volumes that an instance has, and those that its host has not let go of.
+    pub(crate) fn volumes_of(&self, instance: &Instance) -> Vec<&Volume> {
+        let named = instance.spec.volumes.iter().filter_map(|entry| by_name(&self.volumes, &entry.volume));
+        let held = self.held_at.get(&instance.metadata.name).into_iter().flatten();
+        let mut found: Vec<&Volume> =
+            named.chain(held.filter_map(|at| self.volumes.get(*at).map(|volume| &**volume))).collect();
+        found.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        found.dedup_by(|a, b| a.metadata.name == b.metadata.name);
+        found
     }
 
     /// Groups by their names: ids and EC2's names.
     pub(crate) fn group_refs(&self, names: &[String]) -> Vec<(String, String)> {
         let group = |name: &String| {
-            let found = ids::find(&self.groups, name)?;
+            let found = by_name(&self.groups, name)?;
             Some((ids::id(found), group_name(found).to_owned()))
         };
         names.iter().filter_map(group).collect()
@@ -120,15 +210,25 @@ impl World {
     }
 }
 
+async fn wanted<S: Spec>(c: &Context, wanted: bool) -> Result<ByName<S>, Failure> {
+    if wanted { c.shared_if_allowed().await } else { Ok(Vec::new()) }
+}
+
+/// The object of this name.
+pub(crate) fn by_name<'a, S: Spec>(objects: &'a [Arc<Object<S>>], name: &str) -> Option<&'a Object<S>> {
+    let at = objects.binary_search_by(|object| object.metadata.name.as_str().cmp(name)).ok()?;
+    objects.get(at).map(|object| &**object)
+}
+
 /// Images that the caller may use: the project's own, and public ones of the system.
-pub(crate) async fn images(c: &Context) -> Result<Vec<Image>, Failure> {
-    let mut images = c.list_if_allowed::<ImageSpec>().await?;
+pub(crate) async fn images(c: &Context) -> Result<Vec<Arc<Image>>, Failure> {
+    let mut images = c.shared_if_allowed::<ImageSpec>().await?;
     images.retain(|image| !image.metadata.annotations.contains_key(HELPS));
     if c.project() != SYSTEM_PROJECT {
         let system = c.client.project::<Image>(SYSTEM_PROJECT);
-        let shared = match system.list(&client::ListParams::default()).await {
+        let shared = match system.shared().await {
             Err(ApiError { reason: Reason::Forbidden | Reason::NotFound, .. }) => Vec::new(),
-            result => result?.items,
+            result => result?,
         };
         images.extend(shared.into_iter().filter(|image| image.spec.visibility == Visibility::Public));
     }

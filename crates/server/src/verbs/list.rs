@@ -67,7 +67,7 @@ impl Server {
 }
 
 /// The store prefix a list or watch covers.
-pub(super) fn prefix(request: &Request) -> String {
+pub(crate) fn prefix(request: &Request) -> String {
     let mut prefix = request.kind.info.prefix();
     if let Some(project) = request.project.as_deref().filter(|_| request.kind.info.is_project_scoped()) {
         prefix.push_str(project);

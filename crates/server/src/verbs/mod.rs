@@ -11,6 +11,7 @@ mod update;
 mod watch;
 
 pub(crate) use bind::require_own_host;
+pub(crate) use list::prefix;
 pub(crate) use update::changed_meanwhile;
 
 use client::{Reply, Request};
