@@ -64,7 +64,8 @@ terraform_builds() {
 left_of_terraform() {
   local kind
   for kind in instances images volumes volumesnapshots vpcs subnets securitygroups routetables gateways ports floatingips \
-    keypairs launchtemplates iamroles iampolicies iaminstanceprofiles loadbalancers targetgroups instancesets buckets; do
+    keypairs networkacls dhcpoptions launchtemplates iamroles iampolicies iaminstanceprofiles loadbalancers targetgroups \
+    instancesets buckets; do
     corten get "$kind" -o name
   done
 }

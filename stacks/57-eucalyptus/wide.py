@@ -10,6 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from balancing import Balancing
+from edges import Edges
 from generated import Generated
 from identities import EC2_TRUST, Identities
 from images import Images
@@ -342,7 +343,6 @@ def plain(vpc_id, subnet):
     acl = found["NetworkAcls"][0]
     equal("the default ACL of a VPC", (len(found["NetworkAcls"]), len(acl["Entries"]), acl["Associations"][0]["SubnetId"]), (1, 4, subnet))
     refused("InvalidNetworkAclID.NotFound", ec2.describe_network_acls, NetworkAclIds=["acl-00000000000000000"])
-    equal("DHCP options", ec2.describe_dhcp_options()["DhcpOptions"], [])
     refused("InvalidDhcpOptionID.NotFound", ec2.describe_dhcp_options, DhcpOptionsIds=["dopt-00000000000000000"])
     lists = ec2.describe_managed_prefix_lists()["PrefixLists"]
     for listed in lists:
@@ -430,18 +430,21 @@ def accounts(image):
     balanced = own.something()
     scaled = Scaling((check, equal, refused), [], ec2)
     balanced.update(scaled.something(image))
+    edges = Edges((check, equal, refused), ec2, image)
+    edge = edges.something(vpc_id)
     ids = {"VpcId": vpc_id, "SubnetId": subnet, "GroupId": group, "SecurityGroupId": group, "RouteTableId": table,
            "InternetGatewayId": gateway, "GatewayId": gateway, "NetworkInterfaceId": eni, "Resource": instance,
            "AllocationId": address["AllocationId"], "PublicIp": address["PublicIp"], "KeyPairId": key,
            "InstanceId": instance, "ImageId": image, "AccessKeyId": access, "RoleArn": role, "PolicyArn": policy,
            "PolicySourceArn": role, "VolumeId": volume, "SnapshotId": snapshot,
-           "ImportTaskId": task["ImportTaskId"], "SourceImageId": image, "SourceSnapshotId": snapshot, **balanced}
+           "ImportTaskId": task["ImportTaskId"], "SourceImageId": image, "SourceSnapshotId": snapshot, **edge, **balanced}
     generated = Generated((check, equal, refused), documented())
     other = (os.environ["OTHER_KEY_ID"], os.environ["OTHER_SECRET"])
     generated.foreign(ids, other)
     generated.mistakes()
     own.nothing(balanced)
     scaled.nothing()
+    edges.nothing(edge)
     ec2.terminate_instances(InstanceIds=[instance])
     ec2.cancel_import_task(ImportTaskId=task["ImportTaskId"])
     ec2.delete_snapshot(SnapshotId=snapshot)
@@ -475,6 +478,7 @@ def main():
     Volumes((check, equal, refused), ec2, image).run()
     Images((check, equal, refused), ec2, image).run()
     Networks((check, equal, refused), ec2).run()
+    Edges((check, equal, refused), ec2, image).run()
     Placement((check, equal, refused), ec2, image).run()
     Tools((check, equal, refused), ec2, image).run()
     plain(vpc_id, subnet)

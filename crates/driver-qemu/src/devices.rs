@@ -1,8 +1,6 @@
 //! The devices of a virtual machine as QEMU arguments: screen, disks, network cards, and the small ones every
 //! guest gets. All of it in JSON, so that no value can end early and start another option.
 
-use std::os::fd::RawFd;
-
 use driver::{DiskFormat, DiskPlan, NicPlan, VmPlan};
 use model::compute::Machine;
 use serde_json::{Value, json};
@@ -32,8 +30,9 @@ pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[TapDescriptors]) {
         add_disk(line, vm, number, disk);
     }
     let mut taps = taps.iter();
-    for (number, nic) in vm.nics.iter().enumerate() {
-        add_nic(line, vm.machine, number, nic, &mut taps);
+    let mut nics = vm.nics.iter().enumerate();
+    if let Some((number, first)) = nics.next() {
+        add_nic(line, vm.machine, number, first, &mut taps, None);
     }
     if vm.machine == Machine::Q35 {
         for slot in 1..=HOTPLUG_SLOTS {
@@ -41,16 +40,21 @@ pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[TapDescriptors]) {
             line.json("-device", port);
         }
     }
-    let mut slots = (1..).map(|number| format!("slot{number}"));
+    let is_q35 = vm.machine == Machine::Q35;
+    let mut slots = (1..=HOTPLUG_SLOTS).filter(|_| is_q35).map(|number| format!("slot{number}"));
     for disk in &vm.volumes {
         line.json("-blockdev", volumes::node(disk));
         // What it boots from is never taken out.
-        let slot = if vm.machine == Machine::Q35 && !disk.boot { slots.next() } else { None };
+        let slot = if disk.boot { None } else { slots.next() };
         let mut device = volumes::device(disk, virtio(vm.machine, "blk"), slot.as_deref());
         if disk.boot {
             device["bootindex"] = json!(0);
         }
         line.json("-device", device);
+    }
+    // So that they can be taken out, as far as there are slots.
+    for (number, nic) in nics {
+        add_nic(line, vm.machine, number, nic, &mut taps, slots.next().as_deref());
     }
 }
 
@@ -96,23 +100,38 @@ fn add_nic<'a>(
     number: usize,
     nic: &NicPlan,
     taps: &mut impl Iterator<Item = &'a TapDescriptors>,
+    slot: Option<&str>,
 ) {
     let netdev = format!("nic{number}");
     let (backend, mac, queues) = match nic {
         NicPlan::Tap { mac, .. } => {
             // The caller opened every tap of the plan.
             let Some(tap) = taps.next() else { return };
-            (tap_network(&netdev, tap), mac, tap.queues.len())
+            (tap_network(&netdev, &tap.queues, &tap.vhost), mac, tap.queues.len())
         }
         NicPlan::User { mac, forwards } => (user_network(&netdev, forwards), mac, 1),
     };
     line.json("-netdev", backend);
+    line.json("-device", card_device(machine, &netdev, mac, queues, slot));
+}
+
+/// The card that the guest sees.
+pub(crate) fn card_device(
+    machine: Machine,
+    netdev: &str,
+    mac: &str,
+    queues: usize,
+    slot: Option<&str>,
+) -> Value {
     let mut device = json!({
         "driver": virtio(machine, "net"),
         "id": format!("{netdev}-device"),
         "netdev": netdev,
         "mac": mac,
     });
+    if let Some(slot) = slot {
+        device["bus"] = json!(slot);
+    }
     if machine == Machine::Q35 {
         // No boot from the network: the instance's disk is what boots, and the ROM costs time.
         device["romfile"] = json!("");
@@ -124,19 +143,23 @@ fn add_nic<'a>(
             device["vectors"] = json!(2 * queues + 2);
         }
     }
-    line.json("-device", device);
+    device
 }
 
-fn tap_network(id: &str, tap: &TapDescriptors) -> Value {
-    let list = |fds: &[RawFd]| fds.iter().map(ToString::to_string).collect::<Vec<_>>().join(":");
-    let (fd, vhost_fd) = if tap.queues.len() > 1 { ("fds", "vhostfds") } else { ("fd", "vhostfd") };
+/// The host's side of a card at a tap, by the numbers or names of what is open of it.
+pub(crate) fn tap_network(id: &str, queues: &[impl ToString], vhost: &[impl ToString]) -> Value {
+    let (fd, vhost_fd) = if queues.len() > 1 { ("fds", "vhostfds") } else { ("fd", "vhostfd") };
     let mut backend = json!({ "type": "tap", "id": id });
-    backend[fd] = json!(list(&tap.queues));
-    if !tap.vhost.is_empty() {
+    backend[fd] = json!(list(queues));
+    if !vhost.is_empty() {
         backend["vhost"] = json!(true);
-        backend[vhost_fd] = json!(list(&tap.vhost));
+        backend[vhost_fd] = json!(list(vhost));
     }
     backend
+}
+
+fn list(of: &[impl ToString]) -> String {
+    of.iter().map(ToString::to_string).collect::<Vec<_>>().join(":")
 }
 
 /// Restricted, because QEMU's own network would otherwise let the guest reach the host's loopback, where

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::driver::{
-    ComputeDriver, ConsoleAccess, DisplayAccess, DriverError, DriverInfo, ExecAccess, Observed, Plan,
-    SandboxState, StopMode, VolumeAccess,
+    CardAccess, ComputeDriver, ConsoleAccess, DisplayAccess, DriverError, DriverInfo, ExecAccess, Observed,
+    Plan, SandboxState, StopMode, VolumeAccess,
 };
 use async_trait::async_trait;
 use model::Uid;
@@ -308,6 +308,10 @@ impl ComputeDriver for QemuDriver {
     }
 
     fn volumes(&self) -> Option<&dyn VolumeAccess> {
+        Some(self)
+    }
+
+    fn cards(&self) -> Option<&dyn CardAccess> {
         Some(self)
     }
 

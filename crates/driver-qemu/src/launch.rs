@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -144,13 +144,13 @@ struct Inherited {
 
 /// A tap's queues, and the kernel's helper for each.
 #[derive(Debug)]
-struct Tap {
+pub(crate) struct Tap {
     queues: Vec<OwnedFd>,
     vhost: Vec<OwnedFd>,
 }
 
 impl Tap {
-    fn open(device: &str, namespace: Option<&Path>, queues: u8) -> io::Result<Self> {
+    pub(crate) fn open(device: &str, namespace: Option<&Path>, queues: u8) -> io::Result<Self> {
         let queues = sys::tap::open(device, namespace, queues)?;
         let mut vhost = Vec::new();
         for _ in &queues {
@@ -159,10 +159,24 @@ impl Tap {
         Ok(Self { queues, vhost })
     }
 
+    pub(crate) fn queues(&self) -> Vec<BorrowedFd<'_>> {
+        self.queues.iter().map(AsFd::as_fd).collect()
+    }
+
+    /// None where the kernel has no helper.
+    pub(crate) fn vhost(&self) -> Vec<BorrowedFd<'_>> {
+        self.vhost.iter().map(AsFd::as_fd).collect()
+    }
+
     fn numbers(&self) -> TapDescriptors {
         let numbers = |fds: &[OwnedFd]| fds.iter().map(AsRawFd::as_raw_fd).collect();
         TapDescriptors { queues: numbers(&self.queues), vhost: numbers(&self.vhost) }
     }
+}
+
+/// How many queues a card of this machine has.
+pub(crate) fn queues(plan: &Plan) -> u8 {
+    u8::try_from(plan.resources.cpu.ceil_cores()).unwrap_or(QUEUES_MAX).clamp(1, QUEUES_MAX)
 }
 
 impl Inherited {
@@ -176,7 +190,7 @@ impl Inherited {
             (Boot::Firmware(Firmware::Uefi), Some(uefi)) => Some(state.open_uefi_variables(&uefi.variables)?),
             _ => None,
         };
-        let queues = u8::try_from(plan.resources.cpu.ceil_cores()).unwrap_or(QUEUES_MAX).clamp(1, QUEUES_MAX);
+        let queues = queues(plan);
         let taps = vm.nics.iter().filter_map(|nic| match nic {
             NicPlan::Tap { device, namespace, .. } => Some(Tap::open(device, namespace.as_deref(), queues)),
             NicPlan::User { .. } => None,
@@ -206,7 +220,7 @@ impl Inherited {
         }
     }
 
-    fn all(&self) -> Vec<std::os::fd::BorrowedFd<'_>> {
+    fn all(&self) -> Vec<BorrowedFd<'_>> {
         let listeners = [&self.monitor, &self.events, &self.console, &self.guest_agent];
         let mut all: Vec<_> = listeners.into_iter().map(AsFd::as_fd).collect();
         all.push(self.console_log.as_fd());

@@ -3,6 +3,7 @@
 //! rights. Everything known of it is found out from its monitor, its log and the process table.
 
 mod args;
+mod cards;
 mod clock;
 mod console;
 mod devices;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::driver::{ChangesPlan, DiskFormat, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VolumeAccess};
+use ::driver::{
+    ChangesPlan, DiskFormat, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VmPlan, VolumeAccess,
+};
 use async_trait::async_trait;
 use model::compute::Machine;
 use model::storage::{VolumeLimits, WhenFull};
@@ -19,11 +21,15 @@ use crate::launch::hand_over;
 use crate::qmp::{Qmp, QmpError};
 use crate::state::{State, socket};
 
-/// How long a guest may take to let go of a disk.
+/// Where QEMU keeps what was given an id.
+pub(crate) const PERIPHERALS: &str = "/machine/peripheral";
+/// How long a guest may take to let go of a device.
 const UNPLUG_MAX: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Layers of one volume in one QEMU; a chain that is longer waits for the machine's next start.
 const NODES_MAX: usize = 64;
+/// How long a guest that is still starting may take to notice.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 const PREFIX: &str = "v-";
 
 /// The block node of a volume, as QEMU's options.
@@ -83,7 +89,7 @@ pub(crate) struct Machinery {
 }
 
 impl QemuDriver {
-    async fn machinery(&self, uid: &Uid) -> Result<Option<Machinery>, DriverError> {
+    pub(crate) async fn machinery(&self, uid: &Uid) -> Result<Option<Machinery>, DriverError> {
         let (state, process) = match self.running(uid) {
             Ok(running) => running,
             Err(DriverError::WrongState(_) | DriverError::NotFound(_)) => return Ok(None),
@@ -122,11 +128,35 @@ impl Machinery {
         Ok(self.found().await?.into_iter().find(|found| found.disk.serial == serial))
     }
 
-    /// Whether the device is there, with or without a disk in it.
-    async fn has_device(&mut self, serial: &str) -> Result<bool, DriverError> {
-        let blocks = self.run("query-block", json!({})).await?;
-        let id = format!("/{}/", device_id(serial));
-        Ok(blocks.as_array().into_iter().flatten().any(|block| text(&block["qdev"]).contains(&id)))
+    /// Whether there is a device of this id.
+    async fn has_device(&mut self, id: &str) -> Result<bool, DriverError> {
+        let devices = self.run("qom-list", json!({ "path": PERIPHERALS })).await?;
+        Ok(devices.as_array().into_iter().flatten().any(|device| text(&device["name"]) == id))
+    }
+
+    /// Takes a device out; returns when the guest has let go of it.
+    pub(crate) async fn take_out(&mut self, id: &str, what: &str, remedy: &str) -> Result<(), DriverError> {
+        let give_up = Instant::now() + UNPLUG_MAX;
+        let mut asked: Option<Instant> = None;
+        let mut refusal = None;
+        while self.has_device(id).await? {
+            if Instant::now() >= give_up {
+                let why = refusal.map(|why| format!(" ({why})")).unwrap_or_default();
+                let message = format!("the guest does not let go of the {what}: {remedy}{why}");
+                return Err(DriverError::WrongState(message));
+            }
+            // A guest that is still starting does not notice the first time.
+            if asked.is_none_or(|at| at.elapsed() > ASK_AGAIN) {
+                asked = Some(Instant::now());
+                match self.qmp.execute("device_del", json!({ "id": id })).await {
+                    Ok(_) => {}
+                    Err(QmpError::Refused(why)) => refusal = Some(why),
+                    Err(e) => return Err(DriverError::failed(format!("unplugging a {what}"), e)),
+                }
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
     }
 
     async fn limit(&mut self, serial: &str, limits: VolumeLimits) -> Result<(), DriverError> {
@@ -165,10 +195,10 @@ impl Machinery {
         Err(DriverError::failed("closing a volume", "it has too many layers"))
     }
 
-    fn keep_plan(&self, edit: impl FnOnce(&mut Vec<DiskPlan>)) -> Result<(), DriverError> {
+    pub(crate) fn keep_plan(&self, edit: impl FnOnce(&mut VmPlan)) -> Result<(), DriverError> {
         let mut plan = self.plan.clone();
         if let Some(vm) = &mut plan.vm {
-            edit(&mut vm.volumes);
+            edit(vm);
         }
         self.state.keep_plan(&plan).map_err(|e| DriverError::failed("keeping the plan", e))
     }
@@ -210,7 +240,7 @@ impl VolumeAccess for QemuDriver {
             match machine.qmp.execute("device_add", device).await {
                 Ok(_) => {
                     machine.limit(&disk.serial, disk.limits).await?;
-                    return machine.keep_plan(|volumes| volumes.push(disk.clone()));
+                    return machine.keep_plan(|vm| vm.volumes.push(disk.clone()));
                 }
                 // The slot is taken, or still being emptied.
                 Err(QmpError::Refused(why)) => refusal = Some(why),
@@ -226,26 +256,10 @@ impl VolumeAccess for QemuDriver {
         let _changing = lock.lock().await;
         let Some(mut machine) = self.machinery(uid).await? else { return Ok(()) };
         machine.stop_jobs(serial).await?;
-        let give_up = Instant::now() + UNPLUG_MAX;
-        let mut asked: Option<Instant> = None;
-        while machine.has_device(serial).await? {
-            if Instant::now() >= give_up {
-                return Err(DriverError::WrongState(
-                    "the guest does not let go of the disk: unmount it there, or stop the instance".into(),
-                ));
-            }
-            // A guest that is still starting does not notice the first time.
-            if asked.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
-                asked = Some(Instant::now());
-                match machine.qmp.execute("device_del", json!({ "id": device_id(serial) })).await {
-                    Ok(_) | Err(QmpError::Refused(_)) => {}
-                    Err(e) => return Err(DriverError::failed("unplugging a volume", e)),
-                }
-            }
-            sleep(LOOK_AGAIN).await;
-        }
+        let remedy = "unmount it there, or stop the instance";
+        machine.take_out(&device_id(serial), "disk", remedy).await?;
         machine.close_nodes(serial).await?;
-        machine.keep_plan(|volumes| volumes.retain(|disk| disk.serial != serial))
+        machine.keep_plan(|vm| vm.volumes.retain(|disk| disk.serial != serial))
     }
 
     async fn resize(&self, uid: &Uid, serial: &str, size: Bytes) -> Result<(), DriverError> {
@@ -282,8 +296,8 @@ impl VolumeAccess for QemuDriver {
         machine.run("blockdev-add", node).await?;
         machine.run("blockdev-snapshot", json!({ "node": found.node, "overlay": name })).await?;
         let path: PathBuf = overlay.to_owned();
-        machine.keep_plan(|volumes| {
-            for disk in volumes.iter_mut().filter(|disk| disk.serial == serial) {
+        machine.keep_plan(|vm| {
+            for disk in vm.volumes.iter_mut().filter(|disk| disk.serial == serial) {
                 disk.path.clone_from(&path);
             }
         })

@@ -262,6 +262,7 @@ pub fn plans(lab: &Lab, vni: u32, ports: &[Vec<PortPlan>], groups: &[GroupPlan])
             ranges: ranges(),
             tables: vec![table(&ranges(), &[("0.0.0.0/0", Hop::Uplink), ("::/0", Hop::Uplink)])],
             peers: Vec::new(),
+            acls: Vec::new(),
             segment: None,
         }
     };

@@ -83,6 +83,7 @@ impl Last {
             ports,
             remotes,
             groups: _,
+            acls: _,
             uplink,
             ranges,
             tables,

@@ -12,11 +12,17 @@ use sys::namespace;
 
 use crate::ends::{Identity, identity};
 use crate::error::VpcError;
-use crate::layout::{LOOPBACK, all, host_prefix};
+use crate::layout::{LOOPBACK, all, host_prefix, single};
 use crate::links::open_sandbox;
 use crate::names::GATEWAY_MAC;
-use crate::rtnl::{Address, Neighbour, Route, Rtnl};
+use crate::rtnl::{Address, Lookup, Neighbour, Route, Rtnl};
 use crate::sysctl;
+
+/// The card with the default route.
+const FIRST: &str = "eth0";
+/// Tables of other cards: what answers from one's address leaves by it.
+const TABLES: u32 = 1000;
+const PRIORITY: u32 = 1000;
 
 /// Sets up the other end of a port whose device is a veth, and tells in which namespace that was. `on_link` are the
 /// networks that it reaches without a router; none where every packet goes through the host.
@@ -112,6 +118,20 @@ fn configure_here(
     for route in defaults(port, device.index) {
         // Of several ports in one sandbox the first has the default route.
         rtnl.add_route(&route).map_err(failed)?;
+        if name != FIRST && on_link.is_empty() {
+            let table = TABLES + device.index;
+            rtnl.add_route(&Route { table, ..route }).map_err(failed)?;
+        }
+    }
+    for address in port.addresses.iter().filter(|_| name != FIRST && on_link.is_empty()) {
+        let lookup = Lookup {
+            priority: PRIORITY,
+            source: single(*address),
+            input: None,
+            table: TABLES + device.index,
+            skips_default: false,
+        };
+        rtnl.add_lookup(&lookup).map_err(failed)?;
     }
     Ok(())
 }

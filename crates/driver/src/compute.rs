@@ -128,6 +128,12 @@ pub trait ComputeDriver: Send + Sync + 'static {
         None
     }
 
+    /// Capability: network cards that come and go while it runs. A sandbox with a network namespace needs none: links
+    /// are put into it and taken out.
+    fn cards(&self) -> Option<&dyn CardAccess> {
+        None
+    }
+
     /// Capability: a graphical display.
     fn display(&self) -> Option<&dyn DisplayAccess> {
         None
@@ -187,6 +193,16 @@ pub trait ExecAccess: Send + Sync {
 pub trait DisplayAccess: Send + Sync {
     /// A stream of the RFB protocol (VNC).
     async fn vnc(&self, uid: &Uid) -> Result<Pin<Box<dyn ByteStream>>, DriverError>;
+}
+
+/// Network cards that come and go while the machine runs; known by their addresses.
+#[async_trait]
+pub trait CardAccess: Send + Sync {
+    /// Returns when the guest is shown the card; one that is there already stays as it is.
+    async fn plug(&self, uid: &Uid, card: &crate::NicPlan) -> Result<(), DriverError>;
+
+    /// Returns when nothing of the sandbox has the card any more.
+    async fn unplug(&self, uid: &Uid, mac: &str) -> Result<(), DriverError>;
 }
 
 /// A volume's disk in a machine that runs.

@@ -21,15 +21,16 @@ pub mod volume_conformance;
 pub use balancer::{BalancerDriver, BalancerPlan, Certificate, PoolPlan, ServerHealth, ServerPlan};
 pub use changes::{ChangesPlan, Noted};
 pub use compute::{
-    ByteStream, ComputeDriver, ConsoleAccess, DisplayAccess, DriverInfo, Exec, ExecAccess, ExecRequest,
-    Merging, Observed, ObservedContainer, PluggedDisk, SandboxState, StopMode, VolumeAccess,
+    ByteStream, CardAccess, ComputeDriver, ConsoleAccess, DisplayAccess, DriverInfo, Exec, ExecAccess,
+    ExecRequest, Merging, Observed, ObservedContainer, PluggedDisk, SandboxState, StopMode, VolumeAccess,
 };
 pub use error::DriverError;
 pub use flows::{Count, Flow, FlowKey, FlowLook, FlowWatch, Refused};
 pub use log::{LogFormat, LogLine};
 pub use network::{
-    Drift, GroupPlan, Hop, Link, Mac, NetworkDriver, Peer, PeerPlan, PortCounters, PortLink, PortPlan,
-    Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SegmentPlan, UplinkPlan, VpcPlan,
+    AclPlan, AclRulePlan, Drift, GroupPlan, Hop, Link, Mac, NetworkDriver, Peer, PeerPlan, PortCounters,
+    PortLink, PortPlan, Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SegmentPlan,
+    UplinkPlan, VpcPlan,
 };
 pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};
 pub use volume::{

@@ -63,6 +63,8 @@ pub struct VpcPlan {
     pub ranges: Vec<IpNet>,
     /// Where packets go whose destination is not in `ranges`, by their source. What no table covers goes nowhere.
     pub tables: Vec<RouteTablePlan>,
+    /// Subnets of ports here whose edge lets not everything through.
+    pub acls: Vec<AclPlan>,
     /// Other VPCs whose ports this one's may talk to, as far as this host has to do with it.
     pub peers: Vec<PeerPlan>,
     /// The ports are on this segment, in place of a network of the VPC's own: of the plan only they, their cards'
@@ -196,6 +198,28 @@ pub struct GroupPlan {
     pub members: Vec<IpAddr>,
     pub ingress: Vec<RulePlan>,
     pub egress: Vec<RulePlan>,
+}
+
+/// What may cross the edge of one subnet, asked packet by packet where one of its ports is. What stays within the subnet,
+/// by its addresses, is not asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclPlan {
+    pub subnet: Uid,
+    pub networks: Vec<IpNet>,
+    /// Its ports on this host.
+    pub ports: Vec<Uid>,
+    /// In their order: the first that matches decides, and what none matches is dropped.
+    pub egress: Vec<AclRulePlan>,
+    pub ingress: Vec<AclRulePlan>,
+    /// What is refused is kept for a [`FlowWatch`].
+    pub logs_flows: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclRulePlan {
+    pub allows: bool,
+    pub protocol: Protocol,
+    pub network: IpNet,
 }
 
 /// Lets through what matches. There are no rules that refuse: what no rule lets through is dropped.

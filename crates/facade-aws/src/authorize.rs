@@ -64,13 +64,15 @@ const MADE: &[(&str, &[&str])] = &[
     ("CreatePlacementGroup", &["placement-group"]),
     ("CreateVpcPeeringConnection", &["vpc-peering-connection"]),
     ("CreateEgressOnlyInternetGateway", &["egress-only-internet-gateway"]),
+    ("CreateNetworkAcl", &["network-acl"]),
+    ("CreateDhcpOptions", &["dhcp-options"]),
     ("CreateVolume", &["volume"]),
     ("CreateSnapshot", &["snapshot"]),
     ("CreateSnapshots", &["snapshot"]),
 ];
 
 /// Ids that are no resources of their own: what they belong to is looked at by no policy, so any may be meant.
-const DERIVED: [&str; 4] = ["eipassoc-", "rtbassoc-", "eni-attach-", "iip-assoc-"];
+const DERIVED: [&str; 5] = ["eipassoc-", "rtbassoc-", "aclassoc-", "eni-attach-", "iip-assoc-"];
 
 /// Refuses what the caller's policies do not allow. `GetCallerIdentity` is everyone's, as with AWS.
 pub(crate) async fn check(c: &Context, service: &str) -> Result<(), Failure> {

@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 
 use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec, PlacementGroupSpec};
 use model::network::{
-    FloatingIpSpec, GatewaySpec, PeeringSpec, PortSpec, PrefixListSpec, RouteTableSpec, SecurityGroupSpec,
-    SubnetSpec, VpcSpec,
+    DhcpOptionsSpec, FloatingIpSpec, GatewaySpec, NetworkAclSpec, PeeringSpec, PortSpec, PrefixListSpec,
+    RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcSpec,
 };
 use model::storage::{VolumeSnapshotSpec, VolumeSpec};
 use model::{Object, ObjectMeta, Spec, is_short_id, short_id};
@@ -48,6 +48,8 @@ known! {
     FloatingIpSpec: "eipalloc", "elastic-ip", "InvalidAllocationID.NotFound", "InvalidAllocationID.Malformed";
     LaunchTemplateSpec: "lt", "launch-template", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.Malformed";
     PrefixListSpec: "pl", "prefix-list", "InvalidPrefixListID.NotFound", "InvalidPrefixListId.Malformed";
+    NetworkAclSpec: "acl", "network-acl", "InvalidNetworkAclID.NotFound", "InvalidNetworkAclId.Malformed";
+    DhcpOptionsSpec: "dopt", "dhcp-options", "InvalidDhcpOptionID.NotFound", "InvalidDhcpOptionsId.Malformed";
     VolumeSpec: "vol", "volume", "InvalidVolume.NotFound", "InvalidVolumeID.Malformed";
     VolumeSnapshotSpec: "snap", "snapshot", "InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed";
     PlacementGroupSpec: "pg", "placement-group", "InvalidPlacementGroup.Unknown", "InvalidPlacementGroupId.Malformed";

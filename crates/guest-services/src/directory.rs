@@ -49,8 +49,15 @@ pub struct Nic {
     pub addresses: Vec<IpNet>,
     pub gateway4: Option<Ipv4Addr>,
     pub gateway6: Option<Ipv6Addr>,
+    /// Another card of the guest's has the default route: this one's gateways are for what is asked of them.
+    pub is_secondary: bool,
     pub mtu: u16,
     pub dns: Vec<IpAddr>,
+    /// Servers that tell the time.
+    pub ntp: Vec<Ipv4Addr>,
+    /// Name servers of NetBIOS, and which kind of node the guest is to be (RFC 2132, section 8).
+    pub netbios: Vec<Ipv4Addr>,
+    pub netbios_node: Option<u8>,
     /// Beyond the default route, which follows from the gateway.
     pub routes: Vec<Route>,
     pub lease_seconds: u32,
@@ -112,6 +119,15 @@ impl Nic {
         self.mac.map(|byte| format!("{byte:02x}")).join(":")
     }
 
+    /// Where the guest sends what no other route is for.
+    pub fn router4(&self) -> Option<Ipv4Addr> {
+        self.gateway4.filter(|_| !self.is_secondary)
+    }
+
+    pub fn router6(&self) -> Option<Ipv6Addr> {
+        self.gateway6.filter(|_| !self.is_secondary)
+    }
+
     /// Every IPv4 route a guest needs, when the mask and the router alone do not tell it all: then the default
     /// route stands among them, since clients that take option 121 ignore the router (RFC 3442).
     pub(crate) fn classless_routes(&self) -> Vec<(Ipv4Net, Ipv4Addr)> {
@@ -122,7 +138,7 @@ impl Nic {
             return Vec::new();
         }
         let onlink = far.map(|gateway| (Ipv4Net::from(gateway), Ipv4Addr::UNSPECIFIED));
-        let default = self.gateway4.map(|gateway| (Ipv4Net::default(), gateway));
+        let default = self.router4().map(|gateway| (Ipv4Net::default(), gateway));
         onlink.into_iter().chain(extra).chain(default).collect()
     }
 }

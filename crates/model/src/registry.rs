@@ -36,6 +36,8 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<network::Subnet>(),
         KindEntry::of::<network::SecurityGroup>(),
         KindEntry::of::<network::PrefixList>(),
+        KindEntry::of::<network::NetworkAcl>(),
+        KindEntry::of::<network::DhcpOptions>(),
         KindEntry::of::<network::RouteTable>(),
         KindEntry::of::<network::Gateway>(),
         KindEntry::of::<network::AddressPool>(),

@@ -4,6 +4,7 @@
 //! It says what should be. What a host has really programmed is the network driver's to check; a test holds the two
 //! against each other on a real kernel.
 
+mod acls;
 mod objects;
 mod path;
 mod remedy;
@@ -145,6 +146,8 @@ pub enum Stage {
     Floating,
     /// The rules of its port.
     Egress,
+    /// What crosses the edge of a subnet.
+    Acl,
     /// Where it goes.
     Route,
     /// What the network itself answers.
@@ -160,6 +163,7 @@ impl Stage {
             Self::AntiSpoofing => "source",
             Self::Floating => "floating",
             Self::Egress => "egress",
+            Self::Acl => "acl",
             Self::Route => "route",
             Self::Service => "service",
             Self::Ingress => "ingress",

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use model::compute::{Instance, InstancePhase, port_names};
 use model::network::{
-    FloatingIp, Gateway, Peering, Port, PortState, PrefixList, RouteTable, SecurityGroup, Subnet, SubnetMode,
-    Vpc,
+    FloatingIp, Gateway, NetworkAcl, Peering, Port, PortState, PrefixList, RouteTable, SecurityGroup, Subnet,
+    SubnetMode, Vpc,
 };
 use model::{Object, Spec};
 
@@ -19,6 +19,7 @@ pub struct Objects {
     pub ports: Vec<Port>,
     pub groups: Vec<SecurityGroup>,
     pub lists: Vec<PrefixList>,
+    pub acls: Vec<NetworkAcl>,
     pub gateways: Vec<Gateway>,
     pub tables: Vec<RouteTable>,
     pub floating: Vec<FloatingIp>,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::network::{Direction, Port, Protocol, SecurityRule, Vpc};
+use model::network::{Direction, Port, PortRange, Protocol, SecurityRule, Vpc};
 
 use crate::objects::{Objects, has};
 use crate::{RuleAt, Traffic};
@@ -33,18 +33,23 @@ pub(crate) fn first_match(objects: &Objects, vpc: &Vpc, port: &Port, wish: Wish)
 
 fn matches(objects: &Objects, vpc: &Vpc, rule: &SecurityRule, wish: Wish) -> bool {
     rule.direction == wish.direction
-        && matches_traffic(rule, wish.traffic)
+        && matches_traffic(rule.protocol, rule.ports, (rule.icmp_type, rule.icmp_code), wish.traffic)
         && matches_peer(objects, vpc, rule, wish)
 }
 
-fn matches_traffic(rule: &SecurityRule, traffic: Traffic) -> bool {
-    let in_range = |port: u16| rule.ports.is_none_or(|range| (range.from..=range.to).contains(&port));
-    match (rule.protocol, traffic) {
+/// Whether what a rule says above IP is of this traffic.
+pub(crate) fn matches_traffic(
+    protocol: Protocol,
+    ports: Option<PortRange>,
+    (icmp_type, icmp_code): (Option<u8>, Option<u8>),
+    traffic: Traffic,
+) -> bool {
+    let in_range = |port: u16| ports.is_none_or(|range| (range.from..=range.to).contains(&port));
+    match (protocol, traffic) {
         (Protocol::Any, _) => true,
         (Protocol::Tcp, Traffic::Tcp { to, .. }) | (Protocol::Udp, Traffic::Udp { to, .. }) => in_range(to),
         (Protocol::Icmp, Traffic::Icmp { kind, code }) => {
-            rule.icmp_type.is_none_or(|wanted| wanted == kind)
-                && rule.icmp_code.is_none_or(|wanted| wanted == code)
+            icmp_type.is_none_or(|wanted| wanted == kind) && icmp_code.is_none_or(|wanted| wanted == code)
         }
         (Protocol::Other(wanted), Traffic::Other { number }) => wanted == number,
         _ => false,
@@ -70,13 +75,7 @@ fn matches_peer(objects: &Objects, vpc: &Vpc, rule: &SecurityRule, wish: Wish) -
 
 /// A rule in words: `tcp/80-90 from group web`.
 pub(crate) fn text(rule: &SecurityRule) -> String {
-    let ports = match rule.ports {
-        Some(ports) if ports.from == ports.to => format!("/{}", ports.from),
-        Some(ports) => format!("/{}-{}", ports.from, ports.to),
-        None => String::new(),
-    };
-    let kind = rule.icmp_type.map(|kind| format!(" type {kind}")).unwrap_or_default();
-    let code = rule.icmp_code.map(|code| format!(" code {code}")).unwrap_or_default();
+    let traffic = traffic_text(rule.protocol, rule.ports, (rule.icmp_type, rule.icmp_code));
     let side = if rule.direction == Direction::Ingress { "from" } else { "to" };
     let peer = &rule.peer;
     let peer = match (&peer.cidr, peer.group.as_str(), peer.prefix_list.as_str()) {
@@ -84,7 +83,23 @@ pub(crate) fn text(rule: &SecurityRule) -> String {
         (None, "", list) => format!("prefix list {list}"),
         (None, group, _) => format!("group {group}"),
     };
-    format!("{}{ports}{kind}{code} {side} {peer}", rule.protocol)
+    format!("{traffic} {side} {peer}")
+}
+
+/// What a rule says above IP: `tcp/80-90`, `icmp type 8`.
+pub(crate) fn traffic_text(
+    protocol: Protocol,
+    ports: Option<PortRange>,
+    (icmp_type, icmp_code): (Option<u8>, Option<u8>),
+) -> String {
+    let ports = match ports {
+        Some(ports) if ports.from == ports.to => format!("/{}", ports.from),
+        Some(ports) => format!("/{}-{}", ports.from, ports.to),
+        None => String::new(),
+    };
+    let kind = icmp_type.map(|kind| format!(" type {kind}")).unwrap_or_default();
+    let code = icmp_code.map(|code| format!(" code {code}")).unwrap_or_default();
+    format!("{protocol}{ports}{kind}{code}")
 }
 
 #[cfg(test)]
@@ -111,6 +126,9 @@ mod tests {
 
     #[test]
     fn traffic_of_its_protocol_and_ports() {
+        let matches_traffic = |rule: &SecurityRule, traffic: Traffic| {
+            super::matches_traffic(rule.protocol, rule.ports, (rule.icmp_type, rule.icmp_code), traffic)
+        };
         let rule = SecurityRule {
             protocol: Protocol::Tcp,
             ports: Some(PortRange { from: 80, to: 90 }),

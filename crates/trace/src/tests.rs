@@ -357,3 +357,37 @@ remedy: corten security-group allow servers --ingress tcp/81 --from clients
     assert_eq!(json["traffic"], serde_json::json!({ "protocol": "tcp", "from": 40000, "to": 80 }));
     assert_eq!(json["steps"][4]["rule"]["group"], "servers");
 }
+
+#[test]
+fn an_acl_is_asked_at_the_edge_of_its_subnet() {
+    use model::network::{AclAction, AclRule, NetworkAclSpec};
+    let mut cloud = with_nat();
+    let rule = |number, direction, action, cidr: &str| AclRule {
+        number,
+        direction,
+        action,
+        cidr: cidr.parse().ok(),
+        ..AclRule::default()
+    };
+    let deny = |cidr: &str| {
+        vec![
+            rule(200, Direction::Egress, AclAction::Allow, "0.0.0.0/0"),
+            rule(100, Direction::Egress, AclAction::Deny, cidr),
+        ]
+    };
+    let acl = |rules| object("edge", NetworkAclSpec { vpc: "v".into(), rules, is_default: true });
+    cloud.acls = vec![acl(deny("192.0.2.0/24"))];
+    passes(&cloud, "client", "10.0.0.20", tcp(80));
+    let open = passes(&cloud, "client", "198.51.100.1", tcp(80));
+    let step = open.steps.iter().find(|step| step.stage == Stage::Acl).expect("it crosses the edge");
+    assert_eq!(step.what, "network acl edge, rule 200: allow any to 0.0.0.0/0");
+    let (stage, what, remedy) = stops(&cloud, "client", "192.0.2.1", tcp(80));
+    assert_eq!((stage, what.as_str()), (Stage::Acl, "network acl edge, rule 100: deny any to 192.0.2.0/24"));
+    assert!(remedy.contains("a number below 100"), "{remedy}");
+    cloud.acls = vec![acl(Vec::new())];
+    let (stage, what, _) = stops(&cloud, "client", "198.51.100.1", tcp(80));
+    assert_eq!(
+        (stage, what.as_str()),
+        (Stage::Acl, "no rule of network acl edge lets tcp/80 out to 198.51.100.1")
+    );
+}

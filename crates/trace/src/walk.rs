@@ -7,7 +7,7 @@ use model::network::{Direction, Port, Vpc};
 use crate::objects::{Objects, first, has, is_same};
 use crate::path::{self, Nowhere, SeenAs, Way};
 use crate::rules::{self, Wish};
-use crate::{End, Packet, RuleAt, Stage, Step, Trace, Traffic, remedy, services};
+use crate::{End, Packet, RuleAt, Stage, Step, Trace, Traffic, acls, remedy, services};
 
 /// Follows a packet that `from` sends.
 pub fn trace(objects: &Objects, from: &Port, packet: &Packet) -> Trace {
@@ -214,7 +214,9 @@ impl<'a> Walk<'a> {
     }
 
     fn egress(&mut self, vpc: &Vpc, destination: IpAddr, other: Option<&Port>) -> Result<(), Stopped> {
-        self.rules(vpc, self.from, Direction::Egress, (Some(destination), destination.is_ipv4()), other)
+        let peer = (Some(destination), destination.is_ipv4());
+        self.rules(vpc, self.from, Direction::Egress, peer, other)?;
+        self.acl(self.from, Direction::Egress, peer)
     }
 
     /// `peer` is the sender as it is seen here; `None`: an address that only a host knows.
@@ -226,7 +228,25 @@ impl<'a> Walk<'a> {
         other: Option<&Port>,
     ) -> Result<(), Stopped> {
         let ipv4 = peer.is_none_or(|peer| peer.is_ipv4());
+        self.acl(port, Direction::Ingress, (peer, ipv4))?;
         self.rules(vpc, port, Direction::Ingress, (peer, ipv4), other)
+    }
+
+    /// What crosses the edge of the port's subnet is asked about.
+    fn acl(
+        &mut self,
+        port: &Port,
+        direction: Direction,
+        (peer, ipv4): (Option<IpAddr>, bool),
+    ) -> Result<(), Stopped> {
+        let wish = Wish { direction, peer, ipv4, traffic: self.traffic };
+        let Some(decision) = acls::decide(self.objects, port, &wish) else { return Ok(()) };
+        if decision.allows() {
+            self.pass(Stage::Acl, decision.text(&wish));
+            return Ok(());
+        }
+        let (what, remedy) = (decision.text(&wish), decision.remedy(&wish));
+        self.stop(Stage::Acl, what, remedy)
     }
 
     fn rules(

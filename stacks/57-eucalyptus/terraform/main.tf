@@ -101,6 +101,53 @@ resource "aws_route_table_association" "public" {
   route_table_id = aws_route_table.public.id
 }
 
+# Packet by packet: what comes in for the web, and what goes back to whoever asked.
+resource "aws_network_acl" "edge" {
+  vpc_id     = aws_vpc.shop.id
+  subnet_ids = [aws_subnet.public[0].id]
+  tags       = { Name = "edge" }
+
+  ingress {
+    rule_no    = 100
+    action     = "allow"
+    protocol   = "tcp"
+    cidr_block = "0.0.0.0/0"
+    from_port  = var.second ? 443 : 80
+    to_port    = 443
+  }
+
+  ingress {
+    rule_no    = 110
+    action     = "allow"
+    protocol   = "icmp"
+    cidr_block = "10.0.0.0/8"
+    icmp_type  = 8
+    icmp_code  = -1
+    from_port  = 0
+    to_port    = 0
+  }
+
+  egress {
+    rule_no    = 100
+    action     = "allow"
+    protocol   = "-1"
+    cidr_block = "0.0.0.0/0"
+    from_port  = 0
+    to_port    = 0
+  }
+}
+
+resource "aws_vpc_dhcp_options" "shop" {
+  domain_name         = "shop.example"
+  domain_name_servers = ["AmazonProvidedDNS"]
+  ntp_servers         = ["10.60.0.9"]
+}
+
+resource "aws_vpc_dhcp_options_association" "shop" {
+  vpc_id          = aws_vpc.shop.id
+  dhcp_options_id = aws_vpc_dhcp_options.shop.id
+}
+
 resource "aws_security_group" "web" {
   name        = "web"
   description = "What serves"
@@ -231,6 +278,18 @@ resource "aws_ami_from_instance" "rooted" {
   name                    = "shop"
   source_instance_id      = aws_instance.rooted.id
   snapshot_without_reboot = true
+}
+
+resource "aws_network_interface" "back" {
+  subnet_id       = aws_subnet.public[0].id
+  security_groups = [aws_security_group.back.id]
+  tags            = { Name = "back" }
+}
+
+resource "aws_network_interface_attachment" "back" {
+  instance_id          = aws_instance.web.id
+  network_interface_id = aws_network_interface.back.id
+  device_index         = 1
 }
 
 resource "aws_eip" "web" {

@@ -1,5 +1,6 @@
 //! Instances on this host: look at what is, decide one step, take it, report, until it is as wanted.
 
+mod cards;
 mod decide;
 mod home;
 mod plan;
@@ -156,10 +157,11 @@ impl Instances {
             Step::Pause => driver.pause(&uid).await?,
             Step::Resume => return self.resume(instance, driver, observed).await,
             Step::Report(phase) => {
+                let has_cards = self.sync_cards(instance, driver, phase).await;
                 if phase == InstancePhase::Running {
                     self.tell_networks(instance);
                 }
-                let in_order = self.sync_volumes(instance, driver, phase).await;
+                let in_order = self.sync_volumes(instance, driver, phase).await && has_cards;
                 let condition = report::condition(phase, observed.as_ref());
                 self.report(instance, phase, condition, observed.as_ref()).await?;
                 if !in_order {
@@ -220,6 +222,9 @@ impl Instances {
         instance.status.exit_code = None;
         report::endpoints(&mut instance.status, &plan);
         self.tell_networks(instance);
+        if self.networks.is_some() {
+            instance.status.ports = model::compute::port_names(&wanted);
+        }
         let condition = report::condition(InstancePhase::Running, Some(&observed));
         self.report(instance, InstancePhase::Running, condition, Some(&observed)).await?;
         let message = format!("started by {} on {}", driver.name(), self.host);

@@ -205,7 +205,7 @@ async fn clone_disk(base: PathBuf, target: PathBuf, size: Bytes) -> Result<(), I
     .await
 }
 
-fn nic(card: &Card) -> NicPlan {
+pub(super) fn nic(card: &Card) -> NicPlan {
     NicPlan::Tap {
         mac: card.port.spec.mac.map(|mac| mac.to_string()).unwrap_or_default(),
         device: card.link.device.clone(),
@@ -214,7 +214,10 @@ fn nic(card: &Card) -> NicPlan {
 }
 
 fn resolv_conf(resolver: &Resolver) -> String {
-    let mut text = format!("search {}\n", resolver.domain);
+    let mut text = String::new();
+    if !resolver.domain.is_empty() {
+        text = format!("search {}\n", resolver.domain);
+    }
     for server in &resolver.servers {
         text.push_str("nameserver ");
         text.push_str(&server.to_string());

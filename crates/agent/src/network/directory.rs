@@ -1,15 +1,15 @@
 //! What guests of a VPC are told: addresses, names, metadata. From the same objects as the plan.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use client::Client;
 use driver::{PortLink, PortPlan, VpcPlan};
 use guest_services::{Directory, Instance as Told, Nic, NicFacts, Port as Served, Role};
 use ipnet::IpNet;
-use model::compute::{Instance, KeyPair};
-use model::network::{Port, Vpc};
+use model::compute::{Instance, KeyPair, interfaces};
+use model::network::{Address, Port, Vpc};
 use model::{ApiError, REGION, short_id, zone_in_region};
 
 use super::plan::{GUEST_MTU, View, addresses, names};
@@ -87,18 +87,39 @@ fn nic(
     };
     let gateway4 = planned.gateways.iter().find_map(|g| if let IpAddr::V4(g) = g { Some(*g) } else { None });
     let gateway6 = planned.gateways.iter().find_map(|g| if let IpAddr::V6(g) = g { Some(*g) } else { None });
+    let options = view.options_of(vpc);
+    let own = if vpc.spec.dns.disabled { Vec::new() } else { planned.gateways.clone() };
+    let ipv4 = |servers: &[Address]| -> Vec<Ipv4Addr> {
+        servers.iter().filter_map(|a| if let IpAddr::V4(a) = a.0 { Some(a) } else { None }).collect()
+    };
     Nic {
         mac: planned.mac.0,
         hostname: owner.map_or(&port.metadata.name, |i| &i.metadata.name).clone(),
-        domain: domain.to_owned(),
+        domain: options.map_or(domain, |options| &options.spec.domain).to_owned(),
         addresses: addresses(port).into_iter().filter_map(|a| IpNet::new(a, length(a)).ok()).collect(),
         gateway4,
         gateway6,
+        is_secondary: owner.is_some_and(|instance| !has_default_route(instance, port)),
         mtu: GUEST_MTU,
-        dns: if vpc.spec.dns.disabled { Vec::new() } else { planned.gateways.clone() },
+        dns: options.map_or_else(|| own.clone(), |options| options.spec.resolvers(&own)),
+        ntp: options.map(|options| ipv4(&options.spec.ntp_servers)).unwrap_or_default(),
+        netbios: options.map(|options| ipv4(&options.spec.netbios_name_servers)).unwrap_or_default(),
+        netbios_node: options.and_then(|options| options.spec.netbios_node_type),
         routes: Vec::new(),
         lease_seconds: LEASE_SECONDS,
     }
+}
+
+/// Which of the instance's cards is at the port.
+fn number_of(instance: &Instance, port: &Port) -> u32 {
+    let mut all = interfaces(instance).into_iter();
+    all.find(|(_, name)| *name == port.metadata.name).map_or(port.spec.interface, |(number, _)| number)
+}
+
+/// Whether the port's card is the primary one of the instance: the first, when no other is said to be.
+fn has_default_route(instance: &Instance, port: &Port) -> bool {
+    let primary = instance.spec.networks.iter().position(|network| network.primary).unwrap_or(0);
+    interfaces(instance).get(primary).is_none_or(|(_, name)| *name == port.metadata.name)
 }
 
 fn told(
@@ -127,7 +148,7 @@ fn told(
         user_data: (!user_data.is_empty()).then(|| user_data.clone().into_bytes().into()),
         nics: vec![NicFacts {
             nic: Arc::clone(nic),
-            device_number: port.spec.interface,
+            device_number: number_of(instance, port),
             id: short_id("eni", &port.metadata),
             vpc_id: short_id("vpc", &vpc.metadata),
             security_groups: port.spec.security_groups.clone(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use client::{Client, ListParams};
 use model::Resource;
 use model::network::{
-    DnsRecord, DnsZone, FloatingIp, Gateway, Peering, Port, PrefixList, RouteTable, SecurityGroup, Subnet,
-    Vpc,
+    DhcpOptions, DnsRecord, DnsZone, FloatingIp, Gateway, NetworkAcl, Peering, Port, PrefixList, RouteTable,
+    SecurityGroup, Subnet, Vpc,
 };
 use reconcile::{Cache, Change, Queue};
 
@@ -20,6 +20,8 @@ pub(super) struct Objects {
     pub(super) ports: Cache<Port>,
     groups: Cache<SecurityGroup>,
     lists: Cache<PrefixList>,
+    acls: Cache<NetworkAcl>,
+    pub(super) options: Cache<DhcpOptions>,
     gateways: Cache<Gateway>,
     floating: Cache<FloatingIp>,
     zones: Cache<DnsZone>,
@@ -37,6 +39,8 @@ impl Objects {
             ports: wake(client, queue, &peerings),
             groups: wake(client, queue, &peerings),
             lists: wake(client, queue, &peerings),
+            acls: wake(client, queue, &peerings),
+            options: wake(client, queue, &peerings),
             gateways: wake(client, queue, &peerings),
             floating: wake(client, queue, &peerings),
             zones: wake(client, queue, &peerings),
@@ -54,6 +58,8 @@ impl Objects {
             self.ports.synced(),
             self.groups.synced(),
             self.lists.synced(),
+            self.acls.synced(),
+            self.options.synced(),
             self.gateways.synced(),
             self.floating.synced(),
             self.zones.synced(),
@@ -71,6 +77,8 @@ impl Objects {
             ports: in_project(&self.ports, project),
             groups: in_project(&self.groups, project),
             lists: in_project(&self.lists, project),
+            acls: in_project(&self.acls, project),
+            options: in_project(&self.options, project),
             gateways: in_project(&self.gateways, project),
             floating: in_project(&self.floating, project),
             zones: in_project(&self.zones, project),

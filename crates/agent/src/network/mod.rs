@@ -4,6 +4,7 @@
 //! Level-triggered like all else: a VPC is looked at when something of its project changes, or of one that it has a
 //! peering with; its whole plan is made anew, and the driver programs what differs.
 
+mod acls;
 mod ask;
 pub(crate) mod balancer;
 mod closed;
@@ -27,11 +28,11 @@ use std::sync::Arc;
 use client::Client;
 use driver::{DriverError, Link, NetworkDriver, PortLink, VpcPlan};
 use guest_services::{Directory, Handle};
-use model::compute::{Instance, Isolation, port_names};
+use model::compute::{Instance, Isolation, interfaces, leaving_ports, port_names};
 use model::network::{Address, FloatingIp, Port, PortState, SubnetMode, Vpc};
 use model::{ApiError, Uid};
 use parking_lot::Mutex;
-use reconcile::{Cache, Outcome, Queue};
+use reconcile::{Cache, Change, Outcome, Queue};
 use tokio::sync::watch;
 
 use crate::agent::NetworkOptions;
@@ -115,6 +116,7 @@ impl Networks {
         let queue = Queue::new();
         let closed = Closed::new(options.closed);
         let objects = Objects::follow(client, &queue);
+        wake_when_a_card_is_out(&instances, &queue, host);
         let known = closed.clone();
         objects.ports.listen(move |change| known.note(change.object()));
         let inner = Inner {
@@ -197,6 +199,11 @@ impl Networks {
         cards.retain(|card| order(card).is_some());
         cards.sort_by_key(order);
         Ok(cards)
+    }
+
+    /// The address of the network card at a port of the instance's project, as the cloud has it.
+    pub(crate) fn mac(&self, instance: &Instance, port: &str) -> Option<model::network::Mac> {
+        self.inner.objects.ports.get(&format!("{}/{port}", instance.metadata.namespace))?.spec.mac
     }
 
     /// Takes the ports away of an instance whose home is gone.
@@ -427,8 +434,9 @@ impl Networks {
         let inner = &self.inner;
         let (mut links, mut owners) = (BTreeMap::new(), BTreeMap::new());
         for (instance, user_id) in self.guests(project) {
-            links.extend(self.links(&instance, user_id));
-            owners.extend(port_names(&instance).into_iter().map(|name| (name, Arc::clone(&instance))));
+            let of_instance = self.links(&instance, user_id);
+            owners.extend(of_instance.iter().map(|(name, _)| (name.clone(), Arc::clone(&instance))));
+            links.extend(of_instance);
         }
         links.extend(inner.balancers.links(project));
         View {
@@ -455,15 +463,28 @@ impl Networks {
         let is_vm = matches!(instance.spec.isolation, Isolation::Vm | Isolation::MicroVm);
         let sandbox = driver_for(&self.inner.computes, instance.spec.cell())
             .and_then(|driver| driver.network_namespace(&instance.metadata.uid));
-        let link = |number: usize| {
-            if is_vm {
-                return Some(Link::Tap { user_id });
-            }
-            Some(Link::Veth { namespace: sandbox.clone()?, name: format!("eth{number}") })
-        };
-        let names = port_names(instance).into_iter().enumerate();
+        if is_vm {
+            // A machine has to let go of a card before its device may go.
+            let ports = port_names(instance).into_iter().chain(leaving_ports(instance));
+            return ports.map(|name| (name, Link::Tap { user_id })).collect();
+        }
+        let link =
+            |number: u32| Some(Link::Veth { namespace: sandbox.clone()?, name: format!("eth{number}") });
+        let names = interfaces(instance).into_iter();
         names.filter_map(|(number, name)| Some((name, link(number)?))).collect()
     }
+}
+
+/// What a guest here has let go of is taken away.
+fn wake_when_a_card_is_out(instances: &Cache<Instance>, queue: &Queue, host: &str) {
+    let (queue, host) = (queue.clone(), host.to_owned());
+    instances.listen(move |change| {
+        let Change::Applied { old: Some(old), new } = change else { return };
+        let is_out = |port: &String| !new.status.ports.contains(port);
+        if new.status.host == host && old.status.ports.iter().any(is_out) {
+            queue.add(new.metadata.namespace.clone());
+        }
+    });
 }
 
 /// A report on what changed or went meanwhile is given up: the object's own event brings us back.

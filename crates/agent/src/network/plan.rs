@@ -8,8 +8,8 @@ use driver::{GroupPlan, Link, Mac, Peer, PortPlan, Protocol, RemotePlan, RulePla
 use model::Uid;
 use model::compute::Instance;
 use model::network::{
-    self, Direction, DnsRecord, DnsZone, FloatingIp, Gateway, Peering, Port, PrefixList, RouteTable,
-    SecurityGroup, SecurityRule, Subnet, SubnetMode, Vpc,
+    self, DhcpOptions, Direction, DnsRecord, DnsZone, FloatingIp, Gateway, NetworkAcl, Peering, Port,
+    PrefixList, RouteTable, SecurityGroup, SecurityRule, Subnet, SubnetMode, Vpc,
 };
 
 /// Bytes of a guest's packet: what is left of 1,500 inside of VXLAN over IPv4 (RFC 7348), with IPv6 to spare.
@@ -29,6 +29,8 @@ pub(super) struct View {
     pub(super) ports: Vec<Arc<Port>>,
     pub(super) groups: Vec<Arc<SecurityGroup>>,
     pub(super) lists: Vec<Arc<PrefixList>>,
+    pub(super) acls: Vec<Arc<NetworkAcl>>,
+    pub(super) options: Vec<Arc<DhcpOptions>>,
     pub(super) gateways: Vec<Arc<Gateway>>,
     pub(super) tables: Vec<Arc<RouteTable>>,
     pub(super) peerings: Vec<Arc<Peering>>,
@@ -71,6 +73,7 @@ impl View {
             remotes: self.remotes(&ports),
             groups: self.groups(&groups, &local, &self.named_ports(vpc, &peers)),
             uplink: self.uplink(vpc, &local),
+            acls: self.acls(vpc, &local),
             ports: here,
             ranges: vpc.spec.ranges().map(network::Cidr::net).collect(),
             tables: self.tables(vpc, &ports, &peers),
@@ -200,15 +203,13 @@ impl View {
         } else {
             Peer::Group(groups.get(rule.peer.group.as_str())?.metadata.uid.clone())
         };
-        let (from, to) = rule.ports.map_or((0, u16::MAX), |ports| (ports.from, ports.to));
-        let protocol = match rule.protocol {
-            network::Protocol::Any => Protocol::Any,
-            network::Protocol::Tcp => Protocol::Tcp(from, to),
-            network::Protocol::Udp => Protocol::Udp(from, to),
-            network::Protocol::Icmp => Protocol::Icmp { kind: rule.icmp_type, code: rule.icmp_code },
-            network::Protocol::Other(number) => Protocol::Other(number),
-        };
+        let protocol = protocol(rule.protocol, rule.ports, (rule.icmp_type, rule.icmp_code));
         Some(RulePlan { protocol, peer })
+    }
+
+    /// What the VPC's guests are told, where that is not its own domain and name service.
+    pub(super) fn options_of(&self, vpc: &Vpc) -> Option<&Arc<DhcpOptions>> {
+        self.options.iter().find(|options| options.metadata.name == vpc.spec.dhcp_options)
     }
 
     fn groups_by_name(&self) -> Groups<'_> {
@@ -228,6 +229,22 @@ impl View {
             let inside = floating.spec.port_address.map(|address| address.0).or_else(first)?;
             Some((floating, outside, inside))
         })
+    }
+}
+
+/// What a rule says above IP.
+pub(super) fn protocol(
+    named: network::Protocol,
+    ports: Option<network::PortRange>,
+    (kind, code): (Option<u8>, Option<u8>),
+) -> Protocol {
+    let (from, to) = ports.map_or((0, u16::MAX), |ports| (ports.from, ports.to));
+    match named {
+        network::Protocol::Any => Protocol::Any,
+        network::Protocol::Tcp => Protocol::Tcp(from, to),
+        network::Protocol::Udp => Protocol::Udp(from, to),
+        network::Protocol::Icmp => Protocol::Icmp { kind, code },
+        network::Protocol::Other(number) => Protocol::Other(number),
     }
 }
 

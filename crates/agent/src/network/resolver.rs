@@ -34,6 +34,12 @@ impl Networks {
             SubnetMode::Bridge => zones::upstreams(&vpc).iter().map(SocketAddr::ip).collect(),
             SubnetMode::Routed => gateways(&subnet),
         };
-        Ok(Some(Resolver { servers, domain: zones::domain(&vpc) }))
+        let options = objects.options.get(&format!("{project}/{}", vpc.spec.dhcp_options));
+        Ok(Some(match options {
+            Some(options) => {
+                Resolver { servers: options.spec.resolvers(&servers), domain: options.spec.domain.clone() }
+            }
+            None => Resolver { servers, domain: zones::domain(&vpc) },
+        }))
     }
 }

@@ -43,13 +43,13 @@ pub(super) fn add(table: &mut Table, plan: &VpcPlan) {
 
 /// As seen from the port that the rule protects.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     Out,
     In,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
+pub(super) enum Version {
     V4,
     V6,
 }
@@ -73,7 +73,7 @@ impl Version {
         }
     }
 
-    fn rule(self) -> Rule {
+    pub(super) fn rule(self) -> Rule {
         match self {
             Self::V4 => Rule::new().ipv4(),
             Self::V6 => Rule::new().ipv6(),
@@ -81,7 +81,7 @@ impl Version {
     }
 
     /// The address of the peer.
-    fn field(self, way: Way) -> Field {
+    pub(super) fn field(self, way: Way) -> Field {
         match (self, way) {
             (Self::V4, Way::Out) => Field::Ip4Destination,
             (Self::V4, Way::In) => Field::Ip4Source,
@@ -138,7 +138,7 @@ fn networks_set(table: &mut Table, networks: &[IpNet], family: Version) -> Strin
     name
 }
 
-fn match_protocol(rule: Rule, protocol: Protocol, family: Version) -> Rule {
+pub(super) fn match_protocol(rule: Rule, protocol: Protocol, family: Version) -> Rule {
     match protocol {
         Protocol::Any => rule,
         Protocol::Tcp(from, to) => match_ports(rule.protocol(TCP), from, to),

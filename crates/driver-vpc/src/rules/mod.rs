@@ -5,7 +5,8 @@
 //! ```text
 //! prerouting  from another host? -> rate -> from a port: its MAC and address? -> from a peer: its address?
 //!             -> (dnat of floating addresses)
-//! forward     rate -> of a connection that was let through? -> mark := 0
+//! forward     (of a subnet with an ACL: map `acl-out`, then map `acl-in`, for every packet)
+//!             rate -> of a connection that was let through? -> mark := 0
 //!             -> map `out`: by input device to the chains of the port's groups, which set mark 1
 //!             -> mark is 1?
 //!             -> map `in`: by output device to the chains of the port's groups, which accept
@@ -19,6 +20,7 @@
 //! is shared by all its ports; its members are a set, which changes by elements. Every chain and set is named by what
 //! it is for, so that the difference to what the kernel has is small whenever the change is.
 
+mod acls;
 mod groups;
 mod peers;
 mod ports;
@@ -50,6 +52,7 @@ fn filter(plan: &VpcPlan, devices: &Devices) -> Table {
     let mut table = Table::new(Family::Inet, TABLE);
     ports::add(&mut table, plan, devices);
     groups::add(&mut table, plan);
+    acls::add(&mut table, plan, devices);
     peers::add(&mut table, plan, devices);
     services::add(&mut table, plan);
     if let (Some(uplink), Some(device)) = (&plan.uplink, devices.uplink) {

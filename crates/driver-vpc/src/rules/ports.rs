@@ -145,7 +145,7 @@ fn add_chains(table: &mut Table, port: &PortPlan, groups: &[&Uid]) -> (String, S
 }
 
 /// Keeps what got so far for whoever looks; a flood of it is not worth the time.
-fn noted(rule: Rule, what: &str) -> Rule {
+pub(super) fn noted(rule: Rule, what: &str) -> Rule {
     rule.within_rate(NOTED_PER_SECOND, NOTED_PER_SECOND_BURST).log(LOG_GROUP, what)
 }
 

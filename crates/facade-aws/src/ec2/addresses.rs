@@ -67,7 +67,7 @@ struct Elastic {
 impl Elastic {
     fn of(c: &Context, world: &World, floating: &FloatingIp) -> Self {
         let port = ids::find(&world.ports, &floating.spec.port);
-        let instance = port.and_then(|port| world.holder_of(port)).map(|(instance, _)| ids::id(instance));
+        let instance = port.and_then(|port| world.holder_of(port)).map(ids::id);
         let private = floating
             .spec
             .port_address

@@ -239,9 +239,9 @@ fn write_interface(x: &mut Xml, i: &Interface) {
         x.node("attachment", |x| {
             x.text("attachmentId", &a.id)
                 .text("deviceIndex", a.index)
-                .text("status", "attached")
+                .text("status", a.state)
                 .given("attachTime", &a.at)
-                .text("deleteOnTermination", i.made_for_instance);
+                .text("deleteOnTermination", a.goes_along);
         });
     }
     association(x, i);

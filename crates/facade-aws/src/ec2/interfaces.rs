@@ -28,8 +28,7 @@ pub(crate) const ACTIONS: &[Action] = &[
             "TagSpecification",
         ],
         |c| Box::pin(create(c)),
-    )
-    .noting("It is attached when an instance is run with it, and only then."),
+    ),
     Action::ec2("DeleteNetworkInterface", &["NetworkInterfaceId"], |c| Box::pin(delete(c))),
     Action::ec2("DescribeNetworkInterfaces", describe!["NetworkInterfaceId"], |c| Box::pin(describe(c))),
     Action::ec2("DescribeNetworkInterfaceAttribute", &["NetworkInterfaceId", "Attribute"], |c| {
@@ -37,7 +36,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     }),
     Action::ec2(
         "ModifyNetworkInterfaceAttribute",
-        &["NetworkInterfaceId", "SourceDestCheck", "SecurityGroupId", "Description"],
+        &["NetworkInterfaceId", "SourceDestCheck", "SecurityGroupId", "Description", "Attachment"],
         |c| Box::pin(modify(c)),
     ),
     Action::ec2(
@@ -76,6 +75,8 @@ impl Item for Owned {
         "attachment.attachment-id",
         "attachment.device-index",
         "attachment.status",
+        "attachment.attach-time",
+        "attachment.delete-on-termination",
         "association.public-ip",
         "association.allocation-id",
         "association.association-id",
@@ -108,7 +109,9 @@ impl Item for Owned {
             "attachment.instance-id" => attachment.map(|a| a.instance_id.clone()).collect(),
             "attachment.attachment-id" => attachment.map(|a| a.id.clone()).collect(),
             "attachment.device-index" => attachment.map(|a| a.index.to_string()).collect(),
-            "attachment.status" => attachment.map(|_| "attached".into()).collect(),
+            "attachment.status" => attachment.map(|a| a.state.into()).collect(),
+            "attachment.attach-time" => attachment.map(|a| a.at.clone()).collect(),
+            "attachment.delete-on-termination" => attachment.map(|a| super::word(a.goes_along)).collect(),
             "association.public-ip" => association.map(|a| a.public_ip.clone()).collect(),
             "association.allocation-id" => association.map(|a| a.allocation_id.clone()).collect(),
             "association.association-id" => association.map(|a| a.association_id.clone()).collect(),
@@ -139,9 +142,9 @@ impl Item for Owned {
                     .text("instanceId", &a.instance_id)
                     .text("instanceOwnerId", &self.owner)
                     .text("deviceIndex", a.index)
-                    .text("status", "attached")
+                    .text("status", a.state)
                     .given("attachTime", &a.at)
-                    .text("deleteOnTermination", i.made_for_instance);
+                    .text("deleteOnTermination", a.goes_along);
             });
         }
         let association = |x: &mut Xml| {
@@ -219,8 +222,8 @@ async fn create(c: &Context) -> Answer {
 
 async fn delete(c: &Context) -> Answer {
     let port = c.named::<PortSpec>("NetworkInterfaceId").await?;
-    let in_use = "InvalidNetworkInterface.InUse";
-    if !port.spec.instance.is_empty() {
+    let in_use = super::cards::IN_USE;
+    if World::load(c).await?.holder_of(&port).is_some() {
         let message = format!("Network interface '{}' is currently in use.", ids::id(&port));
         return Err(Failure::new(in_use, message));
     }
@@ -251,9 +254,11 @@ async fn attribute(c: &Context) -> Answer {
                 x.node("attachment", |x| {
                     x.text("attachmentId", &a.id)
                         .text("instanceId", &a.instance_id)
+                        .text("instanceOwnerId", c.account())
                         .text("deviceIndex", a.index)
-                        .text("status", "attached")
-                        .text("deleteOnTermination", i.made_for_instance);
+                        .text("status", a.state)
+                        .given("attachTime", &a.at)
+                        .text("deleteOnTermination", a.goes_along);
                 });
             }
         }
@@ -264,6 +269,9 @@ async fn attribute(c: &Context) -> Answer {
 
 async fn modify(c: &Context) -> Answer {
     let port = c.named::<PortSpec>("NetworkInterfaceId").await?;
+    if c.params.has("Attachment") {
+        return super::cards::modify(c, &port).await;
+    }
     let names = group_names(c).await?;
     let patch = if let Some(on) = c.params.flag("SourceDestCheck.Value")? {
         json!({ "spec": { "sourceDestinationCheck": on } })

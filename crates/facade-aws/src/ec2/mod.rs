@@ -1,10 +1,14 @@
 //! EC2: a file per family of actions. What several of them need of the project's objects is in `world`.
 
+pub(crate) mod acl_entries;
+pub(crate) mod acls;
 pub(crate) mod addresses;
 pub(crate) mod associations;
 pub(crate) mod attachments;
 pub(crate) mod attributes;
+pub(crate) mod cards;
 pub(crate) mod console;
+pub(crate) mod dhcp_options;
 pub(crate) mod egress_gateways;
 pub(crate) mod gateways;
 pub(crate) mod groups;
@@ -20,8 +24,8 @@ pub(crate) mod modifications;
 pub(crate) mod peerings;
 pub(crate) mod placement_groups;
 pub(crate) mod places;
-pub(crate) mod plain;
 pub(crate) mod power;
+pub(crate) mod prefix_lists;
 pub(crate) mod profiles;
 pub(crate) mod routes;
 pub(crate) mod rules;

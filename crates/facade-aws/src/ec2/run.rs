@@ -11,7 +11,7 @@ use model::compute::{
 };
 use model::network::{PortSpec, Subnet};
 use model::storage::VolumeSpec;
-use model::{Object, ObjectMeta, Resources};
+use model::{Object, ObjectMeta};
 
 use super::attachments::let_go_along;
 use super::block_devices::{self, Disks};

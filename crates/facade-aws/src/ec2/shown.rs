@@ -4,6 +4,7 @@ use model::compute::{Firmware, Instance, InstancePhase, Power};
 use model::network::Port;
 
 use super::attachments::{Attached, of_instance, root_device};
+use super::cards::Attachment;
 use super::world::{World, group_name, ipv4, ipv6, zone_name};
 use crate::context::CLIENT_TOKEN;
 use crate::ids;
@@ -91,16 +92,7 @@ pub(crate) struct Interface {
     pub(crate) groups: Vec<(String, String)>,
     pub(crate) attachment: Option<Attachment>,
     pub(crate) association: Option<Association>,
-    pub(crate) made_for_instance: bool,
     pub(crate) tags: Tags,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Attachment {
-    pub(crate) id: String,
-    pub(crate) instance_id: String,
-    pub(crate) index: usize,
-    pub(crate) at: String,
 }
 
 #[derive(Debug, Clone)]
@@ -211,12 +203,7 @@ impl Interface {
         let subnet = world.subnet_of(port);
         let vpc = subnet.and_then(|subnet| world.vpc_of(subnet));
         let project = &port.metadata.namespace;
-        let attachment = world.holder_of(port).map(|(instance, index)| Attachment {
-            id: ids::derived("eni-attach", &port.metadata, "eni"),
-            instance_id: ids::id(instance),
-            index,
-            at: super::created_at(&instance.metadata),
-        });
+        let attachment = world.holder_of(port).map(|instance| Attachment::of(instance, port));
         let association = world.floating_of(port).map(|floating| Association {
             public_ip: floating.spec.address.map(|a| a.to_string()).unwrap_or_default(),
             allocation_id: ids::id(floating),
@@ -236,7 +223,6 @@ impl Interface {
             groups: world.group_refs(&port.spec.security_groups),
             attachment,
             association,
-            made_for_instance: !port.spec.instance.is_empty(),
             tags: tags::of(&port.metadata),
         }
     }

@@ -2,14 +2,14 @@
 
 use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec, PlacementGroupSpec};
 use model::network::{
-    FloatingIpSpec, GatewaySpec, PeeringSpec, PortSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec,
-    VpcSpec,
+    DhcpOptionsSpec, FloatingIpSpec, GatewaySpec, NetworkAclSpec, PeeringSpec, PortSpec, RouteTableSpec,
+    SecurityGroupSpec, SubnetSpec, VpcSpec,
 };
 use model::storage::{VolumeSnapshotSpec, VolumeSpec};
 use model::{Object, Spec};
 
 use super::shown::instance_tags;
-use super::{egress_gateways, gateways, rule_notes};
+use super::{acls, egress_gateways, gateways, rule_notes};
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
 use crate::describe::{Ids, Item, answer, select};
@@ -81,6 +81,12 @@ async fn one(c: &Context, id: &str, edit: &impl Fn(&mut Tags), dry: bool) -> Res
         "sg" => apply(c, c.find::<SecurityGroupSpec>(id).await?, edit, dry).await,
         "eni" => apply(c, c.find::<PortSpec>(id).await?, edit, dry).await,
         "rtb" => apply(c, c.find::<RouteTableSpec>(id).await?, edit, dry).await,
+        "acl" => {
+            let acl = acls::find(c, id).await?;
+            // A default one has no object yet when it is only asked whether it may have one.
+            if c.dry_run { Ok(()) } else { apply(c, acl, edit, dry).await }
+        }
+        "dopt" => apply(c, c.find::<DhcpOptionsSpec>(id).await?, edit, dry).await,
         "eipalloc" => apply(c, c.find::<FloatingIpSpec>(id).await?, edit, dry).await,
         "vol" => apply(c, c.find::<VolumeSpec>(id).await?, edit, dry).await,
         "snap" => apply(c, c.find::<VolumeSnapshotSpec>(id).await?, edit, dry).await,
@@ -123,6 +129,11 @@ pub(crate) async fn tags_of(c: &Context, id: &str) -> Result<Tags, Failure> {
         "sg" => of::<SecurityGroupSpec>(c, id).await,
         "eni" => of::<PortSpec>(c, id).await,
         "rtb" => of::<RouteTableSpec>(c, id).await,
+        "acl" => match of::<NetworkAclSpec>(c, id).await {
+            Err(failure) if failure.code == NetworkAclSpec::NOT_FOUND => Ok(Tags::new()),
+            found => found,
+        },
+        "dopt" => of::<DhcpOptionsSpec>(c, id).await,
         "eipalloc" => of::<FloatingIpSpec>(c, id).await,
         "vol" => of::<VolumeSpec>(c, id).await,
         "snap" => of::<VolumeSnapshotSpec>(c, id).await,
@@ -201,6 +212,8 @@ async fn describe(c: &Context) -> Answer {
     found.extend(all::<SecurityGroupSpec>(c).await?);
     found.extend(all::<PortSpec>(c).await?);
     found.extend(all::<RouteTableSpec>(c).await?);
+    found.extend(all::<NetworkAclSpec>(c).await?);
+    found.extend(all::<DhcpOptionsSpec>(c).await?);
     found.extend(all::<FloatingIpSpec>(c).await?);
     found.extend(all::<VolumeSpec>(c).await?);
     found.extend(all::<VolumeSnapshotSpec>(c).await?);

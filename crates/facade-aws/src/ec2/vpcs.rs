@@ -1,8 +1,9 @@
 //! VPCs, with what EC2 makes together with each: a main route table and a default security group.
 
 use model::network::{
-    Cidr, Direction, Gateway, GatewaySpec, GatewayType, Protocol, Route, RouteTable, RouteTableSpec,
-    RouteTarget, RulePeer, SecurityGroup, SecurityGroupSpec, SecurityRule, SubnetSpec, Vpc, VpcSpec,
+    Cidr, DhcpOptions, DhcpOptionsSpec, Direction, Gateway, GatewaySpec, GatewayType, Protocol, Route,
+    RouteTable, RouteTableSpec, RouteTarget, RulePeer, SecurityGroup, SecurityGroupSpec, SecurityRule,
+    SubnetSpec, Vpc, VpcSpec,
 };
 use model::{Object, ObjectMeta};
 use serde_json::json;
@@ -43,13 +44,16 @@ struct Network {
     ranges: Vec<String>,
     range_v6: Option<String>,
     is_default: bool,
+    dhcp_options: String,
     owner: String,
     tags: Tags,
 }
 
 impl Network {
-    fn of(c: &Context, vpc: &Vpc) -> Self {
+    fn of(c: &Context, vpc: &Vpc, options: &[DhcpOptions]) -> Self {
+        let options = ids::find(options, &vpc.spec.dhcp_options).map(ids::id);
         Self {
+            dhcp_options: options.unwrap_or_else(|| super::dhcp_options::DEFAULT.into()),
             id: ids::id(vpc),
             ranges: vpc.spec.ipv4_ranges.iter().map(ToString::to_string).collect(),
             range_v6: vpc.spec.ipv6_range.map(|range| range.to_string()),
@@ -89,7 +93,7 @@ impl Item for Network {
             "ipv6-cidr-block-association.ipv6-cidr-block" => self.range_v6.clone().into_iter().collect(),
             "state" => vec!["available".into()],
             "owner-id" => vec![self.owner.clone()],
-            "dhcp-options-id" => vec!["default".into()],
+            "dhcp-options-id" => vec![self.dhcp_options.clone()],
             _ => vec![super::word(self.is_default)],
         }
     }
@@ -112,7 +116,7 @@ impl Item for Network {
                         x.text("state", "associated");
                     });
             })
-            .text("dhcpOptionsId", "default")
+            .text("dhcpOptionsId", &self.dhcp_options)
             .text("instanceTenancy", "default")
             .text("isDefault", self.is_default);
         tags::write(x, &self.tags);
@@ -120,7 +124,10 @@ impl Item for Network {
 }
 
 async fn describe(c: &Context) -> Answer {
-    let vpcs = c.list::<VpcSpec>().await?.iter().map(|vpc| Network::of(c, vpc)).collect();
+    let vpcs = c.list::<VpcSpec>().await?;
+    let has_options = vpcs.iter().any(|vpc| !vpc.spec.dhcp_options.is_empty());
+    let options = if has_options { c.list_if_allowed::<DhcpOptionsSpec>().await? } else { Vec::new() };
+    let vpcs = vpcs.iter().map(|vpc| Network::of(c, vpc, &options)).collect();
     let ids = Ids { parameter: "VpcId", none: ids::none::<VpcSpec> };
     Ok(answer("vpcSet", &select(&c.params, &ids, vpcs)?))
 }
@@ -140,7 +147,7 @@ async fn create(c: &Context) -> Answer {
 
 fn made(c: &Context, vpc: &Vpc) -> Xml {
     let mut x = Xml::new();
-    x.node("vpc", |x| Network::of(c, vpc).write(x));
+    x.node("vpc", |x| Network::of(c, vpc, &[]).write(x));
     x
 }
 
@@ -247,11 +254,13 @@ async fn remove(c: &Context, name: &str) -> Result<(), Failure> {
         groups.into_iter().filter(|group| group.spec.vpc == name).partition(|group| group.spec.is_default);
     let (main, more): (Vec<_>, Vec<_>) =
         tables.into_iter().filter(|table| table.spec.vpc == name).partition(|table| table.spec.is_main);
-    if subnets || gateways || !others.is_empty() || !more.is_empty() {
+    let acls = super::acls::has_own(c, name).await?;
+    if subnets || gateways || acls || !others.is_empty() || !more.is_empty() {
         let message = format!("The vpc '{name}' has dependencies and cannot be deleted.");
         return Err(Failure::new("DependencyViolation", message));
     }
     c.end_dry_run()?;
+    super::acls::remove_default(c, name).await?;
     for table in main {
         c.delete::<RouteTableSpec>(&table.metadata.name, "DependencyViolation").await?;
     }

@@ -49,8 +49,8 @@ pub(crate) struct World {
     pub(crate) profiles: BTreeMap<String, (String, String)>,
     /// Where the floating address of a port is, by the port's name.
     floating_at: HashMap<String, usize>,
-    /// Which instance has a port that was made by itself, and as which of its network cards, by the port's name.
-    holder_at: HashMap<String, (usize, usize)>,
+    /// Where the instance is that names a port or whose guest still has it, by the port's name.
+    holder_at: HashMap<String, usize>,
     /// Where the volumes are that a host still holds for an instance, by the instance's name.
     held_at: HashMap<String, Vec<usize>>,
 }
@@ -132,10 +132,13 @@ impl World {
         self.floating_at = floating.rev().map(|(at, floating)| (floating.spec.port.clone(), at)).collect();
         self.holder_at = HashMap::new();
         for (at, instance) in self.instances.iter().enumerate() {
-            for (card, network) in instance.spec.networks.iter().enumerate() {
-                if !network.port.is_empty() {
-                    self.holder_at.entry(network.port.clone()).or_insert((at, card));
-                }
+            for port in &instance.status.ports {
+                self.holder_at.entry(port.clone()).or_insert(at);
+            }
+        }
+        for (at, instance) in self.instances.iter().enumerate() {
+            for network in instance.spec.networks.iter().filter(|network| !network.port.is_empty()) {
+                self.holder_at.insert(network.port.clone(), at);
             }
         }
         self.held_at = HashMap::new();
@@ -161,14 +164,13 @@ impl World {
         names.iter().enumerate().filter_map(|(i, name)| Some((i, by_name(&self.ports, name)?))).collect()
     }
 
-    /// The instance that has a port, and as which of its network cards.
-    pub(crate) fn holder_of(&self, port: &Port) -> Option<(&Instance, usize)> {
-        if !port.spec.instance.is_empty() {
-            let instance = by_name(&self.instances, &port.spec.instance)?;
-            return Some((instance, usize::try_from(port.spec.interface).unwrap_or(0)));
-        }
-        let (at, card) = self.holder_at.get(&port.metadata.name)?;
-        Some((self.instances.get(*at)?, *card))
+    /// The instance that has a port; until its host has let go of it, it has one that it names no more.
+    pub(crate) fn holder_of(&self, port: &Port) -> Option<&Instance> {
+        let name = &port.metadata.name;
+        let made_for = by_name(&self.instances, &port.spec.instance);
+        made_for
+            .filter(|instance| port_names(instance).contains(name))
+            .or_else(|| self.instances.get(*self.holder_at.get(name)?).map(|instance| &**instance))
     }
 
     pub(crate) fn floating_of(&self, port: &Port) -> Option<&FloatingIp> {

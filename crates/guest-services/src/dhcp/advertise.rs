@@ -46,7 +46,7 @@ pub fn advertise(directory: &Directory, interface: u32) -> Option<Reply> {
 }
 
 fn compose(nic: &Nic) -> Vec<u8> {
-    let lifetime = if nic.gateway6.is_some() { LIFETIME_SECONDS } else { 0 };
+    let lifetime = if nic.router6().is_some() { LIFETIME_SECONDS } else { 0 };
     // The kernel fills in the checksum.
     let mut bytes = vec![ROUTER_ADVERTISEMENT, 0, 0, 0, HOP_LIMIT, MANAGED_AND_OTHER];
     bytes.extend(lifetime.to_be_bytes());

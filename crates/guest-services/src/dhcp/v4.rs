@@ -111,12 +111,21 @@ fn insert_configuration(opts: &mut DhcpOptions, nic: &Nic) {
     if let Some(own) = nic.ipv4() {
         opts.insert(DhcpOption::SubnetMask(own.netmask()));
     }
-    if let Some(gateway) = nic.gateway4 {
+    if let Some(gateway) = nic.router4() {
         opts.insert(DhcpOption::Router(vec![gateway]));
     }
     let dns: Vec<Ipv4Addr> = nic.dns_v4().collect();
     if !dns.is_empty() {
         opts.insert(DhcpOption::DomainNameServer(dns));
+    }
+    if !nic.ntp.is_empty() {
+        opts.insert(DhcpOption::NtpServers(nic.ntp.clone()));
+    }
+    if !nic.netbios.is_empty() {
+        opts.insert(DhcpOption::NetBiosNameServers(nic.netbios.clone()));
+    }
+    if let Some(node) = nic.netbios_node {
+        opts.insert(DhcpOption::NetBiosNodeType(node.into()));
     }
     if !nic.hostname.is_empty() {
         opts.insert(DhcpOption::Hostname(nic.hostname.clone()));
@@ -155,7 +164,13 @@ fn room(request: &Message) -> usize {
 /// Options a guest can do without go first when the message is too long for it; its routes never do, since a
 /// guest without them is cut off.
 fn encode(mut reply: Message, room: usize) -> Option<Vec<u8>> {
-    let dispensable = [OptionCode::DomainSearch, OptionCode::DomainName, OptionCode::Hostname];
+    let dispensable = [
+        OptionCode::NetBiosNodeType,
+        OptionCode::NetBiosNameServers,
+        OptionCode::DomainSearch,
+        OptionCode::DomainName,
+        OptionCode::Hostname,
+    ];
     let mut dispensable = dispensable.into_iter();
     loop {
         let mut bytes = Vec::with_capacity(LENGTH_MIN);

@@ -68,7 +68,7 @@ fn routes(nic: &Nic) -> Vec<Value> {
         Some(via) => route(r.to.to_string(), via),
         None => json!({ "to": r.to.to_string(), "scope": "link" }),
     });
-    let default4 = nic.gateway4.map(|via| route("0.0.0.0/0".to_owned(), via.into()));
-    let default6 = nic.gateway6.map(|via| route("::/0".to_owned(), via.into()));
+    let default4 = nic.router4().map(|via| route("0.0.0.0/0".to_owned(), via.into()));
+    let default6 = nic.router6().map(|via| route("::/0".to_owned(), via.into()));
     told.chain(default4).chain(default6).collect()
 }

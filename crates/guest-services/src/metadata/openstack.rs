@@ -117,8 +117,8 @@ fn network(link: &str, number: usize, subnet: &str, nic: &Nic, net: IpNet) -> Va
 
 fn routes(nic: &Nic, net: IpNet) -> Vec<Value> {
     let (default, gateway) = match net {
-        IpNet::V4(_) => (IpNet::V4(ipnet::Ipv4Net::default()), nic.gateway4.map(IpAddr::V4)),
-        IpNet::V6(_) => (IpNet::V6(ipnet::Ipv6Net::default()), nic.gateway6.map(IpAddr::V6)),
+        IpNet::V4(_) => (IpNet::V4(ipnet::Ipv4Net::default()), nic.router4().map(IpAddr::V4)),
+        IpNet::V6(_) => (IpNet::V6(ipnet::Ipv6Net::default()), nic.router6().map(IpAddr::V6)),
     };
     let own = nic.routes.iter().filter(|route| is_same_family(route.to, net));
     let told = own.filter_map(|route| Some((route.to, route.via?)));

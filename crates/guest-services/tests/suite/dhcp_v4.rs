@@ -195,3 +195,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn options_of_the_vpc_are_told() {
+    let mut directory = directory();
+    let port = directory.ports.get_mut(&WEB).unwrap();
+    let mut nic = (*port.nic).clone();
+    nic.ntp = vec!["10.0.0.3".parse().unwrap()];
+    nic.netbios = vec!["10.0.0.4".parse().unwrap()];
+    nic.netbios_node = Some(2);
+    port.nic = std::sync::Arc::new(nic);
+    let discover = bytes(&request(WEB_MAC, "0.0.0.0", &[kind(MessageType::Discover)]));
+    let offer = decoded(&answer_v4(&directory, WEB, &discover).unwrap().bytes);
+    let ntp = DhcpOption::NtpServers(vec!["10.0.0.3".parse().unwrap()]);
+    assert_eq!(offer.opts().get(OptionCode::NtpServers), Some(&ntp));
+    let netbios = DhcpOption::NetBiosNameServers(vec!["10.0.0.4".parse().unwrap()]);
+    assert_eq!(offer.opts().get(OptionCode::NetBiosNameServers), Some(&netbios));
+    assert_eq!(offer.opts().get(OptionCode::NetBiosNodeType), Some(&DhcpOption::NetBiosNodeType(2.into())));
+}
+
+#[test]
+fn a_second_card_has_no_default_route() {
+    let mut directory = directory();
+    let port = directory.ports.get_mut(&WEB).unwrap();
+    let mut nic = (*port.nic).clone();
+    nic.is_secondary = true;
+    port.nic = std::sync::Arc::new(nic);
+    let discover = bytes(&request(WEB_MAC, "0.0.0.0", &[kind(MessageType::Discover)]));
+    let offer = decoded(&answer_v4(&directory, WEB, &discover).unwrap().bytes);
+    assert_eq!(offer.yiaddr().to_string(), "10.0.0.5");
+    assert!(
+        !offer.opts().contains(OptionCode::Router)
+            && !offer.opts().contains(OptionCode::ClasslessStaticRoute)
+    );
+}

@@ -54,8 +54,8 @@ pub(crate) fn web_nic() -> Nic {
         gateway6: Some("fe80::1".parse().unwrap()),
         mtu: 1450,
         dns: vec!["10.0.0.1".parse().unwrap(), "fd12:3456::1".parse().unwrap()],
-        routes: vec![],
         lease_seconds: 3600,
+        ..Nic::default()
     }
 }
 

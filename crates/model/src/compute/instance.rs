@@ -50,7 +50,8 @@ pub struct InstanceSpec {
     pub firmware: Firmware,
     #[serde(skip_serializing_if = "is_default")]
     pub placement: PlacementSpec,
-    /// Its network cards, in order. One in the project's default subnet when left out, where there is one.
+    /// Its network cards, in order. One in the project's default subnet when left out, where there is one. All but the
+    /// first can come and go while it runs; a microvm's while it is stopped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<InstanceNetwork>,
     /// Its volumes, beside the disk it starts from. Can be changed while it runs.
@@ -173,6 +174,9 @@ pub struct InstanceStatus {
     pub reboots_done: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
+    /// The ports at which its network cards are now: those of the spec, once its host has come to it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
     /// Where `corten ssh` reaches the guest from its host, as `address:port`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub ssh_endpoint: String,
@@ -276,7 +280,7 @@ impl Spec for InstanceSpec {
         errors.require(self.machine == old.machine, "spec.machine", fixed);
         errors.require(self.firmware == old.firmware, "spec.firmware", fixed);
         errors.require(self.key_pair == old.key_pair, "spec.keyPair", fixed);
-        errors.require(self.networks == old.networks, "spec.networks", fixed);
+        network::validate_update(self, old, errors);
         errors.require(
             (self.resources == old.resources && self.instance_type == old.instance_type)
                 || old.power == Power::Stopped,

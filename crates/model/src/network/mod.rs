@@ -3,11 +3,13 @@
 mod address;
 mod address_pool;
 mod cidr;
+mod dhcp_options;
 mod dns;
 mod floating_ip;
 mod gateway;
 mod listener;
 mod load_balancer;
+mod network_acl;
 mod peering;
 mod port;
 mod prefix_list;
@@ -23,6 +25,7 @@ mod vpc;
 pub use address::{Address, AddressError, Mac, MacError};
 pub use address_pool::{AddressPool, AddressPoolSpec, AddressPoolStatus};
 pub use cidr::{AddressRange, Cidr, CidrError, RangeError};
+pub use dhcp_options::{DhcpOptions, DhcpOptionsSpec, DhcpOptionsStatus};
 pub use dns::{DnsRecord, DnsRecordSpec, DnsRecordStatus, DnsZone, DnsZoneSpec, DnsZoneStatus, RecordType};
 pub use floating_ip::{FloatingIp, FloatingIpSpec, FloatingIpStatus};
 pub use gateway::{Gateway, GatewaySpec, GatewayStatus, GatewayType};
@@ -33,6 +36,7 @@ pub use listener::{
 pub use load_balancer::{
     CertificateStatus, DATAGRAMS, LoadBalancer, LoadBalancerSpec, LoadBalancerStatus, Scheme, TargetStatus,
 };
+pub use network_acl::{ACL_RULE_MAX, AclAction, AclRule, NetworkAcl, NetworkAclSpec, NetworkAclStatus};
 pub use peering::{Peering, PeeringSpec, PeeringStatus};
 pub use port::{Port, PortSpec, PortState, PortStatus};
 pub use prefix_list::{PrefixEntry, PrefixList, PrefixListSpec, PrefixListStatus};

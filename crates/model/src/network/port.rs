@@ -156,7 +156,8 @@ impl Spec for PortSpec {
         errors.require(self.subnet == old.subnet, "spec.subnet", "cannot be changed; make a new port");
         errors.require(self.mac == old.mac, "spec.mac", "cannot be changed; make a new port");
         let made = "is set by the server and cannot be changed";
-        errors.require(self.instance == old.instance, "spec.instance", made);
+        let leaves = self.instance.is_empty();
+        errors.require(self.instance == old.instance || leaves, "spec.instance", made);
         errors.require(self.load_balancer == old.load_balancer, "spec.loadBalancer", made);
         errors.require(self.interface == old.interface, "spec.interface", made);
     }

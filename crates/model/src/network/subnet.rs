@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::rules::{check_name, check_network, is_default, require_name};
-use super::{Cidr, GROUP, RouteTableSpec, VpcSpec};
+use super::{Cidr, GROUP, NetworkAclSpec, RouteTableSpec, VpcSpec};
 use crate::{Claim, Column, Condition, FieldErrors, KindInfo, Object, Reference, Scope, Spec};
 
 pub type Subnet = Object<SubnetSpec>;
@@ -39,6 +39,9 @@ pub struct SubnetSpec {
     /// The RouteTable that it follows; the Vpc's main one when not given.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub route_table: String,
+    /// The NetworkAcl that says what crosses its edge; the Vpc's default one when not given.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub network_acl: String,
     /// Ports made for instances get a floating address.
     #[serde(skip_serializing_if = "is_default")]
     pub assign_public_address: bool,
@@ -118,6 +121,7 @@ impl Spec for SubnetSpec {
         self.validate_bridge(errors);
         check_name("spec.zone", &self.zone, errors);
         check_name("spec.routeTable", &self.route_table, errors);
+        check_name("spec.networkAcl", &self.network_acl, errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
@@ -162,7 +166,8 @@ impl Spec for SubnetSpec {
         let meta = &s.metadata;
         let vpc = Reference::kept(VpcSpec::KIND, meta, &s.spec.vpc, "spec.vpc");
         let table = Reference::kept(RouteTableSpec::KIND, meta, &s.spec.route_table, "spec.routeTable");
-        vpc.into_iter().chain(table).collect()
+        let acl = Reference::kept(NetworkAclSpec::KIND, meta, &s.spec.network_acl, "spec.networkAcl");
+        vpc.into_iter().chain(table).chain(acl).collect()
     }
 }
 

@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::rules::{at_most, check_address, check_network, is_default};
-use super::{Address, Cidr, GROUP};
-use crate::{Claim, Column, Condition, FieldErrors, KindInfo, Name, Object, Scope, Spec};
+use super::rules::{at_most, check_address, check_name, check_network, is_default};
+use super::{Address, Cidr, DhcpOptionsSpec, GROUP};
+use crate::{Claim, Column, Condition, FieldErrors, KindInfo, Name, Object, Reference, Scope, Spec};
 
 pub type Vpc = Object<VpcSpec>;
 
@@ -26,6 +26,9 @@ pub struct VpcSpec {
     pub ipv6_range: Option<Cidr>,
     #[serde(skip_serializing_if = "is_default")]
     pub dns: VpcDns,
+    /// DhcpOptions that guests are told; the Vpc's own domain and name service when not given.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub dhcp_options: String,
     /// Record what flows through each of its ports, and what their rules refuse; `corten net flows` shows it.
     #[serde(skip_serializing_if = "is_default")]
     pub flow_logs: bool,
@@ -113,6 +116,7 @@ impl Spec for VpcSpec {
         if let (false, Err(e)) = (self.dns.domain.is_empty(), Name::new(&self.dns.domain)) {
             errors.push("spec.dns.domain", e.to_string());
         }
+        check_name("spec.dhcpOptions", &self.dhcp_options, errors);
         at_most("spec.dns.servers", &self.dns.servers, DNS_SERVERS_MAX, errors);
         for (i, server) in self.dns.servers.iter().enumerate() {
             check_address(&format!("spec.dns.servers[{i}]"), *server, errors);
@@ -140,6 +144,12 @@ impl Spec for VpcSpec {
             claims.push(Self::vni_claim(v.status.vni));
         }
         claims
+    }
+
+    fn references(v: &Vpc) -> Vec<Reference> {
+        let options =
+            Reference::kept(DhcpOptionsSpec::KIND, &v.metadata, &v.spec.dhcp_options, "spec.dhcpOptions");
+        options.into_iter().collect()
     }
 }
 

@@ -12,14 +12,14 @@ pub(crate) fn sample(kind: &str) -> Option<Value> {
             "spec": {
                 "ipv4Ranges": ["10.0.0.0/16"], "ipv6Range": "fd00:1::/48",
                 "dns": {"domain": "team.internal", "servers": ["10.0.0.2"], "disabled": true},
-                "isDefault": true,
+                "dhcpOptions": "office", "isDefault": true,
             },
             "status": {"vni": 4096, "conditions": conditions()},
         }),
         "Subnet" => json!({
             "spec": {
                 "vpc": "main", "cidr": "10.0.1.0/24", "ipv6Cidr": "fd00:1:0:1::/64", "mode": "bridge",
-                "link": "eth1", "vlan": 42, "zone": "east", "routeTable": "main",
+                "link": "eth1", "vlan": 42, "zone": "east", "routeTable": "main", "networkAcl": "edge",
                 "assignPublicAddress": true, "isDefault": true,
             },
             "status": {"conditions": conditions()},
@@ -38,6 +38,14 @@ pub(crate) fn sample(kind: &str) -> Option<Value> {
         "SecurityGroup" => security_group(),
         "PrefixList" => json!({
             "spec": {"entries": [{"cidr": "192.0.2.0/24", "description": "the office"}]}, "status": {},
+        }),
+        "NetworkAcl" => network_acl(),
+        "DhcpOptions" => json!({
+            "spec": {
+                "domain": "example.org", "vpcNameServer": true, "nameServers": ["10.0.0.2"],
+                "ntpServers": ["10.0.0.3"], "netbiosNameServers": ["10.0.0.4"], "netbiosNodeType": 2,
+            },
+            "status": {},
         }),
         "RouteTable" => json!({
             "spec": {
@@ -162,5 +170,25 @@ fn load_balancer() -> Value {
             "certificates": [{"secret": "certificate", "version": "41"}],
             "observedGeneration": 3, "conditions": [condition()],
         },
+    })
+}
+
+fn network_acl() -> Value {
+    json!({
+        "spec": {
+            "vpc": "main",
+            "rules": [
+                {
+                    "number": 100, "direction": "egress", "action": "deny", "protocol": "tcp",
+                    "ports": {"from": 80, "to": 90}, "cidr": "10.0.0.0/8",
+                },
+                {
+                    "number": 200, "direction": "ingress", "action": "allow", "protocol": "icmp", "icmpType": 8,
+                    "icmpCode": 0, "cidr": "::/0",
+                },
+            ],
+            "isDefault": true,
+        },
+        "status": {},
     })
 }

@@ -334,3 +334,78 @@ fn the_name_of_a_made_port_is_never_too_long() {
         assert_ne!(names[0], names[1]);
     }
 }
+
+fn with_cards(isolation: &str, power: &str, networks: &serde_json::Value) -> Box<dyn model::AnyObject> {
+    let payload = if isolation == "namespace" {
+        json!({"containers": {"containers": [{"name": "a", "image": "i"}]}})
+    } else {
+        json!({"kernel": {"image": "i"}})
+    };
+    let resources = json!({"cpu": "1", "memory": "64Mi"});
+    let spec = json!({
+        "isolation": isolation, "power": power, "payload": payload, "resources": resources, "networks": networks,
+    });
+    read("instance", &spec)
+}
+
+#[test]
+fn cards_come_and_go_but_for_those_that_the_instance_stands_on() {
+    let old = json!([{"subnet": "a"}, {"subnet": "b"}, {"port": "p"}]);
+    let check = |isolation: &str, power: &str, new: serde_json::Value, expected: &[(&str, &str)]| {
+        let before = with_cards(isolation, power, &old);
+        let errors = with_cards(isolation, power, &new).validate_update(&*before);
+        let found: Vec<(String, String)> =
+            errors.iter().map(|e| (e.field.clone(), e.message.clone())).collect();
+        assert_eq!(found.len(), expected.len(), "{new}: {found:?}");
+        for ((field, message), (at, words)) in found.iter().zip(expected) {
+            assert!(field == at && message.contains(words), "{new}: {found:?}");
+        }
+    };
+    let vm = |new, expected: &[(&str, &str)]| check("vm", "running", new, expected);
+    vm(json!([{"subnet": "a"}, {"subnet": "b"}, {"port": "p"}, {"port": "q"}]), &[]);
+    vm(json!([{"subnet": "a"}, {"port": "p", "interface": 2}]), &[]);
+    vm(json!([{"subnet": "a"}]), &[]);
+    vm(json!([{"subnet": "a"}, {"port": "q"}, {"port": "p"}]), &[]);
+    vm(json!([{"subnet": "b"}]), &[("spec.networks[0]", "stays"), ("spec.networks[0]", "name a port")]);
+    vm(json!([{"subnet": "a"}, {"subnet": "c"}]), &[("spec.networks[1]", "make one")]);
+    vm(
+        json!([{"subnet": "a"}, {"port": "q", "primary": true}]),
+        &[("spec.networks[1].primary", "when the instance is made")],
+    );
+    check("namespace", "running", json!([{"subnet": "a"}]), &[]);
+    check("microvm", "running", json!([{"subnet": "a"}]), &[("spec.networks", "stop the instance first")]);
+    check("microvm", "stopped", json!([{"subnet": "a"}]), &[]);
+}
+
+#[test]
+fn a_card_keeps_its_number_when_another_goes() {
+    use model::compute::{InstanceNetwork, keep_numbers};
+    let cards = |json: serde_json::Value| serde_json::from_value::<Vec<InstanceNetwork>>(json).unwrap();
+    let old = cards(json!([{"subnet": "a"}, {"subnet": "b"}, {"port": "p"}, {"port": "q", "interface": 7}]));
+    let check = |new: serde_json::Value, expected: &[u32]| {
+        let mut new = cards(new);
+        keep_numbers(&mut new, &old);
+        let numbers: Vec<u32> = new.iter().enumerate().map(|(i, card)| card.number(i)).collect();
+        assert_eq!(numbers, expected, "{new:?}");
+    };
+    check(json!([{"subnet": "a"}, {"port": "p"}, {"port": "q"}]), &[0, 2, 7]);
+    check(json!([{"subnet": "a"}, {"port": "r"}, {"port": "p"}]), &[0, 1, 2]);
+    check(
+        json!([{"subnet": "a"}, {"subnet": "b"}, {"port": "p"}, {"port": "r"}, {"port": "q"}]),
+        &[0, 1, 2, 3, 7],
+    );
+    check(json!([{"subnet": "a"}, {"port": "r", "interface": 5}, {"port": "p"}]), &[0, 5, 2]);
+    check(json!([{"subnet": "a"}, {"subnet": "a"}, {"subnet": "a"}]), &[0, 1, 2]);
+}
+
+#[test]
+fn a_port_is_the_instances_until_its_host_has_taken_it_out() {
+    let mut instance = with_cards("vm", "running", &json!([{"subnet": "a"}, {"port": "p"}]));
+    let instance = instance.as_any_mut().downcast_mut::<model::compute::Instance>().unwrap();
+    instance.status.ports = vec!["one-0".into(), "q".into(), "p".into()];
+    let claims: Vec<String> = model::AnyObject::claims(instance).into_iter().map(|claim| claim.key).collect();
+    assert_eq!(claims, ["attached/team/p", "attached/team/q"]);
+    let ports: Vec<String> =
+        model::AnyObject::references(instance).iter().map(model::Reference::key).collect();
+    assert_eq!(ports, ["one-0", "p", "q"].map(|name| format!("/ports.network.corten.dev/team/{name}")));
+}

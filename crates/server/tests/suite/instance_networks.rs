@@ -241,3 +241,41 @@ async fn a_second_default_is_refused() {
     assert!(error.message.contains("spec.isDefault: the place of the default vpc"), "{error}");
     assert!(error.message.contains("is held by vpc \"default\""), "{error}");
 }
+
+#[tokio::test]
+async fn cards_come_and_go_with_their_ports() {
+    let cloud = cloud().await;
+    with_image(&cloud).await;
+    let instances = cloud.instances();
+    let both = with_networks("i", json!([{"subnet": "web"}, {"subnet": "web"}]));
+    instances.create(&both).await.expect("create");
+    instances.create(&with_networks("j", json!([{"subnet": "web"}]))).await.expect("create");
+    let change = async |name: &str, networks: Value| {
+        let mut instance = instances.get(name).await.expect("get");
+        instance.spec.networks = serde_json::from_value(networks).expect("networks");
+        instances.update(&instance).await
+    };
+    says(
+        change("j", json!([{"subnet": "web"}, {"port": "i-1"}])).await,
+        "spec.networks[1].port",
+        "is held by",
+    );
+    says(
+        change("i", json!([{"subnet": "web"}, {"subnet": "web"}, {"subnet": "web"}])).await,
+        "spec.networks[2]",
+        "make one",
+    );
+    // As its host reports it: what is named no more is the instance's until the guest has let go of it.
+    let report = async |ports: &[&str]| {
+        let mut instance = instances.get("i").await.expect("get");
+        instance.status.ports = ports.iter().map(ToString::to_string).collect();
+        instances.update_status(&instance).await.expect("a report")
+    };
+    report(&["i-0", "i-1"]).await;
+    change("i", json!([{"subnet": "web"}])).await.expect("one card less");
+    let taken = change("j", json!([{"subnet": "web"}, {"port": "i-1"}])).await;
+    says(taken, "spec.networks[1].port", "is held by");
+    report(&["i-0"]).await;
+    change("j", json!([{"subnet": "web"}, {"port": "i-1"}])).await.expect("it is free");
+    refused(api::<PortSpec>(&cloud).delete("i-1", &DeleteOptions::default()).await, Reason::Conflict);
+}

@@ -73,6 +73,7 @@ impl Site {
             ports: shared(&objects.ports),
             groups: shared(&objects.groups),
             lists: shared(&objects.lists),
+            acls: shared(&objects.acls),
             gateways: shared(&objects.gateways),
             floating: shared(&objects.floating),
             links: objects.ports.iter().filter(here).map(link).collect(),

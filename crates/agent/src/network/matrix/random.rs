@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use model::network::{
-    Address, Cidr, Direction, FloatingIp, FloatingIpSpec, Gateway, GatewaySpec, GatewayType, Port, PortRange,
-    PortSpec, PortState, PrefixEntry, PrefixList, PrefixListSpec, Protocol, RulePeer, SecurityGroup,
-    SecurityGroupSpec, SecurityRule, Subnet, SubnetSpec, Vpc, VpcSpec,
+    AclAction, AclRule, Address, Cidr, Direction, FloatingIp, FloatingIpSpec, Gateway, GatewaySpec,
+    GatewayType, NetworkAcl, NetworkAclSpec, Port, PortRange, PortSpec, PortState, PrefixEntry, PrefixList,
+    PrefixListSpec, Protocol, RulePeer, SecurityGroup, SecurityGroupSpec, SecurityRule, Subnet, SubnetSpec,
+    Vpc, VpcSpec,
 };
 use model::{Object, ObjectMeta, Spec, Uid};
 use trace::{Objects, Packet, Traffic};
@@ -15,6 +16,7 @@ use super::OUTSIDE;
 pub(super) const HOSTS: [&str; 2] = ["h1", "h2"];
 const GROUPS: [&str; 4] = ["g0", "g1", "g2", "g3"];
 const LISTS: [&str; 2] = ["l0", "l1"];
+const ACLS: [&str; 2] = ["acl0", "acl1"];
 const FLOATING: &str = "192.0.2.77";
 /// Reserved for experiments (RFC 3692).
 const EXPERIMENT: u8 = 253;
@@ -69,9 +71,10 @@ impl Random {
         }
         Objects {
             vpcs: vec![vpc.clone()],
-            subnets: subnets(),
+            subnets: self.subnets(),
             groups: GROUPS.iter().map(|name| self.group(name)).collect(),
             lists: LISTS.iter().map(|name| self.list(name)).collect(),
+            acls: ACLS.iter().map(|name| self.acl(name)).collect(),
             gateways: if self.one_in(3) { Vec::new() } else { vec![gateway()] },
             floating: if self.one_in(3) { Vec::new() } else { vec![self.floating(&ports)] },
             ports,
@@ -88,6 +91,47 @@ impl Random {
             }
         }
         object(name, SecurityGroupSpec { vpc: "v".into(), rules, ..SecurityGroupSpec::default() })
+    }
+
+    /// Subnets with an ACL of their own, with the VPC's default one, or with none at all.
+    fn subnets(&mut self) -> Vec<Subnet> {
+        let mut subnets = subnets();
+        for subnet in &mut subnets {
+            subnet.spec.network_acl = (*self.of(&["", "acl0", "acl1"])).into();
+        }
+        subnets
+    }
+
+    /// Half of them let through what no rule of theirs refuses. The first may be the VPC's default one.
+    fn acl(&mut self, name: &str) -> NetworkAcl {
+        let mut rules: Vec<AclRule> = (0..self.below(6)).map(|n| self.acl_rule(n)).collect();
+        if self.one_in(2) {
+            let both = [Direction::Ingress, Direction::Egress].into_iter();
+            let all = both.flat_map(|direction| ["0.0.0.0/0", "::/0"].map(|cidr| (direction, cidr)));
+            rules.extend(all.enumerate().map(|(n, (direction, cidr))| AclRule {
+                number: 1000 + u16::try_from(n).expect("small"),
+                direction,
+                cidr: cidr.parse().ok(),
+                ..AclRule::default()
+            }));
+        }
+        let is_default = name == ACLS[0] && self.one_in(2);
+        object(name, NetworkAclSpec { vpc: "v".into(), rules, is_default })
+    }
+
+    fn acl_rule(&mut self, place: usize) -> AclRule {
+        let SecurityRule { direction, protocol, ports, icmp_type, icmp_code, .. } = self.rule();
+        AclRule {
+            // Not in the order in which they are written.
+            number: u16::try_from((place * 7) % 6 * 10 + 1).expect("small"),
+            direction,
+            action: if self.one_in(2) { AclAction::Deny } else { AclAction::Allow },
+            protocol,
+            ports,
+            icmp_type,
+            icmp_code,
+            cidr: self.of(&NETWORKS).parse().ok(),
+        }
     }
 
     fn rule(&mut self) -> SecurityRule {

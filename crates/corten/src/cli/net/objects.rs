@@ -32,6 +32,7 @@ async fn of_project(cloud: &Cloud, project: &str) -> Result<Objects, Failure> {
         ports: list(cloud, project).await?,
         groups: list(cloud, project).await?,
         lists: list(cloud, project).await?,
+        acls: list(cloud, project).await?,
         gateways: list(cloud, project).await?,
         tables: list(cloud, project).await?,
         floating: list(cloud, project).await?,

@@ -1,6 +1,8 @@
 //! Network cards of instances: a port is made for each in the transaction that makes the instance.
 
-use model::compute::{Instance, InstanceNetwork, Isolation, NETWORKS_MAX, port_names};
+use model::compute::{
+    Instance, InstanceNetwork, Isolation, NETWORKS_MAX, interfaces, keep_numbers, leaving_ports, port_names,
+};
 use model::network::{FloatingIp, FloatingIpSpec, Port, PortSpec, Subnet, SubnetSpec, VpcSpec};
 use model::{AnyObject, ApiError, FieldErrors, Object, ObjectMeta, OwnerReference, Resource};
 
@@ -19,16 +21,18 @@ impl Server {
             if instance.spec.networks.is_empty() {
                 instance.spec.networks.clone_from(&old.spec.networks);
             }
-            return Ok(());
+            keep_numbers(&mut instance.spec.networks, &old.spec.networks);
+            return self.check_named_ports(instance, Some(old), errors).await;
         }
         if instance.spec.networks.is_empty() && self.inner.environment.network_plane().is_some() {
             instance.spec.networks = self.default_networks(instance).await?;
         }
-        for (i, name) in port_names(instance).iter().enumerate().take(NETWORKS_MAX) {
+        self.check_named_ports(instance, None, errors).await?;
+        for (i, (number, name)) in interfaces(instance).iter().enumerate().take(NETWORKS_MAX) {
             if instance.spec.networks[i].subnet.is_empty() {
                 continue;
             }
-            let mut port = self.port_for(instance, i, name);
+            let mut port = self.port_for(instance, i, *number, name);
             let mut found = FieldErrors::default();
             self.complete_port(&mut port, None, draft, &mut found).await?;
             self.check_references(&port, None, draft, &mut found).await?;
@@ -39,6 +43,54 @@ impl Server {
             draft.companions.push(Box::new(port));
             draft.companions.extend(floating.map(|floating| Box::new(floating) as Box<dyn AnyObject>));
         }
+        Ok(())
+    }
+
+    /// Ports that are newly named: those made for another instance, or for a load balancer, are not to be had.
+    async fn check_named_ports(
+        &self,
+        instance: &Instance,
+        old: Option<&Instance>,
+        errors: &mut FieldErrors,
+    ) -> Result<(), ApiError> {
+        let (project, own) = (&instance.metadata.namespace, &instance.metadata.name);
+        let known = old.map(port_names).unwrap_or_default();
+        for (i, network) in instance.spec.networks.iter().enumerate() {
+            if network.port.is_empty() || known.contains(&network.port) {
+                continue;
+            }
+            // That there is none is said where references are checked.
+            let Some(port) = self.read::<Port>(project, &network.port).await? else { continue };
+            let field = format!("spec.networks[{i}].port");
+            let (name, maker) = (&network.port, &port.spec.instance);
+            let message = format!("port {name:?} is of load balancer {:?}", port.spec.load_balancer);
+            errors.require(port.spec.load_balancer.is_empty(), &field, &message);
+            if maker.is_empty() || maker == own {
+                continue;
+            }
+            let Some(maker) = self.read::<Instance>(project, maker).await? else { continue };
+            let has_it = port_names(&maker).contains(name) || leaving_ports(&maker).contains(name);
+            let message = format!("port {name:?} is held by instance {:?}", maker.metadata.name);
+            errors.require(!has_it, &field, &message);
+        }
+        Ok(())
+    }
+
+    /// A port may be said to be of the instance no more that it was made for, when that instance has let go of it.
+    pub(super) async fn check_maker(
+        &self,
+        port: &Port,
+        old: Option<&Port>,
+        errors: &mut FieldErrors,
+    ) -> Result<(), ApiError> {
+        let maker = old.map(|old| old.spec.instance.as_str()).unwrap_or_default();
+        if maker == port.spec.instance {
+            return Ok(());
+        }
+        let maker = self.read::<Instance>(&port.metadata.namespace, maker).await?;
+        let has_it = maker.is_some_and(|maker| port_names(&maker).contains(&port.metadata.name));
+        let message = "names the instance that has it; take it out of its spec.networks first";
+        errors.require(!has_it, "spec.instance", message);
         Ok(())
     }
 
@@ -87,14 +139,14 @@ impl Server {
         Ok(subnet.map(network).into_iter().collect())
     }
 
-    fn port_for(&self, instance: &Instance, index: usize, name: &str) -> Port {
-        let network = &instance.spec.networks[index];
+    fn port_for(&self, instance: &Instance, place: usize, number: u32, name: &str) -> Port {
+        let network = &instance.spec.networks[place];
         let spec = PortSpec {
             subnet: network.subnet.clone(),
             addresses: network.address.into_iter().collect(),
             security_groups: network.security_groups.clone(),
             instance: instance.metadata.name.clone(),
-            interface: u32::try_from(index).unwrap_or(u32::MAX),
+            interface: number,
             ..PortSpec::default()
         };
         let mut port: Port = Object::new(self.companion_of(instance, name), spec);

@@ -39,6 +39,7 @@ impl Server {
                 let message = "is set by the server; make a load balancer in the subnet";
                 errors.require(port.spec.load_balancer.is_empty(), "spec.loadBalancer", message);
             }
+            self.check_maker(port, of(old), errors).await?;
             self.complete_port(port, of(old), draft, errors).await
         } else if let Some(floating) = any.downcast_mut::<FloatingIp>() {
             self.complete_floating_ip(floating, of(old), draft, errors).await
@@ -130,6 +131,7 @@ of_vpc!(
     GatewaySpec,
     PeeringSpec,
     model::network::RouteTableSpec,
+    model::network::NetworkAclSpec,
     model::network::SecurityGroupSpec,
     model::network::TargetGroupSpec
 );

@@ -65,11 +65,10 @@ impl Server {
             let own = balancer.map_or_else(|| port.status.host.clone(), |balancer| balancer.status.host);
             return if own == host { Ok(()) } else { Err(foreign(port, "a load balancer", &own, host)) };
         }
-        let name = if port.spec.instance.is_empty() {
-            self.holder(&format!("attached/{project}/{}", port.metadata.name)).await?
-        } else {
-            Some(port.spec.instance.clone())
-        };
+        // One that was made for an instance may be another's by now.
+        let named = self.holder(&format!("attached/{project}/{}", port.metadata.name)).await?;
+        let made = || Some(port.spec.instance.clone()).filter(|name| !name.is_empty());
+        let name = named.or_else(made);
         let instance = match name {
             Some(name) => self.read::<Instance>(project, &name).await?,
             None => None,
