@@ -219,7 +219,7 @@ class Images:
         ec2.deregister_image(ImageId=copy)
         kernel = ec2.copy_image(SourceImageId=self.kernel, SourceRegion="my-corten-1", Name="kernel")["ImageId"]
         ec2.get_waiter("image_available").wait(ImageIds=[kernel], WaiterConfig=SOON)
-        self.gone(self.started(ImageId=kernel))
+        refused("DryRunOperation", ec2.run_instances, ImageId=kernel, InstanceType="tiny", MinCount=1, MaxCount=1, DryRun=True)
         ec2.deregister_image(ImageId=kernel)
 
         snapshot = self.image(made)["BlockDeviceMappings"][1]["Ebs"]["SnapshotId"]

@@ -50,12 +50,19 @@ impl Volumes {
         if snapshot.status.ready {
             return self.forget_passing(snapshot).await.map(|()| Outcome::Done);
         }
+        if !is_here {
+            return match self.can_be_made(snapshot).await {
+                Ok(()) => {
+                    // From now on it goes only when this host has let go of it.
+                    self.report_snapshot(snapshot, None, "").await?;
+                    Ok(Outcome::Done)
+                }
+                // Another host may have what it is to be made of.
+                Err(VolumeError::Invalid(_)) => Ok(Outcome::Done),
+                Err(_) => Ok(Outcome::RequeueAfter(LOOK_AGAIN)),
+            };
+        }
         let made = match self.origin(snapshot).await {
-            Ok(_) if !is_here => {
-                // From now on it goes only when this host has let go of it.
-                self.report_snapshot(snapshot, None, "").await?;
-                return Ok(Outcome::Done);
-            }
             Ok((pool, origin)) => self.snapshot_of(snapshot, pool, origin).await,
             Err(e) => Err(e),
         };
@@ -64,13 +71,30 @@ impl Volumes {
                 self.taken(snapshot, size).await?;
                 self.forget_passing(snapshot).await.map(|()| Outcome::Done)
             }
-            // Another host may have what it is to be made of.
-            Err(VolumeError::Invalid(_)) if !is_here => Ok(Outcome::Done),
             Err(e) => {
-                if is_here {
-                    self.report_snapshot(snapshot, None, &e.to_string()).await?;
-                }
+                self.report_snapshot(snapshot, None, &e.to_string()).await?;
                 Ok(Outcome::RequeueAfter(LOOK_AGAIN))
+            }
+        }
+    }
+
+    /// Whether what it is to be made of is there, and could be had here.
+    async fn can_be_made(&self, snapshot: &VolumeSnapshot) -> Result<(), VolumeError> {
+        let (project, spec) = (&snapshot.metadata.namespace, &snapshot.spec);
+        if spec.snapshot.is_empty() {
+            return self.finished_image(project, &spec.image).await.map(drop);
+        }
+        self.ready_snapshot(project, &spec.snapshot).map(drop)
+    }
+
+    async fn finished_image(&self, project: &str, name: &str) -> Result<Image, VolumeError> {
+        match self.0.images.find(project, name).await {
+            Ok(image) => Ok(image),
+            Err(e) => {
+                let own = self.0.client.project::<Image>(project).find(name).await?;
+                let failed = own.is_some_and(|image| image.status.phase == ImagePhase::Failed);
+                let what = format!("image {name:?} could not be made");
+                Err(if failed { VolumeError::Invalid(what) } else { e.into() })
             }
         }
     }
@@ -78,15 +102,7 @@ impl Volumes {
     async fn origin(&self, snapshot: &VolumeSnapshot) -> Result<(String, VolumeOrigin), VolumeError> {
         let (project, spec) = (&snapshot.metadata.namespace, &snapshot.spec);
         if spec.snapshot.is_empty() {
-            let image = match self.0.images.find(project, &spec.image).await {
-                Ok(image) => image,
-                Err(e) => {
-                    let own = self.0.client.project::<Image>(project).find(&spec.image).await?;
-                    let failed = own.is_some_and(|image| image.status.phase == ImagePhase::Failed);
-                    let what = format!("image {:?} could not be made", spec.image);
-                    return Err(if failed { VolumeError::Invalid(what) } else { e.into() });
-                }
-            };
+            let image = self.finished_image(project, &spec.image).await?;
             let disk = self.0.images.local(&image, ArtifactRole::Disk).await?;
             return Ok((DEFAULT_POOL.into(), VolumeOrigin::Image(disk)));
         }

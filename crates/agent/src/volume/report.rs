@@ -82,6 +82,7 @@ impl Volumes {
         let (status, reason) = match (taken, trouble) {
             (Some(_), _) => (ConditionStatus::True, "Taken"),
             (None, "") => (ConditionStatus::False, "BeingTaken"),
+            (None, _) if snapshot.spec.at_rest => (ConditionStatus::False, "Waits"),
             (None, _) => (ConditionStatus::False, "HostError"),
         };
         let condition = Condition::new("Ready", status, reason, trouble.to_owned());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::compute::{
     Container, ContainersPayload, DiskPayload, EnvVar, Image, Instance, InstanceNetwork, InstanceSpec,
     InstanceVolume, Isolation, KernelPayload, Payload, PayloadKind, PlacementSpec, RestartPolicy,
+    VolumeTemplate,
 };
 use model::network::Address;
 use model::storage::{Volume, VolumeSource, VolumeSpec};
@@ -103,11 +104,6 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
         None => None,
     };
     let mut spec = spec(&args, image.as_ref())?;
-    if let (Some(volume), Some(image)) = (&args.boot_volume, &args.image)
-        && !args.dry_run
-    {
-        make_volume(&cloud, volume, image, &args).await?;
-    }
     if takes_a_key(&spec) && !args.dry_run && spec.key_pair.is_empty() {
         spec.key_pair = key::ensure(&cloud).await?;
     }
@@ -121,6 +117,10 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
             let name = kind::full_name(kind::of::<Instance>(), &answer.metadata.name);
             output::print(&format!("{name} created{note}\n"))?;
         }
+        if let (Some(volume), Some(_), false) = (&args.boot_volume, &args.image, cloud.global.quiet) {
+            let name = kind::full_name(kind::of::<Volume>(), volume);
+            output::print(&format!("{name} created{}\n", if args.dry_run { " (dry run)" } else { "" }))?;
+        }
         made.push(answer.metadata.name);
     }
     if args.wait && !args.dry_run {
@@ -132,19 +132,14 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The volume that the instance is to boot from.
-async fn make_volume(cloud: &Cloud, name: &str, image: &str, args: &Args) -> Result<(), Failure> {
+/// The volume that the instance is to boot from: it is made with it, and outlives it.
+fn volume_of(image: &Image, args: &Args) -> VolumeTemplate {
     let spec = VolumeSpec {
-        source: VolumeSource { image: image.to_owned(), ..VolumeSource::default() },
+        source: VolumeSource { image: image.metadata.name.clone(), ..VolumeSource::default() },
         host: args.host.clone().unwrap_or_default(),
         ..VolumeSpec::default()
     };
-    let volume = Volume::new(ObjectMeta::in_project(cloud.project(), name), spec);
-    cloud.api::<Volume>().with(write_options(false)).create(&volume).await?;
-    if cloud.global.quiet {
-        return Ok(());
-    }
-    output::print(&format!("{} created\n", kind::full_name(kind::of::<Volume>(), name)))
+    VolumeTemplate { spec, keep: true, ..VolumeTemplate::default() }
 }
 
 /// Where it would run, or why nowhere.
@@ -172,7 +167,8 @@ fn spec(args: &Args, image: Option<&Image>) -> Result<InstanceSpec, Failure> {
         if !matches!(payload, Payload::Disk(_)) {
             return Err(Failure::usage("--boot-volume needs an image with a disk"));
         }
-        payload = Payload::Disk(DiskPayload { volume: volume.clone(), ..DiskPayload::default() });
+        let template = image.map(|image| Box::new(volume_of(image, args)));
+        payload = Payload::Disk(DiskPayload { volume: volume.clone(), template, ..DiskPayload::default() });
     }
     let isolation = args.isolation.unwrap_or(match payload.kind() {
         PayloadKind::Containers => Isolation::Namespace,
