@@ -114,7 +114,6 @@ async fn run(steps: Vec<Step>) {
     for (number, step) in steps.into_iter().enumerate() {
         match step {
             Step::Write(at, byte) if at < disk.len() => (disk[at], changed[at]) = (byte, true),
-            Step::Write(..) => {}
             Step::Grow => {
                 disk.resize(disk.len() + 1000, 0);
                 changed.resize(disk.len(), false);
@@ -146,7 +145,8 @@ async fn run(steps: Vec<Step>) {
                 }
                 remove(&vault, &place(&name)).await.unwrap();
             }
-            Step::Delete(_) => {}
+            // What is not there.
+            Step::Write(..) | Step::Delete(_) => {}
         }
         for (name, written, wanted) in &kept {
             assert_eq!(&restored(&vault, name, written).await.unwrap(), wanted, "{name}");

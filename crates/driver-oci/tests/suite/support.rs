@@ -8,8 +8,8 @@ use std::time::Duration;
 use driver::{ComputeDriver, ContainerPlan, ExecRequest, Plan, SandboxState};
 use driver_oci::{OciDriver, OciOptions};
 use model::compute::{Cell, Isolation, PayloadKind};
-use sys::cgroup::Hidden;
 use model::{Bytes, CpuMillis, Resources, Uid};
+use sys::cgroup::Hidden;
 use tokio::io::AsyncReadExt;
 
 /// What this host has of one driver's making.

@@ -192,7 +192,8 @@ fn find<'a>(world: &'a World, id: &str) -> Result<(&'a Port, &'a Instance, Attac
         let instance = world.holder_of(port)?;
         Some((port, instance, Attachment::of(instance, port)))
     };
-    let found = world.ports.iter().map(|port| &**port).filter_map(of).find(|(_, _, attachment)| attachment.id == id);
+    let found =
+        world.ports.iter().map(|port| &**port).filter_map(of).find(|(_, _, attachment)| attachment.id == id);
     found.ok_or_else(|| {
         let id: String = id.chars().take(80).collect();
         if ids::is_id(PREFIX, &id) {
