@@ -2,6 +2,7 @@
 //! measurement itself. Reached through `bench/run`, which builds what is measured.
 
 mod api;
+mod aws;
 mod boot;
 mod cloud;
 mod container;
@@ -41,6 +42,7 @@ const NAMES: [&str; 12] = [
     "list",
     "restart",
     "signature",
+    "aws",
     "boot",
     "container",
     "footprint",
@@ -85,6 +87,7 @@ async fn measure(name: &str) -> Result<Vec<Row>> {
         "restart" => restart::measure().await,
         "placement" => decide::measure().await,
         "signature" => signature::measure().await,
+        "aws" => aws::measure().await,
         "boot" => boot::measure().await,
         "container" => container::measure().await,
         "footprint" => footprint::measure().await,

@@ -94,7 +94,7 @@ impl Plane {
     }
 }
 
-async fn add_host(client: Client, number: usize, now: Timestamp) -> Result<()> {
+pub(crate) async fn add_host(client: Client, number: usize, now: Timestamp) -> Result<()> {
     let name = host_name(number);
     let lease =
         LeaseSpec { holder: name.clone(), duration_seconds: LEASE_SECONDS, renewed_at: Some(now), epoch: 1 };
@@ -102,21 +102,28 @@ async fn add_host(client: Client, number: usize, now: Timestamp) -> Result<()> {
     let spec =
         HostSpec { zone: "default".into(), rack: format!("rack-{}", number % 10), ..HostSpec::default() };
     let hosts: Api<Host> = client.all();
-    let mut host = hosts.create(&Host::new(ObjectMeta::named(&name), spec)).await?;
+    hosts.create(&Host::new(ObjectMeta::named(&name), spec)).await?;
     let driver = DriverStatus {
         name: "oci".into(),
         cells: vec![Cell::new(Isolation::Namespace, PayloadKind::Containers)],
         ..DriverStatus::default()
     };
-    host.status = HostStatus {
+    let mut status = HostStatus {
         capacity: Resources { cpu: CpuMillis(64_000), memory: Bytes::gib(256), disk: Bytes::gib(1000) },
         drivers: vec![driver],
         ..HostStatus::default()
     };
     let ready = Condition::new("Ready", ConditionStatus::True, "LeaseRenewed", "the agent is heard of");
-    set_condition(&mut host.status.conditions, ready, now);
-    hosts.update_status(&host).await?;
-    Ok(())
+    set_condition(&mut status.conditions, ready, now);
+    loop {
+        let mut host = hosts.get(&name).await?;
+        host.status.clone_from(&status);
+        match hosts.update_status(&host).await {
+            // A controller looked at it meanwhile.
+            Err(e) if e.is_conflict() => {}
+            result => return Ok(result.map(drop)?),
+        }
+    }
 }
 
 pub(crate) fn host_name(number: usize) -> String {
