@@ -166,9 +166,10 @@ struct Daemon {
 impl Daemon {
     fn start(mut command: Command) -> Result<Self, DriverError> {
         let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = streams.kill_on_drop(true).spawn().map_err(|e| {
-            DriverError::failed("starting qemu-storage-daemon (package qemu-system-common)", e)
-        })?;
+        let mut child = streams
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| DriverError::failed("starting qemu-storage-daemon (package qemu-utils)", e))?;
         let missing = || DriverError::failed("starting qemu-storage-daemon", "it has no standard streams");
         let to = child.stdin.take().ok_or_else(missing)?;
         let from = BufReader::new(child.stdout.take().ok_or_else(missing)?);

@@ -72,6 +72,7 @@ fn plan(uid: Uid, dir: std::path::PathBuf, layers: Vec<std::path::PathBuf>) -> P
             user: String::new(),
             tty: false,
         }],
+        mounts: Vec::new(),
         dir,
         uid,
     }

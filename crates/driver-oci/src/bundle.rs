@@ -27,6 +27,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) namespaces: &'a Path,
     pub(crate) cgroup: &'a str,
     pub(crate) files: &'a [HostFile],
+    /// Folders of volumes, here and inside.
+    pub(crate) folders: &'a [(PathBuf, PathBuf)],
 }
 
 /// A file of the host that the container sees.
@@ -47,6 +49,7 @@ pub(crate) fn spec(around: &Surroundings<'_>) -> Result<Spec, DriverError> {
     spec.set_process(spec.process().clone().map(|base| process(base, around)));
     let mut mounts = spec.mounts().clone().unwrap_or_default();
     mounts.extend(around.files.iter().map(mount));
+    mounts.extend(around.folders.iter().map(|(from, to)| folder(from, to)));
     spec.set_mounts(Some(mounts));
     spec.set_linux(spec.linux().clone().map(|base| linux(base, seccomp, around)));
     Ok(spec)
@@ -92,6 +95,17 @@ fn mount(file: &HostFile) -> Mount {
         .set_typ(Some("bind".to_owned()))
         .set_source(Some(file.from.clone()))
         .set_options(Some(["bind", "ro", "nosuid", "nodev", "noexec"].map(str::to_owned).to_vec()));
+    mount
+}
+
+/// A volume's filesystem, in which the containers may do as they like.
+fn folder(from: &Path, to: &Path) -> Mount {
+    let mut mount = Mount::default();
+    mount
+        .set_destination(to.to_owned())
+        .set_typ(Some("bind".to_owned()))
+        .set_source(Some(from.to_owned()))
+        .set_options(Some(["rbind", "rw", "nosuid", "nodev", "rprivate"].map(str::to_owned).to_vec()));
     mount
 }
 

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use driver::{ComputeDriver, ConsoleAccess, DriverError, DriverInfo, ExecAccess, Observed, Plan, StopMode};
+use driver::{
+    ComputeDriver, ConsoleAccess, DriverError, DriverInfo, ExecAccess, Observed, Plan, StopMode, VolumeAccess,
+};
 use model::Uid;
 use tokio::sync::{Mutex, broadcast};
 
@@ -56,6 +58,17 @@ impl OciDriver {
         uid: &Uid,
         work: impl FnOnce(&Host) -> Result<T, DriverError> + Send + 'static,
     ) -> Result<T, DriverError> {
+        let done = self.alone(uid, work).await;
+        self.announce(uid);
+        done
+    }
+
+    /// As [`Self::in_turn`], of which nobody need hear.
+    pub(crate) async fn alone<T: Send + 'static>(
+        &self,
+        uid: &Uid,
+        work: impl FnOnce(&Host) -> Result<T, DriverError> + Send + 'static,
+    ) -> Result<T, DriverError> {
         let turn = Arc::clone(self.turns.lock().entry(uid.clone()).or_default());
         // Owned by the work, not by this future: a caller who gives up must not let another one in.
         let guard = Arc::clone(&turn).lock_owned().await;
@@ -70,8 +83,6 @@ impl OciDriver {
         if Arc::strong_count(&turn) == 2 {
             turns.remove(uid);
         }
-        drop(turns);
-        self.announce(uid);
         done
     }
 
@@ -163,6 +174,10 @@ impl ComputeDriver for OciDriver {
     }
 
     fn exec(&self) -> Option<&dyn ExecAccess> {
+        Some(self)
+    }
+
+    fn volumes(&self) -> Option<&dyn VolumeAccess> {
         Some(self)
     }
 }

@@ -88,6 +88,7 @@ impl Host {
             namespaces: &self.run.namespaces(&plan.uid),
             cgroup: &self.cgroups.path_of(&plan.uid, &container.name),
             files: &self.files(plan),
+            folders: &self.folders(plan),
         })?;
         fs::create_dir_all(&bundle)
             .and_then(|()| fs::write(bundle.join("config.json"), serde_json::to_vec(&spec)?))

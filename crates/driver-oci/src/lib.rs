@@ -27,6 +27,7 @@ mod runtime;
 mod sandbox;
 mod stop;
 mod user;
+mod volumes;
 mod watch;
 
 pub use compute::OciDriver;

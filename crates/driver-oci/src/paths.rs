@@ -44,6 +44,11 @@ impl RunDir {
         self.sandboxes().join(uid.as_str())
     }
 
+    /// A folder for each volume that is mounted for the sandbox.
+    pub(crate) fn volumes(&self, uid: &Uid) -> PathBuf {
+        self.0.join("volumes").join(uid.as_str())
+    }
+
     pub(crate) fn plan(&self, uid: &Uid) -> PathBuf {
         self.sandbox(uid).join("plan.json")
     }

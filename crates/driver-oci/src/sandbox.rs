@@ -67,6 +67,9 @@ impl Host {
             remove(|| fs::remove_file(self.run.stop_request(&plan.uid))).map_err(io("forget the stop"))?;
             self.hold_namespaces(plan).map_err(io("make the namespaces"))?;
         }
+        if plan.containers.iter().all(|c| self.container(&plan.uid, &c.name).state.is_over()) {
+            self.mount_volumes(plan)?;
+        }
         plan.containers.iter().try_for_each(|container| self.create(plan, container))
     }
 

@@ -56,6 +56,7 @@ impl Host {
                 sys::mount::detach(&DataDir(&plan.dir).rootfs(&name)).map_err(fail("unmount the root"))?;
             }
         }
+        self.unmount_volumes(uid)?;
         sys::namespace::release(&self.run.namespaces(uid)).map_err(fail("release the namespaces"))?;
         self.cgroups.remove(uid).map_err(fail("remove the control group"))?;
         // The plan goes last: until then a further try finds everything.

@@ -40,6 +40,7 @@ fn plan(machine: Machine, boot: Boot) -> (Plan, VmPlan) {
         user_id: 70_000,
         vm: None,
         containers: Vec::new(),
+        mounts: Vec::new(),
     };
     (plan, vm)
 }

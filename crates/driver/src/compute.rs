@@ -225,7 +225,13 @@ pub enum Merging {
 /// Disks that come and go while the machine runs.
 #[async_trait]
 pub trait VolumeAccess: Send + Sync {
-    /// The volumes it has now; none when it does not run.
+    /// Whether disks can be changed while the sandbox runs: plugged and taken out, enlarged, frozen, merged and
+    /// copied.
+    fn changes_disks(&self) -> bool {
+        true
+    }
+
+    /// The volumes it has now; none when it does not run, and nothing of it has one open then.
     async fn plugged(&self, uid: &Uid) -> Result<Vec<PluggedDisk>, DriverError>;
 
     /// Returns when the guest can use the disk; one that is there already gets the plan's limits.

@@ -32,7 +32,7 @@ pub use network::{
     PortLink, PortPlan, Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SegmentPlan,
     UplinkPlan, VpcPlan,
 };
-pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};
+pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
 pub use volume::{
     MergePlan, ObservedVolume, OpenedVolume, PoolUsage, VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan,
 };

@@ -26,6 +26,17 @@ pub struct Plan {
     /// For payloads of containers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<ContainerPlan>,
+    /// Volumes that every container sees as a folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<MountPlan>,
+}
+
+/// A volume whose filesystem is mounted; one is made when nothing was ever written to the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountPlan {
+    pub disk: DiskPlan,
+    /// The folder inside.
+    pub target: PathBuf,
 }
 
 /// A virtual machine's parts.

@@ -42,6 +42,21 @@ pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
         .map_err(io::Error::from)
 }
 
+/// Mounts a filesystem of a block device at `target`, where its files give nobody rights or devices.
+pub fn filesystem(device: &Path, target: &Path, kind: &str) -> io::Result<()> {
+    let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+    nix::mount::mount(Some(device), target, Some(kind), flags, None::<&str>).map_err(io::Error::from)
+}
+
+/// Takes the topmost mount at `target` away, with everything written down; refused while somebody uses it. Nothing
+/// mounted there is a success.
+pub fn unmount(target: &Path) -> io::Result<()> {
+    match nix::mount::umount2(target, MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Takes the topmost mount at `target` away at once; whoever uses it keeps it until they close it. Nothing
 /// mounted there is a success.
 pub fn detach(target: &Path) -> io::Result<()> {

@@ -183,7 +183,7 @@ impl Instances {
     ) -> Result<(), InstanceError> {
         let wanted = instance.clone();
         let preparation = async {
-            let prepared = self.prepare_volumes(&wanted).await?;
+            let prepared = self.prepare_volumes(&wanted, driver).await?;
             let disks = prepared.as_ref().map(|p| p.disks.clone()).unwrap_or_default();
             let plan = self.plan(&wanted, disks).await?;
             if plan.vm.is_none() {

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use driver::{Boot, ContainerPlan, DiskFormat, DiskPlan, NicPlan, Plan, VmPlan};
+use driver::{Boot, ContainerPlan, DiskFormat, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
 use image::oci::Limits;
 use model::compute::{ArtifactRole, Instance, Isolation, KeyPair, Machine, Payload};
 use model::storage::{VolumeLimits, WhenFull};
@@ -41,6 +41,7 @@ impl Instances {
             user_id: home.user_id,
             vm: None,
             containers: Vec::new(),
+            mounts: Vec::new(),
         };
         if self.networks.is_none() && !instance.spec.networks.is_empty() {
             let why = "networks, which this host cannot make; `corten get host NAME -o yaml` says why under status.drivers";
@@ -50,20 +51,23 @@ impl Instances {
             let cards = self.cards(instance).await?;
             let vm = self.vm_plan(instance, &home, known.as_ref(), &cards).await?;
             plan.vm = Some(VmPlan { volumes, ..vm });
-        } else if let Some(networks) = &self.networks
+            return keep_plan(&home.dir, known.as_ref(), plan);
+        }
+        if let Some(networks) = &self.networks
             && let Some(resolver) = networks.resolver(instance).await?
         {
             write_new(&home.dir.join(RESOLV_CONF), resolv_conf(&resolver).as_bytes(), "resolv.conf")?;
         }
         if let Payload::Containers(payload) = &instance.spec.payload {
+            // In the order of the spec; containers boot from none.
+            let targets = instance.spec.volumes.iter().map(|volume| PathBuf::from(&volume.mount));
+            plan.mounts =
+                volumes.into_iter().zip(targets).map(|(disk, target)| MountPlan { disk, target }).collect();
             for container in &payload.containers {
                 plan.containers.push(self.container_plan(instance, container).await?);
             }
         }
-        if known.as_ref() != Some(&plan) {
-            write_plan(&home.dir, &plan)?;
-        }
-        Ok(plan)
+        keep_plan(&home.dir, known.as_ref(), plan)
     }
 
     /// The instance's network cards, made.
@@ -246,6 +250,14 @@ fn mac(uid: &Uid) -> String {
         uid.as_str().chars().filter(char::is_ascii_hexdigit).chain("0000000000".chars()).take(10).collect();
     let pairs: Vec<&str> = (0..5).map(|i| &hex[i * 2..i * 2 + 2]).collect();
     format!("02:{}", pairs.join(":"))
+}
+
+/// So that ports and addresses stay.
+fn keep_plan(dir: &Path, known: Option<&Plan>, plan: Plan) -> Result<Plan, InstanceError> {
+    if known != Some(&plan) {
+        write_plan(dir, &plan)?;
+    }
+    Ok(plan)
 }
 
 fn read_plan(dir: &Path) -> Option<Plan> {

@@ -15,10 +15,11 @@ impl Instances {
     pub(super) async fn prepare_volumes(
         &self,
         instance: &Instance,
+        driver: &dyn ComputeDriver,
     ) -> Result<Option<Prepared>, InstanceError> {
         match &self.volumes {
             _ if instance.spec.named_volumes().next().is_none() => Ok(None),
-            Some(volumes) => Ok(Some(volumes.prepare(instance).await?)),
+            Some(volumes) => Ok(Some(volumes.prepare(instance, driver).await?)),
             None => Err(InstanceError::NoDriver("volumes: this host has no pool".into())),
         }
     }

@@ -3,8 +3,8 @@
 
 use driver::{ComputeDriver, DiskPlan, DriverError, OpenedVolume, VolumePlace};
 use model::Uid;
-use model::compute::Instance;
-use model::storage::Volume;
+use model::compute::{Instance, Isolation};
+use model::storage::{Volume, VolumeUse};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{VolumeError, Volumes, place};
@@ -26,7 +26,15 @@ enum Purpose {
 
 impl Volumes {
     /// The disks of an instance that is about to start.
-    pub(crate) async fn prepare(&self, instance: &Instance) -> Result<Prepared, VolumeError> {
+    pub(crate) async fn prepare(
+        &self,
+        instance: &Instance,
+        driver: &dyn ComputeDriver,
+    ) -> Result<Prepared, VolumeError> {
+        if let Some(access) = driver.volumes() {
+            // What a run that is over has left open is put away, before it is opened under another epoch.
+            access.plugged(&instance.metadata.uid).await?;
+        }
         let mut volumes = Vec::new();
         for (_, named) in instance.spec.named_volumes() {
             volumes.push(self.find(instance, named).await?);
@@ -62,7 +70,24 @@ impl Volumes {
             }
             self.detach(instance, driver, &held).await?;
         }
-        let (true, Some(access)) = (runs, driver.volumes()) else { return Ok(()) };
+        let Some(access) = driver.volumes() else { return Ok(()) };
+        if !runs {
+            if !self.held(uid).await?.is_empty() {
+                access.plugged(uid).await?;
+            }
+            return Ok(());
+        }
+        if !access.changes_disks() {
+            let plugged = access.plugged(uid).await?;
+            let is_new = |volume: &&Volume| !plugged.iter().any(|disk| disk.serial == volume.serial());
+            return match wanted.iter().find(is_new) {
+                None => Ok(()),
+                Some(volume) => Err(VolumeError::Waits(format!(
+                    "containers see volume {:?} when they are started anew: stop the instance, and start it",
+                    volume.metadata.name
+                ))),
+            };
+        }
         for volume in &wanted {
             let _changing = self.lock(&volume.metadata.uid).await;
             let disk = self.open(instance, volume, Purpose::Keep).await?;
@@ -116,6 +141,7 @@ impl Volumes {
         } else {
             observed.epoch.max(volume.status.epoch) + 1
         };
+        self.note_use(instance, volume).await?;
         self.0.holders.lock().insert(holder.clone(), true);
         let OpenedVolume { path, format } = self.0.driver.open(&place, holder, epoch).await?;
         if !has_it {
@@ -130,6 +156,45 @@ impl Volumes {
             when_full: volume.spec.when_full,
             boot: instance.spec.payload.volume() == Some(name),
         })
+    }
+
+    /// Notes who is going to write to it, before anybody does. The host's kernel reads only filesystems that it made
+    /// itself: those of others may be made to break it.
+    async fn note_use(&self, instance: &Instance, volume: &Volume) -> Result<(), VolumeError> {
+        let wanted = match instance.spec.isolation {
+            Isolation::Vm | Isolation::MicroVm => VolumeUse::Disk,
+            _ => VolumeUse::Filesystem,
+        };
+        let project = self.0.client.project::<Volume>(&volume.metadata.namespace);
+        let name = &volume.metadata.name;
+        loop {
+            let mut latest = project.get(name).await?;
+            let known = latest.status.used_as;
+            if wanted == VolumeUse::Filesystem && known != Some(wanted) {
+                let others = if known.is_some() {
+                    "was the disk of a machine"
+                } else if latest.spec.source.is_empty() {
+                    ""
+                } else {
+                    "is made of something else"
+                };
+                if !others.is_empty() {
+                    return Err(VolumeError::Invalid(format!(
+                        "volume {name:?} {others}, and containers get only filesystems that this host made: attach it \
+                         to a machine, or create an empty one"
+                    )));
+                }
+            }
+            // A machine writes what it likes, whatever was there.
+            if known == Some(wanted) {
+                return Ok(());
+            }
+            latest.status.used_as = Some(wanted);
+            match project.update_status(&latest).await {
+                Err(e) if e.is_conflict() => {}
+                result => return result.map(drop).map_err(Into::into),
+            }
+        }
     }
 
     /// A volume that is here.

@@ -61,6 +61,7 @@ impl Volumes {
                 || VolumeError::Waits(format!("waits for instance {name:?}, which is starting or ending"));
             let (access, holder) = self.open_in(&observed).ok_or_else(waits)?;
             let serial = volume.serial();
+            self.require_change(access, &holder)?;
             if !access.plugged(&holder).await?.iter().any(|disk| disk.serial == serial) {
                 return Err(waits());
             }

@@ -213,6 +213,7 @@ impl Volumes {
         if let Some((access, holder)) = self.open_in(observed) {
             let serial = volume.serial();
             if access.plugged(&holder).await?.iter().any(|disk| disk.serial == serial) {
+                self.require_change(access, &holder)?;
                 access.resize(&holder, &serial, size).await?;
                 return Ok(self.0.driver.grown(&place, size).await?);
             }
@@ -295,6 +296,11 @@ impl Volumes {
     async fn take(&self, volume: &Volume, snapshot: &Uid) -> Result<Bytes, VolumeError> {
         let place = place(volume);
         let observed = self.0.driver.observe(&place).await?;
+        if let Some((access, holder)) = self.open_in(&observed).filter(|(access, _)| !access.changes_disks())
+            && !access.plugged(&holder).await?.is_empty()
+        {
+            self.require_change(access, &holder)?;
+        }
         let Some(overlay) = self.0.driver.begin_snapshot(&place, snapshot).await? else {
             return Ok(self.0.driver.finish_snapshot(&place, snapshot).await?);
         };
@@ -305,6 +311,17 @@ impl Volumes {
             }
         }
         Ok(self.0.driver.finish_snapshot(&place, snapshot).await?)
+    }
+
+    /// Containers that run have to be stopped before their volumes are changed.
+    fn require_change(&self, access: &dyn VolumeAccess, holder: &Uid) -> Result<(), VolumeError> {
+        if access.changes_disks() {
+            return Ok(());
+        }
+        let name = self.instance_name(holder);
+        Err(VolumeError::Waits(format!(
+            "waits until instance {name:?} is stopped: its containers have it mounted"
+        )))
     }
 
     /// The machine that may have it open now.

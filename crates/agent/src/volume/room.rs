@@ -55,7 +55,8 @@ impl Volumes {
         }
         let (place, serial) = (place(volume), volume.serial());
         let Some((access, holder)) = self.open_in(observed) else { return Ok(false) };
-        if !access.plugged(&holder).await?.iter().any(|disk| disk.serial == serial) {
+        if !access.changes_disks() || !access.plugged(&holder).await?.iter().any(|disk| disk.serial == serial)
+        {
             return Ok(false);
         }
         let Some(plan) = self.0.driver.begin_merge(&place).await? else {

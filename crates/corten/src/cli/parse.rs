@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use model::compute::{ImageFormat, Instance, Isolation, RestartPolicy};
+use model::compute::{ImageFormat, Instance, InstanceVolume, Isolation, RestartPolicy};
 use model::network::{Cidr, CidrError};
 use model::storage::WhenFull;
 use model::{Bytes, CpuMillis, Name, Resource};
@@ -14,6 +14,12 @@ const DURATION_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 
 pub(crate) fn name(text: &str) -> Result<String, String> {
     Name::new(text).map(|name| name.as_str().to_owned()).map_err(|e| e.to_string())
+}
+
+/// A volume of an instance: `NAME`, or `NAME:PATH` where it is mounted.
+pub(crate) fn volume(text: &str) -> Result<InstanceVolume, String> {
+    let (volume, mount) = text.split_once(':').unwrap_or((text, ""));
+    Ok(InstanceVolume { volume: name(volume)?, mount: mount.to_owned(), ..InstanceVolume::default() })
 }
 
 /// The name of an instance; `instance/NAME` is understood too.

@@ -72,9 +72,9 @@ pub(crate) struct Args {
     /// Give its first card a floating address, which goes with the instance
     #[arg(long)]
     public: bool,
-    /// A Volume that it has from the start; can be repeated
-    #[arg(long, value_name = "VOLUME", value_parser = parse::name)]
-    volume: Vec<String>,
+    /// A Volume that it has from the start, for containers with the folder in which they see it; can be repeated
+    #[arg(long, value_name = "VOLUME[:PATH]", value_parser = parse::volume)]
+    volume: Vec<InstanceVolume>,
     /// Boot from this Volume, which outlives the instance; with --image it is made from that first
     #[arg(long, value_name = "VOLUME", value_parser = parse::name, conflicts_with = "count")]
     boot_volume: Option<String>,
@@ -187,11 +187,7 @@ fn spec(args: &Args, image: Option<&Image>) -> Result<InstanceSpec, Failure> {
         key_pair: args.key.clone().unwrap_or_default(),
         user_data: args.user_data.as_deref().map(super::cloud::read).transpose()?.unwrap_or_default(),
         networks: networks(args),
-        volumes: args
-            .volume
-            .iter()
-            .map(|volume| InstanceVolume { volume: volume.clone(), template: None })
-            .collect(),
+        volumes: args.volume.clone(),
         placement: PlacementSpec { host: args.host.clone().unwrap_or_default(), ..PlacementSpec::default() },
         ..InstanceSpec::default()
     })

@@ -109,6 +109,9 @@ struct AttachArgs {
     name: String,
     #[arg(value_parser = parse::name)]
     instance: String,
+    /// For containers, which have to be stopped: the folder in which they see it
+    #[arg(long, value_name = "PATH")]
+    mount: Option<String>,
     /// How long to wait
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse::duration)]
     timeout: Duration,
@@ -168,7 +171,11 @@ async fn attach(cloud: &Cloud, args: AttachArgs) -> Result<(), Failure> {
     cloud.api::<Volume>().get(&args.name).await?;
     change(cloud, &args.instance, |volumes| {
         if !volumes.iter().any(|v| v.volume == args.name) {
-            volumes.push(InstanceVolume { volume: args.name.clone(), template: None });
+            volumes.push(InstanceVolume {
+                volume: args.name.clone(),
+                mount: args.mount.clone().unwrap_or_default(),
+                ..InstanceVolume::default()
+            });
         }
     })
     .await?;

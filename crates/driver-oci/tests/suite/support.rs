@@ -95,6 +95,7 @@ impl Lab {
             user_id: 100_000,
             vm: None,
             containers: containers.iter().map(|(name, script)| self.container(name, script)).collect(),
+            mounts: Vec::new(),
             uid,
         }
     }

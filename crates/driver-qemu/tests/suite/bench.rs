@@ -77,6 +77,7 @@ impl Host {
                 nics: Vec::new(),
             }),
             containers: Vec::new(),
+            mounts: Vec::new(),
         }
     }
 }

@@ -23,6 +23,7 @@ fn plan(number: u8) -> Plan {
         user_id: 1,
         vm: None,
         containers: Vec::new(),
+        mounts: Vec::new(),
     }
 }
 

@@ -204,7 +204,7 @@ async fn attach(c: &Context) -> Answer {
                 let message = format!("An instance has at most {VOLUMES_MAX} volumes");
                 return Err(Failure::new("AttachmentLimitExceeded", message));
             }
-            instance.spec.volumes.push(InstanceVolume { volume: name.clone(), template: None });
+            instance.spec.volumes.push(InstanceVolume { volume: name.clone(), ..InstanceVolume::default() });
             note(c, instance, name, device);
             Ok(())
         })

@@ -10,6 +10,8 @@ use crate::{Claim, FieldErrors, Name, Reference, Spec};
 
 /// Most volumes of one instance: as many as a virtual machine has slots for.
 pub const VOLUMES_MAX: usize = 8;
+/// Longest path that a volume is mounted at.
+const MOUNT_MAX: usize = 1024;
 const BOOT_FIELD: &str = "spec.payload.disk";
 
 /// One attached volume.
@@ -20,6 +22,10 @@ pub struct InstanceVolume {
     /// the instance.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub volume: String,
+    /// For containers: the folder in which each of them sees the volume's filesystem, which is made when the volume
+    /// is empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mount: String,
     /// The volume is made as this says, in the moment in which the instance is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<Box<VolumeTemplate>>,
@@ -78,9 +84,9 @@ pub(super) fn validate(spec: &InstanceSpec, errors: &mut FieldErrors) {
     let (volumes, isolation) = (&spec.volumes, spec.isolation);
     let has_disks = matches!(isolation, Isolation::Vm | Isolation::MicroVm);
     errors.require(
-        volumes.is_empty() || has_disks,
+        volumes.is_empty() || has_disks || isolation == Isolation::Namespace,
         "spec.volumes",
-        "is only for isolation vm and microvm; containers cannot have volumes yet",
+        "is only for isolation vm, microvm and namespace",
     );
     if volumes.len() > VOLUMES_MAX {
         let message = format!("has {} entries, at most {VOLUMES_MAX} are allowed", volumes.len());
@@ -98,6 +104,18 @@ pub(super) fn validate(spec: &InstanceSpec, errors: &mut FieldErrors) {
         let boots = spec.payload.volume() == Some(&volume.volume);
         let again = boots || volumes[..i].iter().any(|v| v.volume == volume.volume);
         errors.require(!again, &field, "is named twice; once is enough");
+        let field = format!("spec.volumes[{i}].mount");
+        if has_disks {
+            errors.require(
+                volume.mount.is_empty(),
+                &field,
+                "is only for containers; a machine mounts its disks",
+            );
+        } else {
+            errors.require(is_mountable(&volume.mount), &field, MOUNT_RULE);
+            let again = volumes[..i].iter().any(|v| overlap(&v.mount, &volume.mount));
+            errors.require(!again, &field, "lies in the folder of another volume, or that in it");
+        }
     }
     for (field, _, template) in spec.volume_templates() {
         let mut inner = FieldErrors::default();
@@ -132,6 +150,25 @@ impl Instance {
             }
         }
     }
+}
+
+const MOUNT_RULE: &str = "must be the path of a folder, as in /data; not /, nor in /dev, /proc or /sys";
+
+/// A plain absolute path that is no part of what the runtime makes.
+fn is_mountable(path: &str) -> bool {
+    let mut parts = path.split('/');
+    let is_absolute = parts.next() == Some("");
+    let parts: Vec<&str> = parts.collect();
+    let is_plain = |part: &&str| !part.is_empty() && *part != "." && *part != ".." && !part.contains('\0');
+    is_absolute
+        && path.len() <= MOUNT_MAX
+        && parts.iter().all(is_plain)
+        && !matches!(parts.first(), None | Some(&("" | "dev" | "proc" | "sys")))
+}
+
+fn overlap(a: &str, b: &str) -> bool {
+    let within = |a: &str, b: &str| a == b || a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
+    within(a, b) || within(b, a)
 }
 
 /// A volume that an instance names is its alone.

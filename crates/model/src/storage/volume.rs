@@ -120,6 +120,14 @@ impl VolumePhase {
     }
 }
 
+/// Who writes to a volume's blocks: a machine, whatever it likes, or the host's own filesystem, for containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum VolumeUse {
+    Disk,
+    Filesystem,
+}
+
 /// Who may write to a volume.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -150,6 +158,9 @@ pub struct VolumeStatus {
     /// The epoch of the last attachment.
     #[serde(skip_serializing_if = "is_default")]
     pub epoch: u64,
+    /// What it was first attached as, which says who wrote what is in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_as: Option<VolumeUse>,
     /// The last return to a snapshot that was carried out.
     #[serde(skip_serializing_if = "is_default")]
     pub reverts_done: u64,

@@ -126,7 +126,7 @@ fn storage(kind: &str) -> Option<Value> {
             },
             "status": {
                 "phase": "InUse", "host": "h1", "size": "10Gi", "usedBytes": "1Gi",
-                "attachment": {"instance": "web", "device": "vdb", "epoch": 4}, "epoch": 4, "revertsDone": 1,
+                "attachment": {"instance": "web", "device": "vdb", "epoch": 4}, "epoch": 4, "usedAs": "Disk", "revertsDone": 1,
                 "conditions": [condition()],
             },
         }),

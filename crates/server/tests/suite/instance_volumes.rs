@@ -78,7 +78,11 @@ async fn volumes_are_made_with_their_instance() {
     again.spec.volumes[0].volume.clear();
     let again = cloud.instances().update(&again).await.expect("the same manifest");
     let mut more = again.clone();
-    more.spec.volumes.push(InstanceVolume { volume: "new".into(), template: Some(template(1)) });
+    more.spec.volumes.push(InstanceVolume {
+        volume: "new".into(),
+        template: Some(template(1)),
+        ..InstanceVolume::default()
+    });
     refused(cloud.instances().update(&more).await, Reason::Invalid);
 }
 
