@@ -141,7 +141,9 @@ impl Volumes {
         } else {
             observed.epoch.max(volume.status.epoch) + 1
         };
-        self.note_use(instance, volume).await?;
+        if purpose == Purpose::Start || volume.status.used_as != Some(VolumeUse::Disk) {
+            self.note_use(instance, volume).await?;
+        }
         self.0.holders.lock().insert(holder.clone(), true);
         let OpenedVolume { path, format } = self.0.driver.open(&place, holder, epoch).await?;
         if !has_it {

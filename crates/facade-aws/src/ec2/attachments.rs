@@ -221,7 +221,9 @@ fn in_use(e: Failure, id: &str) -> Failure {
             format!("{id} is already attached to an instance: {}", e.message),
         );
     }
-    if e.message.contains("containers cannot have volumes") { Failure::unsupported(e.message) } else { e }
+    // EC2 has no word for the folder in which containers see a volume.
+    let lacks_folder = e.message.contains("].mount: must be the path");
+    if lacks_folder { Failure::unsupported(e.message) } else { e }
 }
 
 /// A volume that is kept in one zone is not reached from another.
