@@ -223,6 +223,8 @@ def interfaces(subnet, group):
     equal("its address of the outside", shown["Association"]["AssociationId"], association)
     equal("its own", (shown["PrivateIpAddress"], shown["SourceDestCheck"], shown["Description"]), ("10.20.1.9", False, "mine"))
     ec2.describe_addresses(Filters=[{"Name": "tag:Name", "Values": ["front"]}])
+    named = ec2.describe_addresses_attribute(AllocationIds=[address], Attribute="domain-name")["Addresses"]
+    equal("it has no name outside", [(a["AllocationId"], a.get("PtrRecord")) for a in named], [(address, None)])
     ec2.disassociate_address(AssociationId=association)
     refused("InvalidAssociationID.NotFound", ec2.disassociate_address, AssociationId=association)
     ec2.release_address(AllocationId=address)

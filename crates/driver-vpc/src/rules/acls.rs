@@ -71,3 +71,40 @@ fn family(v4: bool) -> Version {
 fn note(way: Way) -> &'static str {
     if way == Way::Out { LEAVING } else { ENTERING }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use driver::Protocol;
+    use model::Uid;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_asked_where_no_subnet_has_an_acl() {
+        let port = Uid::from_random([1; 16]);
+        let devices = Devices { ports: BTreeMap::from([(port.clone(), 7)]), ..Devices::default() };
+        let plan = VpcPlan::default();
+        let [before, _] = super::super::tables(&plan, &devices);
+        assert!(!before.chains.contains_key("acls") && !before.sets.contains_key(OUT));
+        let rule = AclRulePlan {
+            allows: true,
+            protocol: Protocol::Tcp(80, 80),
+            network: "0.0.0.0/0".parse().unwrap(),
+        };
+        let acl = AclPlan {
+            subnet: Uid::from_random([2; 16]),
+            networks: vec!["10.0.0.0/24".parse().unwrap(), "fd00:1::/64".parse().unwrap()],
+            ports: vec![port],
+            egress: Vec::new(),
+            ingress: vec![rule],
+            logs_flows: false,
+        };
+        let [with, _] = super::super::tables(&VpcPlan { acls: vec![acl.clone()], ..plan }, &devices);
+        let rules = |chain: &str| with.chains[chain].rules.len();
+        let named = |map: &str| format!("{map}-{}", acl.subnet);
+        assert_eq!((rules("acls"), rules(&named(OUT)), rules(&named(IN))), (2, 3, 4));
+        assert_eq!(with.chains["forward"], before.chains["forward"], "the rules of ports are what they were");
+    }
+}

@@ -27,6 +27,12 @@ pub(crate) const ACTIONS: &[Action] = &[
     }),
     Action::ec2("DescribeAddresses", &["Filter", "AllocationId", "PublicIp"], |c| Box::pin(describe(c))),
     Action::ec2(
+        "DescribeAddressesAttribute",
+        &["AllocationId", "Attribute", "MaxResults", "NextToken"],
+        |c| Box::pin(attributes(c)),
+    )
+    .noting("No address has a name of the outside: the record is left out."),
+    Action::ec2(
         "AssociateAddress",
         &[
             "AllocationId",
@@ -131,6 +137,34 @@ impl Item for Elastic {
             .text("networkBorderGroup", REGION);
         tags::write(x, &self.tags);
     }
+}
+
+/// What is said of an address's name outside: that it has none.
+struct Unnamed(Elastic);
+
+impl Item for Unnamed {
+    const FILTERS: &'static [&'static str] = &[];
+
+    fn id(&self) -> &str {
+        &self.0.id
+    }
+    fn facts(&self, _: &str) -> Vec<String> {
+        Vec::new()
+    }
+    fn write(&self, x: &mut Xml) {
+        x.text("publicIp", &self.0.address).text("allocationId", &self.0.id);
+    }
+}
+
+async fn attributes(c: &Context) -> Answer {
+    if let Some(other) = c.params.get("Attribute").filter(|name| *name != "domain-name") {
+        return Err(c.params.invalid("Attribute", other, "is no attribute of an address"));
+    }
+    let world = World::load(c).await?;
+    let own = c.list::<FloatingIpSpec>().await?.into_iter().filter(is_elastic);
+    let shown = own.map(|floating| Unnamed(Elastic::of(c, &world, &floating))).collect();
+    let ids = Ids { parameter: "AllocationId", none: ids::none::<FloatingIpSpec> };
+    Ok(answer("addressSet", &select(&c.params, &ids, shown)?))
 }
 
 async fn describe(c: &Context) -> Answer {

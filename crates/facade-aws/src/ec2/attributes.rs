@@ -86,7 +86,7 @@ async fn describe(c: &Context) -> Answer {
         "productCodes" => {
             x.list(attribute, std::iter::empty::<()>(), |_, ()| {});
         }
-        "groupSet" => groups(&mut x, &shown.groups()),
+        "groupSet" => groups(&mut x, shown.groups()),
         "enclaveOptions" => {
             x.node("enclaveOptions", |x| {
                 x.text("enabled", false);

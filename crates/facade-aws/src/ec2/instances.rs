@@ -112,8 +112,10 @@ impl Item for Shown {
             "client-token" => one(&self.client_token),
             "reservation-id" => one(&self.reservation),
             "launch-index" => one(&self.launch_index),
-            "instance.group-id" | "group-id" => self.groups().into_iter().map(|(id, _)| id).collect(),
-            "instance.group-name" | "group-name" => self.groups().into_iter().map(|(_, name)| name).collect(),
+            "instance.group-id" | "group-id" => self.groups().iter().map(|(id, _)| id.clone()).collect(),
+            "instance.group-name" | "group-name" => {
+                self.groups().iter().map(|(_, name)| name.clone()).collect()
+            }
             "network-interface.network-interface-id" => each(|i| &i.id),
             "network-interface.subnet-id" => each(|i| &i.subnet_id),
             "network-interface.vpc-id" => each(|i| &i.vpc_id),
@@ -171,7 +173,7 @@ impl Item for Shown {
                 .given("ipv6Address", primary.addresses_v6.first().map_or("", String::as_str))
                 .text("sourceDestCheck", primary.checks_source);
         }
-        groups(x, &self.groups());
+        groups(x, self.groups());
         x.text("architecture", architecture())
             .text("rootDeviceType", self.root_device_type())
             .given("rootDeviceName", &self.root_device)

@@ -160,15 +160,9 @@ impl Shown {
         self.primary().and_then(|i| i.association.as_ref()).map_or("", |a| a.public_ip.as_str())
     }
 
-    /// All groups of all interfaces, each once.
-    pub(crate) fn groups(&self) -> Vec<(String, String)> {
-        let mut groups: Vec<(String, String)> = Vec::new();
-        for group in self.interfaces.iter().flat_map(|i| &i.groups) {
-            if !groups.contains(group) {
-                groups.push(group.clone());
-            }
-        }
-        groups
+    /// The groups of the instance are those of its primary interface, as they are when they are changed.
+    pub(crate) fn groups(&self) -> &[(String, String)] {
+        self.primary().map(|interface| interface.groups.as_slice()).unwrap_or_default()
     }
 }
 
