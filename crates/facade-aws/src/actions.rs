@@ -147,7 +147,7 @@ const FAMILIES: &[(&str, &[Action])] = &[
 const REFUSED: &[(&str, &str)] = &[
     ("ExportImage, CreateStoreImageTask", "disks are brought in, not out"),
     (
-        "CreateReplaceRootVolumeTask",
+        "CreateReplaceRootVolumeTask, DescribeReplaceRootVolumeTasks",
         "an instance keeps its root volume; run another one of the snapshot's image",
     ),
     (
