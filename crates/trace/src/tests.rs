@@ -378,16 +378,16 @@ fn an_acl_is_asked_at_the_edge_of_its_subnet() {
     let acl = |rules| object("edge", NetworkAclSpec { vpc: "v".into(), rules, is_default: true });
     cloud.acls = vec![acl(deny("192.0.2.0/24"))];
     passes(&cloud, "client", "10.0.0.20", tcp(80));
-    let open = passes(&cloud, "client", "198.51.100.1", tcp(80));
+    let open = passes(&cloud, "client", "203.0.113.9", tcp(80));
     let step = open.steps.iter().find(|step| step.stage == Stage::Acl).expect("it crosses the edge");
     assert_eq!(step.what, "network acl edge, rule 200: allow any to 0.0.0.0/0");
     let (stage, what, remedy) = stops(&cloud, "client", "192.0.2.1", tcp(80));
     assert_eq!((stage, what.as_str()), (Stage::Acl, "network acl edge, rule 100: deny any to 192.0.2.0/24"));
     assert!(remedy.contains("a number below 100"), "{remedy}");
     cloud.acls = vec![acl(Vec::new())];
-    let (stage, what, _) = stops(&cloud, "client", "198.51.100.1", tcp(80));
+    let (stage, what, _) = stops(&cloud, "client", "203.0.113.9", tcp(80));
     assert_eq!(
         (stage, what.as_str()),
-        (Stage::Acl, "no rule of network acl edge lets tcp/80 out to 198.51.100.1")
+        (Stage::Acl, "no rule of network acl edge lets tcp/80 out to 203.0.113.9")
     );
 }
