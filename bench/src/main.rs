@@ -34,7 +34,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every measurement, in the order of the table.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "store",
     "api",
     "placement",
