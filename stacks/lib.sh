@@ -235,8 +235,9 @@ daemons() {
 
 no_daemons() { [ -z "$(daemons "$1")" ]; }
 
-# guest_processes UID: every process in the control groups of an instance.
-guest_processes() { grep -lF -- "$1" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3; }
+# guest_processes UID: every process in the control groups of an instance. Without one, none: an empty word is in every
+# line, and whoever kills what is found would kill everything.
+guest_processes() { [ "${#1}" -ge 8 ] && grep -lF -- "$1" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3; }
 
 # lives UID: those processes with the times at which they began (proc(5), field 22): together they identify them.
 lives() {
