@@ -319,6 +319,10 @@ impl Instances {
         if let Some(networks) = &self.networks {
             networks.forget(instance).await?;
         }
+        // A look at the project that began while the home was there may have made the sandbox's network anew.
+        if driver.network_namespace(uid).is_some_and(|namespace| namespace.exists()) {
+            driver.delete(uid).await?;
+        }
         self.restarts.lock().remove(uid.as_str());
         self.waits.lock().remove(uid.as_str());
         // What tells, for a while, that it was there: the object itself goes with the next call.
