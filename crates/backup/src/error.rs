@@ -1,6 +1,6 @@
 //! What can be wrong with a backup.
 
-use crate::Sha256;
+use image::Digest;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -8,7 +8,7 @@ pub enum Error {
     #[error("the backup is damaged: {0}")]
     Damaged(String),
     #[error("the backup is damaged: {what} has the digest {found}, but must have {wanted}")]
-    Digest { what: String, wanted: Sha256, found: Sha256 },
+    Digest { what: String, wanted: Digest, found: Digest },
     #[error("the backup's store has nothing under {0:?}")]
     Missing(String),
     #[error("the backup's store failed: {0}")]

@@ -6,7 +6,6 @@
 //! share what has not changed: a table names packs of earlier backups. Nothing is counted: a pack goes when no
 //! manifest that is left names it. It knows no volume, no cloud and no disk format.
 
-mod digest;
 mod error;
 mod manifest;
 mod read;
@@ -16,7 +15,6 @@ mod table;
 mod vault;
 mod write;
 
-pub use digest::Sha256;
 pub use error::Error;
 pub use manifest::Manifest;
 pub use read::{Reader, send};

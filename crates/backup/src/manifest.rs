@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CHUNK, Error, Place, Sha256, Vault};
+use image::Digest;
+
+use crate::{CHUNK, Error, Place, Vault};
 
 pub(crate) const FORMAT: u32 = 1;
 /// Longest manifest: that of 16 TiB.
@@ -29,7 +31,7 @@ pub struct Manifest {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TableRef {
     pub index: u64,
-    pub sha256: Sha256,
+    pub sha256: Digest,
     pub pack: u32,
     pub offset: u32,
     pub length: u32,
@@ -43,9 +45,9 @@ impl Manifest {
     }
 
     /// The manifest of a backup; compared with its digest, where one is given.
-    pub async fn load(vault: &dyn Vault, place: &Place, digest: Option<Sha256>) -> Result<Self, Error> {
+    pub async fn load(vault: &dyn Vault, place: &Place, digest: Option<Digest>) -> Result<Self, Error> {
         let bytes = vault.get(&place.manifest()).await?;
-        let found = Sha256::of(&bytes);
+        let found = Digest::of(&bytes);
         if let Some(wanted) = digest.filter(|wanted| *wanted != found) {
             return Err(Error::Digest { what: "its manifest".into(), wanted, found });
         }

@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
+use image::Digest;
+
 use crate::stream::{Head, Sender};
 use crate::table::{Chunk, SPAN, Table};
-use crate::{CHUNK, Error, Manifest, Sha256, Vault};
+use crate::{CHUNK, Error, Manifest, Vault};
 
 /// Packs that are kept while a backup is read.
 const PACKS_KEPT: usize = 8;
@@ -44,7 +46,7 @@ impl<'a> Packs<'a> {
     pub(crate) async fn table(&mut self, manifest: &Manifest, index: u64) -> Result<Table, Error> {
         let Some(at) = manifest.table(index) else { return Ok(Table::default()) };
         let bytes = self.bytes(manifest.pack(at.pack)?, at.offset, at.length).await?;
-        let found = Sha256::of(&bytes);
+        let found = Digest::of(&bytes);
         if found != at.sha256 {
             return Err(Error::Digest { what: format!("table {index}"), wanted: at.sha256, found });
         }
@@ -60,7 +62,7 @@ impl<'a> Packs<'a> {
             let unpacked = zstd::bulk::decompress(&stored, CHUNK);
             unpacked.map_err(|e| Error::Damaged(format!("chunk {index} cannot be unpacked: {e}")))?
         };
-        let found = Sha256::of(&bytes);
+        let found = Digest::of(&bytes);
         if found != chunk.sha256 || bytes.len() != CHUNK {
             return Err(Error::Digest { what: format!("chunk {index}"), wanted: chunk.sha256, found });
         }

@@ -8,7 +8,9 @@
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::{CHUNK, Error, Sha256, chunks};
+use image::Digest;
+
+use crate::{CHUNK, Error, chunks};
 
 const FORMAT: &str = "corten-backup-1";
 const HEAD_MAX: u64 = 64 << 10;
@@ -35,7 +37,7 @@ pub struct Head {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame {
     /// The bytes of one chunk.
-    Data(u64, Sha256),
+    Data(u64, Digest),
     Zeros {
         first: u64,
         count: u64,
@@ -68,8 +70,8 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
 
     /// One chunk; the last of a disk is filled up with zeros.
     pub async fn data(&mut self, index: u64, data: &[u8]) -> std::io::Result<()> {
-        let digest = Sha256::of(data);
-        self.say(b'D', &[&index.to_be_bytes(), &digest.0]).await?;
+        let digest = Digest::of(data);
+        self.say(b'D', &[&index.to_be_bytes(), digest.as_bytes()]).await?;
         self.to.write_all(data).await
     }
 
@@ -153,17 +155,18 @@ impl<R: AsyncRead + AsyncBufRead + Unpin> Receiver<R> {
         let tag = self.from.read_u8().await.map_err(Error::CutOff)?;
         match tag {
             b'D' => {
-                let mut said = [0; 1 + 8 + Sha256::LEN];
+                let mut said = [0; 1 + 8 + Digest::LEN];
                 said[0] = tag;
                 self.from.read_exact(&mut said[1..]).await.map_err(Error::CutOff)?;
                 self.said.update(&said);
                 let index = number(&said[1..9]);
-                let mut digest = Sha256([0; Sha256::LEN]);
-                digest.0.copy_from_slice(&said[9..]);
+                let mut digest = [0; Digest::LEN];
+                digest.copy_from_slice(&said[9..]);
+                let digest = Digest::from(digest);
                 self.advance(index, 1)?;
                 data.resize(CHUNK, 0);
                 self.from.read_exact(data).await.map_err(Error::CutOff)?;
-                let found = Sha256::of(data);
+                let found = Digest::of(data);
                 if found != digest {
                     let what = format!("chunk {index}");
                     return Err(Error::Digest { what, wanted: digest, found });
@@ -180,10 +183,10 @@ impl<R: AsyncRead + AsyncBufRead + Unpin> Receiver<R> {
                 Ok(Frame::Zeros { first, count })
             }
             b'E' => {
-                let mut wanted = Sha256([0; Sha256::LEN]);
-                self.from.read_exact(&mut wanted.0).await.map_err(Error::CutOff)?;
-                let mut found = Sha256([0; Sha256::LEN]);
-                found.0.copy_from_slice(self.said.clone().finish().as_ref());
+                let (mut wanted, mut found) = ([0; Digest::LEN], [0; Digest::LEN]);
+                self.from.read_exact(&mut wanted).await.map_err(Error::CutOff)?;
+                found.copy_from_slice(self.said.clone().finish().as_ref());
+                let (wanted, found) = (Digest::from(wanted), Digest::from(found));
                 if wanted != found {
                     return Err(Error::Digest { what: "the stream".into(), wanted, found });
                 }

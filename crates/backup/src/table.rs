@@ -3,7 +3,9 @@
 //! Numbers are little-endian: how many packs, each as its length and its name; then 512 bytes with a bit for every
 //! chunk that is not zero; then of each of those its digest, the number of its pack, its place and its length there.
 
-use crate::{CHUNK, Error, Sha256};
+use image::Digest;
+
+use crate::{CHUNK, Error};
 
 /// Chunks of one table.
 pub(crate) const SPAN: usize = 4096;
@@ -12,7 +14,7 @@ const PACKS_MAX: usize = 4096;
 /// Where a chunk is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chunk {
-    pub(crate) sha256: Sha256,
+    pub(crate) sha256: Digest,
     /// Of the table's own list.
     pub(crate) pack: u16,
     pub(crate) offset: u32,
@@ -74,7 +76,7 @@ impl Table {
         }
         bytes.extend(present);
         for chunk in self.chunks.iter().flatten() {
-            bytes.extend(chunk.sha256.0);
+            bytes.extend(chunk.sha256.as_bytes());
             bytes.extend(chunk.pack.to_le_bytes());
             bytes.extend(chunk.offset.to_le_bytes());
             bytes.extend(chunk.length.to_le_bytes());
@@ -93,9 +95,10 @@ impl Table {
         }
         let present = rest.take(SPAN / 8)?;
         for i in (0..SPAN).filter(|i| present[i / 8] & (1 << (i % 8)) != 0) {
-            let mut sha256 = Sha256([0; Sha256::LEN]);
-            sha256.0.copy_from_slice(rest.take(Sha256::LEN)?);
-            let chunk = Chunk { sha256, pack: rest.u16()?, offset: rest.u32()?, length: rest.u32()? };
+            let mut sha256 = [0; Digest::LEN];
+            sha256.copy_from_slice(rest.take(Digest::LEN)?);
+            let chunk =
+                Chunk { sha256: sha256.into(), pack: rest.u16()?, offset: rest.u32()?, length: rest.u32()? };
             if usize::from(chunk.pack) >= packs || chunk.length as usize > CHUNK {
                 return Err(lost_pack());
             }
@@ -143,7 +146,7 @@ mod tests {
         let stale = table.pack("b/2").unwrap();
         assert_eq!((pack, stale, table.pack("b/1").unwrap()), (0, 1, 0));
         for i in [0, 1, 4095] {
-            let sha256 = Sha256::of(&[u8::try_from(i % 256).unwrap()]);
+            let sha256 = Digest::of(&[u8::try_from(i % 256).unwrap()]);
             table.chunks[i] = Some(Chunk { sha256, pack, offset: 7, length: 9 });
         }
         table.compact().unwrap();

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tokio::io::{AsyncBufRead, AsyncRead};
 
+use image::Digest;
+
 use crate::manifest::{FORMAT, TableRef};
 use crate::read::Packs;
 use crate::stream::{Frame, Receiver};
 use crate::table::{Chunk, SPAN, Table};
-use crate::{CHUNK, Error, Manifest, Place, Sha256, Vault, chunks};
+use crate::{CHUNK, Error, Manifest, Place, Vault, chunks};
 
 /// A pack is put away when it has so many bytes.
 const PACK: usize = 8 << 20;
@@ -19,7 +21,7 @@ const COMPRESSION: i32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     pub size: u64,
-    pub digest: Sha256,
+    pub digest: Digest,
     /// Bytes of chunks that came.
     pub read: u64,
     /// Bytes that were put into the vault.
@@ -53,7 +55,7 @@ struct Open {
 
 /// A table in its pack.
 struct Finished {
-    sha256: Sha256,
+    sha256: Digest,
     pack: String,
     offset: u32,
     length: u32,
@@ -118,7 +120,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    pub async fn data(&mut self, index: u64, sha256: Sha256, data: &[u8]) -> Result<(), Error> {
+    pub async fn data(&mut self, index: u64, sha256: Digest, data: &[u8]) -> Result<(), Error> {
         self.read += data.len() as u64;
         let at = self.turn_to(index).await?;
         let Some(open) = &mut self.open else { return Err(not_open()) };
@@ -155,7 +157,7 @@ impl<'a> Draft<'a> {
         self.flush().await?;
         let manifest = self.manifest()?;
         let bytes = manifest.encode()?;
-        let digest = Sha256::of(&bytes);
+        let digest = Digest::of(&bytes);
         self.stored += bytes.len() as u64;
         self.vault.put(&self.place.manifest(), Bytes::from(bytes)).await?;
         Ok(Written { size: self.size, digest, read: self.read, stored: self.stored })
@@ -248,7 +250,7 @@ impl<'a> Draft<'a> {
         }
         let bytes = table.encode();
         let (pack, offset, length) = self.put(&bytes).await?;
-        let finished = Finished { sha256: Sha256::of(&bytes), pack, offset, length, uses: table.packs };
+        let finished = Finished { sha256: Digest::of(&bytes), pack, offset, length, uses: table.packs };
         self.tables.insert(index, Some(finished));
         Ok(())
     }

@@ -25,8 +25,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Longest message, and most events before an answer.
 const MESSAGE_MAX: u64 = 1 << 20;
 const EVENTS_MAX: usize = 1000;
-/// What changes are told apart by.
-const GRANULARITY: u32 = 64 << 10;
 const DISK: &str = "disk";
 const JOB: &str = "changes";
 
@@ -182,22 +180,7 @@ impl Daemon {
         for name in spare {
             self.run("block-dirty-bitmap-remove", json!({ "node": DISK, "name": name })).await?;
         }
-        let begins = json!({
-            "node": DISK, "name": ChangesPlan::name_of(&plan.begins), "persistent": true, "granularity": GRANULARITY,
-        });
-        let mut copy =
-            json!({ "job-id": JOB, "device": DISK, "target": JOB, "sync": "full", "auto-dismiss": false });
-        if let Some(since) = &since {
-            copy["sync"] = json!("bitmap");
-            copy["bitmap"] = json!(ChangesPlan::name_of(since));
-            // It stays what it is until the copy has arrived where it goes.
-            copy["bitmap-mode"] = json!("never");
-        }
-        let actions = json!([
-            { "type": "block-dirty-bitmap-add", "data": begins },
-            { "type": "blockdev-backup", "data": copy },
-        ]);
-        self.run("transaction", json!({ "actions": actions })).await?;
+        self.run("transaction", plan.transaction(DISK, JOB, since.as_ref())).await?;
         let give_up = Instant::now() + TIME_MAX;
         while Instant::now() < give_up {
             let jobs = self.run("query-jobs", json!({})).await?;
@@ -217,14 +200,7 @@ impl Daemon {
 
     async fn notes(&mut self) -> Result<Vec<Noted>, DriverError> {
         let nodes = self.run("query-named-block-nodes", json!({ "flat": true })).await?;
-        let own = nodes.as_array().into_iter().flatten().find(|node| node["node-name"] == DISK);
-        let bitmaps = own.and_then(|node| node["dirty-bitmaps"].as_array()).into_iter().flatten();
-        let note = |bitmap: &Value| {
-            let is_whole = bitmap["recording"] == true && bitmap["persistent"] == true;
-            let name = bitmap["name"].as_str().unwrap_or_default().to_owned();
-            Noted { name, is_whole: is_whole && bitmap["inconsistent"] != true }
-        };
-        Ok(bitmaps.map(note).collect())
+        Ok(Noted::all(&nodes, DISK))
     }
 
     async fn run(&mut self, command: &str, arguments: Value) -> Result<Value, DriverError> {

@@ -16,8 +16,6 @@ use crate::volumes::{Found, Machinery, file, text};
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a job may take to end when it is told to.
 const CANCEL_MAX: Duration = Duration::from_secs(20);
-/// What changes are told apart by.
-const GRANULARITY: u32 = 64 << 10;
 /// Longest copy of a disk.
 const COPY_MAX: Duration = Duration::from_hours(1);
 
@@ -193,23 +191,7 @@ impl Machinery {
         }
         let to = json!({ "node-name": id, "driver": "qcow2", "file": file(&plan.target) });
         self.run("blockdev-add", to).await?;
-        let begins = json!({
-            "node": node, "name": ChangesPlan::name_of(&plan.begins), "persistent": true, "granularity": GRANULARITY,
-        });
-        let mut copy = json!({
-            "job-id": id, "device": node, "target": id, "sync": "full", "auto-dismiss": false,
-        });
-        if let Some(since) = &since {
-            copy["sync"] = json!("bitmap");
-            copy["bitmap"] = json!(ChangesPlan::name_of(since));
-            // It stays what it is until the copy has arrived where it goes.
-            copy["bitmap-mode"] = json!("never");
-        }
-        let actions = json!([
-            { "type": "block-dirty-bitmap-add", "data": begins },
-            { "type": "blockdev-backup", "data": copy },
-        ]);
-        self.run("transaction", json!({ "actions": actions })).await?;
+        self.run("transaction", plan.transaction(&node, &id, since.as_ref())).await?;
         Ok(since)
     }
 
@@ -223,13 +205,7 @@ impl Machinery {
 
     async fn notes(&mut self, node: &str) -> Result<Vec<Noted>, DriverError> {
         let nodes = self.run("query-named-block-nodes", json!({ "flat": true })).await?;
-        let own = nodes.as_array().into_iter().flatten().find(|found| found["node-name"] == node);
-        let bitmaps = own.and_then(|node| node["dirty-bitmaps"].as_array()).into_iter().flatten();
-        let note = |bitmap: &Value| {
-            let is_whole = bitmap["recording"] == true && bitmap["persistent"] == true;
-            Noted { name: text(&bitmap["name"]), is_whole: is_whole && bitmap["inconsistent"] != true }
-        };
-        Ok(bitmaps.map(note).collect())
+        Ok(Noted::all(&nodes, node))
     }
 }
 

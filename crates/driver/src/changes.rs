@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use model::Uid;
+use serde_json::{Value, json};
 
 /// Names of notes that are ours begin so.
 const PREFIX: &str = "corten-";
+/// What changes are told apart by, in bytes.
+const GRANULARITY: u32 = 64 << 10;
 
 /// What changed in a disk is to be written into a file of its own, as it is at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,20 @@ pub struct Noted {
     pub is_whole: bool,
 }
 
+impl Noted {
+    /// The notes of a node, in QEMU's answer to `query-named-block-nodes`.
+    pub fn all(nodes: &Value, node: &str) -> Vec<Self> {
+        let own = nodes.as_array().into_iter().flatten().find(|found| found["node-name"] == node);
+        let bitmaps = own.and_then(|node| node["dirty-bitmaps"].as_array()).into_iter().flatten();
+        let note = |bitmap: &Value| {
+            let is_whole = bitmap["recording"] == true && bitmap["persistent"] == true;
+            let name = bitmap["name"].as_str().unwrap_or_default().to_owned();
+            Self { name, is_whole: is_whole && bitmap["inconsistent"] != true }
+        };
+        bitmaps.map(note).collect()
+    }
+}
+
 impl ChangesPlan {
     pub fn name_of(uid: &Uid) -> String {
         format!("{PREFIX}{uid}")
@@ -40,6 +57,26 @@ impl ChangesPlan {
         let ours = found.iter().filter(|note| note.name.starts_with(PREFIX));
         let spare = ours.filter(|note| Some(&note.name) != kept.as_ref()).map(|note| note.name.clone());
         (since, spare.collect())
+    }
+
+    /// The arguments of QEMU's `transaction`: the new note begins, and a job copies what was noted since, or everything,
+    /// from a node to the one that is named as the job. Both of one moment.
+    pub fn transaction(&self, node: &str, job: &str, since: Option<&Uid>) -> Value {
+        let begins = json!({
+            "node": node, "name": Self::name_of(&self.begins), "persistent": true, "granularity": GRANULARITY,
+        });
+        let mut copy =
+            json!({ "job-id": job, "device": node, "target": job, "sync": "full", "auto-dismiss": false });
+        if let Some(since) = since {
+            copy["sync"] = json!("bitmap");
+            copy["bitmap"] = json!(Self::name_of(since));
+            // It stays what it is until the copy has arrived where it goes.
+            copy["bitmap-mode"] = json!("never");
+        }
+        json!({ "actions": [
+            { "type": "block-dirty-bitmap-add", "data": begins },
+            { "type": "blockdev-backup", "data": copy },
+        ] })
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use ring::digest::{Context, SHA256};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Read and hash in steps of this many bytes.
 const CHUNK: usize = 256 << 10;
@@ -29,6 +30,13 @@ pub struct HashingWriter<W> {
 }
 
 impl Digest {
+    /// Bytes of one.
+    pub const LEN: usize = 32;
+
+    pub fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+
     pub fn of(bytes: &[u8]) -> Self {
         let mut hash = Hasher::new();
         hash.update(bytes);
@@ -104,6 +112,24 @@ impl Hasher {
 impl fmt::Debug for Hasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hasher")
+    }
+}
+
+impl From<[u8; Self::LEN]> for Digest {
+    fn from(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -116,7 +116,7 @@ impl Backups {
         all.sort_by_key(|other| std::cmp::Reverse(other.status.taken));
         let mut earlier = Vec::new();
         for other in all.into_iter().take(SINCE_MAX) {
-            let digest = backup::Sha256::parse(&other.status.digest);
+            let digest = other.status.digest.parse().ok();
             let (Some(place), Some(digest)) = (place(&other), digest) else { continue };
             match Manifest::load(vault, &place, Some(digest)).await {
                 Ok(manifest) => {
