@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::rules::{at_most, is_default, require_name};
+use super::security_group::check_traffic;
 use super::{Cidr, Direction, GROUP, PortRange, Protocol, VpcSpec};
 use crate::{Claim, Column, FieldErrors, KindInfo, Object, Reference, Scope, Spec};
 
@@ -112,27 +113,7 @@ impl AclRule {
             &format!("{field}.cidr"),
             "must be a network, such as 10.0.0.0/8; 0.0.0.0/0 is everyone, and ::/0 for IPv6",
         );
-        let has_ports = matches!(self.protocol, Protocol::Tcp | Protocol::Udp);
-        errors.require(
-            has_ports || self.ports.is_none(),
-            &format!("{field}.ports"),
-            "are only for protocol tcp and udp; leave them out",
-        );
-        errors.require(
-            self.ports.is_none_or(|ports| ports.from <= ports.to),
-            &format!("{field}.ports"),
-            "must go from the lower to the higher",
-        );
-        errors.require(
-            self.protocol == Protocol::Icmp || self.icmp_type.is_none(),
-            &format!("{field}.icmpType"),
-            "is only for protocol icmp; leave it out",
-        );
-        errors.require(
-            self.icmp_type.is_some() || self.icmp_code.is_none(),
-            &format!("{field}.icmpCode"),
-            "needs an icmpType",
-        );
+        check_traffic(field, self.protocol, self.ports, (self.icmp_type, self.icmp_code), errors);
     }
 }
 

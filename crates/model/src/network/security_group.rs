@@ -265,25 +265,7 @@ impl Spec for SecurityGroupSpec {
 
 impl SecurityRule {
     fn validate(&self, field: &str, errors: &mut FieldErrors) {
-        if let Some(ports) = self.ports {
-            let at = format!("{field}.ports");
-            errors.require(
-                matches!(self.protocol, Protocol::Tcp | Protocol::Udp),
-                &at,
-                "is only for protocol tcp and udp; leave it out",
-            );
-            errors.require(ports.from <= ports.to, &at, "must not end before it begins");
-        }
-        errors.require(
-            self.icmp_type.is_none() || self.protocol == Protocol::Icmp,
-            &format!("{field}.icmpType"),
-            "is only for protocol icmp; leave it out",
-        );
-        errors.require(
-            self.icmp_code.is_none() || self.icmp_type.is_some(),
-            &format!("{field}.icmpCode"),
-            "needs an icmpType beside it",
-        );
+        check_traffic(field, self.protocol, self.ports, (self.icmp_type, self.icmp_code), errors);
         let peer = &self.peer;
         let given = [peer.cidr.is_some(), !peer.group.is_empty(), !peer.prefix_list.is_empty()];
         errors.require(
@@ -295,6 +277,36 @@ impl SecurityRule {
         check_name(&format!("{field}.peer.prefixList"), &peer.prefix_list, errors);
         check_description(&format!("{field}.description"), &self.description, errors);
     }
+}
+
+/// What a rule says beside its protocol fits that protocol; `icmp` is type and code.
+pub(super) fn check_traffic(
+    field: &str,
+    protocol: Protocol,
+    ports: Option<PortRange>,
+    icmp: (Option<u8>, Option<u8>),
+    errors: &mut FieldErrors,
+) {
+    if let Some(ports) = ports {
+        let at = format!("{field}.ports");
+        errors.require(
+            matches!(protocol, Protocol::Tcp | Protocol::Udp),
+            &at,
+            "is only for protocol tcp and udp; leave it out",
+        );
+        errors.require(ports.from <= ports.to, &at, "must not end before it begins");
+    }
+    let (icmp_type, icmp_code) = icmp;
+    errors.require(
+        icmp_type.is_none() || protocol == Protocol::Icmp,
+        &format!("{field}.icmpType"),
+        "is only for protocol icmp; leave it out",
+    );
+    errors.require(
+        icmp_code.is_none() || icmp_type.is_some(),
+        &format!("{field}.icmpCode"),
+        "needs an icmpType beside it",
+    );
 }
 
 fn check_description(field: &str, text: &str, errors: &mut FieldErrors) {
