@@ -2,6 +2,10 @@
 //! came out against a law and panics where it is broken. `fuzz/` beside this crate's code has the inputs that are worth
 //! keeping; they are tried with every test run.
 
+#[cfg(test)]
+#[path = "../../../fuzz/corpus.rs"]
+mod corpus;
+
 use std::collections::BTreeMap;
 
 use quick_xml::Reader;
@@ -191,36 +195,10 @@ fn read(document: &str) -> Vec<Found> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use proptest::prelude::*;
     use proptest::sample::Index;
 
-    /// Changes of an input: where, how, and with what.
-    fn changes() -> impl Strategy<Value = Vec<(Index, u8, u8)>> {
-        proptest::collection::vec((any::<Index>(), 0..5_u8, any::<u8>()), 1..6)
-    }
-
-    fn changed(mut input: Vec<u8>, changes: &[(Index, u8, u8)]) -> Vec<u8> {
-        for (place, way, byte) in changes {
-            let at = place.index(input.len() + 1);
-            match (way, input.get_mut(at)) {
-                (0, Some(old)) => *old = *byte,
-                (1, Some(_)) => drop(input.remove(at)),
-                (2, _) => input.truncate(at),
-                (3, _) => input.extend_from_within(at..),
-                _ => input.insert(at, *byte),
-            }
-        }
-        input
-    }
-
-    /// One of the inputs that were kept.
-    fn kept(name: &str, which: Index) -> Vec<u8> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name);
-        let files: Vec<_> = std::fs::read_dir(folder).expect("a corpus").collect();
-        std::fs::read(which.get(&files).as_ref().expect("a file").path()).expect("an input")
-    }
+    use super::corpus::{changed, changes, kept, replay};
 
     proptest! {
         #[test]
@@ -232,20 +210,6 @@ mod tests {
         fn no_document_like_those_kept_breaks_a_law(which: Index, changes in changes()) {
             super::xml(&changed(kept("xml", which), &changes));
         }
-    }
-
-    /// Every input that was kept, among them all that ever broke a law.
-    fn replay(name: &str, check: fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name);
-        let mut tried = 0;
-        for file in std::fs::read_dir(&folder).expect("a corpus") {
-            let path = file.expect("a file").path();
-            // Said where it fails.
-            println!("{}", path.display());
-            check(&std::fs::read(&path).expect("an input"));
-            tried += 1;
-        }
-        assert!(tried > 0, "{} is empty", folder.display());
     }
 
     #[test]

@@ -6,6 +6,10 @@
 #[path = "../tests/suite/signer.rs"]
 mod signer;
 
+#[cfg(test)]
+#[path = "../../../fuzz/corpus.rs"]
+mod corpus;
+
 use std::fmt::Write;
 
 use model::Timestamp;
@@ -221,11 +225,10 @@ fn change(draft: &mut Draft, way: usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use proptest::prelude::*;
     use proptest::sample::Index;
 
+    use super::corpus::{changed, changes, kept, replay};
     use super::{NOW, SECRET};
     use crate::Secret;
     use crate::aws::{Message, Presented};
@@ -269,32 +272,6 @@ mod tests {
         assert!(requests.len() >= 100, "{}", requests.len());
     }
 
-    /// Changes of an input: where, how, and with what.
-    fn changes() -> impl Strategy<Value = Vec<(Index, u8, u8)>> {
-        proptest::collection::vec((any::<Index>(), 0..5_u8, any::<u8>()), 1..6)
-    }
-
-    fn changed(mut input: Vec<u8>, changes: &[(Index, u8, u8)]) -> Vec<u8> {
-        for (place, way, byte) in changes {
-            let at = place.index(input.len() + 1);
-            match (way, input.get_mut(at)) {
-                (0, Some(old)) => *old = *byte,
-                (1, Some(_)) => drop(input.remove(at)),
-                (2, _) => input.truncate(at),
-                (3, _) => input.extend_from_within(at..),
-                _ => input.insert(at, *byte),
-            }
-        }
-        input
-    }
-
-    /// One of the inputs that were kept.
-    fn kept(name: &str, which: Index) -> Vec<u8> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name);
-        let files: Vec<_> = std::fs::read_dir(folder).expect("a corpus").collect();
-        std::fs::read(which.get(&files).as_ref().expect("a file").path()).expect("an input")
-    }
-
     proptest! {
         #[test]
         fn no_policy_like_those_kept_breaks_a_law(which: Index, changes in changes()) {
@@ -310,20 +287,6 @@ mod tests {
         fn no_signature_like_those_kept_breaks_a_law(which: Index, changes in changes()) {
             super::signature(&changed(kept("signature", which), &changes));
         }
-    }
-
-    /// Every input that was kept, among them all that ever broke a law.
-    fn replay(name: &str, check: fn(&[u8])) {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(name);
-        let mut tried = 0;
-        for file in std::fs::read_dir(&folder).expect("a corpus") {
-            let path = file.expect("a file").path();
-            // Said where it fails.
-            println!("{}", path.display());
-            check(&std::fs::read(&path).expect("an input"));
-            tried += 1;
-        }
-        assert!(tried > 0, "{} is empty", folder.display());
     }
 
     #[test]

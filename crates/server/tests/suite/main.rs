@@ -15,6 +15,7 @@ mod interleaved;
 mod lists;
 mod network_streams;
 mod networks;
+mod no_backups;
 mod patches;
 mod quota;
 mod tokens;

@@ -12,16 +12,16 @@ use http_body_util::BodyExt;
 use identity::Principal;
 use model::compute::{Image, Instance};
 use model::network::{Vpc, VpcSpec};
-use model::storage::VolumeBackup;
 use model::topology::{Host, HostSpec};
 use model::{ApiError, ObjectMeta, Reason};
 use parking_lot::Mutex;
-use server::http::{Backups, Blobs, Duplex, Extensions, Face, HostGateway, Listener, StreamRequest, Upload};
+use server::http::{Blobs, Duplex, Extensions, Face, HostGateway, Listener, StreamRequest, Upload};
 use server::pki::Authority;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
 use crate::cloud::{self, Cloud};
+use crate::no_backups::NoBackups;
 
 /// A host that notes what it is asked, says back what is sent to a port, and knows counters of two projects.
 #[derive(Default)]
@@ -62,20 +62,6 @@ impl HostGateway for Recorded {
 }
 
 #[async_trait]
-impl Backups for Recorded {
-    async fn read(
-        &self,
-        backup: VolumeBackup,
-    ) -> Result<Pin<Box<dyn tokio::io::AsyncRead + Send>>, ApiError> {
-        Err(ApiError::not_found("backup", &backup.metadata.name))
-    }
-
-    async fn write(&self, backup: VolumeBackup, _: Upload) -> Result<(), ApiError> {
-        Err(ApiError::not_found("backup", &backup.metadata.name))
-    }
-}
-
-#[async_trait]
 impl Blobs for Recorded {
     async fn upload(&self, _: Image, _: model::compute::ArtifactRole, _: Upload) -> Result<(), ApiError> {
         Ok(())
@@ -107,7 +93,7 @@ impl Site {
         let extensions = Extensions {
             hosts: gateway,
             blobs,
-            backups: Arc::new(Recorded::default()),
+            backups: Arc::new(NoBackups),
             authority: authority_of,
             foreign: Vec::new(),
         };

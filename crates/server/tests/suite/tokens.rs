@@ -10,15 +10,15 @@ use client::{Client, DeleteOptions};
 use identity::Token;
 use model::compute::{Image, KeyPair};
 use model::identity::{AccessKey, AccessKeySpec, User, UserSpec};
-use model::storage::VolumeBackup;
 use model::topology::Host;
 use model::{ApiError, ObjectMeta, Reason, Timestamp};
 use server::JOIN_USER;
-use server::http::{Backups, Blobs, Duplex, Extensions, Face, HostGateway, Listener, StreamRequest, Upload};
+use server::http::{Blobs, Duplex, Extensions, Face, HostGateway, Listener, StreamRequest, Upload};
 use server::pki::Authority;
 use tokio::task::JoinSet;
 
 use crate::cloud::{Cloud, refused};
+use crate::no_backups::NoBackups;
 
 /// Nothing is streamed here.
 struct NoStreams;
@@ -27,20 +27,6 @@ struct NoStreams;
 impl HostGateway for NoStreams {
     async fn open(&self, host: &str, _: StreamRequest) -> Result<Pin<Box<dyn Duplex>>, ApiError> {
         Err(ApiError::not_found("host", host))
-    }
-}
-
-#[async_trait]
-impl Backups for NoStreams {
-    async fn read(
-        &self,
-        backup: VolumeBackup,
-    ) -> Result<Pin<Box<dyn tokio::io::AsyncRead + Send>>, ApiError> {
-        Err(ApiError::not_found("backup", &backup.metadata.name))
-    }
-
-    async fn write(&self, backup: VolumeBackup, _: Upload) -> Result<(), ApiError> {
-        Err(ApiError::not_found("backup", &backup.metadata.name))
     }
 }
 
@@ -74,7 +60,7 @@ impl Site {
         let extensions = Extensions {
             hosts: Arc::new(NoStreams),
             blobs: Arc::new(NoStreams),
-            backups: Arc::new(NoStreams),
+            backups: Arc::new(NoBackups),
             authority,
             foreign: Vec::new(),
         };
