@@ -1,15 +1,14 @@
 """Images and root volumes through boto3: made of machines and of snapshots, registered, copied, imported, protected."""
 
-import time
-
 import boto3
 
+from patience import Patient
 from volumes import SOON, ZONE, tags
 
 LONGER = {"Delay": 1, "MaxAttempts": 120}
 
 
-class Images:
+class Images(Patient):
     """`tools` are check, equal and refused of the one who calls; `kernel` is an image that is no disk."""
 
     def __init__(self, tools, ec2, kernel):
@@ -46,15 +45,6 @@ class Images:
     def gone(self, instance):
         self.ec2.terminate_instances(InstanceIds=[instance])
         self.ec2.get_waiter("instance_terminated").wait(InstanceIds=[instance], WaiterConfig=LONGER)
-
-    def until(self, what, reached, seconds=60):
-        end = time.monotonic() + seconds
-        while not (found := reached()):
-            if time.monotonic() > end:
-                self.check(what, False, "not in time")
-                return None
-            time.sleep(0.2)
-        return found
 
     def root(self):
         """A machine whose root is a volume."""

@@ -1,13 +1,12 @@
 """What packer and the EBS CSI driver ask for, in their order and in their words, and what they read of the answers."""
 
-import time
-
 from botocore.exceptions import ClientError
 
+from patience import Patient
 from volumes import SOON, ZONE, tags
 
 
-class Tools:
+class Tools(Patient):
     """`tools` are check, equal and refused of the one who calls; `image` is what machines are made from."""
 
     def __init__(self, tools, ec2, image):
@@ -18,15 +17,6 @@ class Tools:
         instance = self.packer_builds()
         self.csi_serves(instance)
         self.packer_ends(instance)
-
-    def until(self, what, reached, seconds=60):
-        end = time.monotonic() + seconds
-        while not (found := reached()):
-            if time.monotonic() > end:
-                self.check(what, False, "not in time")
-                return None
-            time.sleep(0.2)
-        return found
 
     # --- packer's builder amazon-ebs ----------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Volumes and snapshots through boto3, as AWS's users handle them: alone, in instances, frozen, grown."""
 
-import time
+from patience import Patient
 
 ZONE = "my-corten-1a"
 SOON = {"Delay": 1, "MaxAttempts": 60}
@@ -10,7 +10,7 @@ def tags(kind, **named):
     return [{"ResourceType": kind, "Tags": [{"Key": k, "Value": v} for k, v in named.items()]}]
 
 
-class Volumes:
+class Volumes(Patient):
     """`tools` are check, equal and refused of the one who calls; `image` is what its instances are made from."""
 
     def __init__(self, tools, ec2, image):
@@ -245,11 +245,3 @@ class Volumes:
         self.ec2.delete_volume(VolumeId=identity)
         self.wait("volume_deleted", VolumeIds=[identity])
         self.equal("no volume is left", self.ec2.describe_volumes()["Volumes"], [])
-
-    def until(self, what, reached, seconds=60):
-        end = time.monotonic() + seconds
-        while not reached():
-            if time.monotonic() > end:
-                self.check(what, False, "not in time")
-                return
-            time.sleep(0.2)
