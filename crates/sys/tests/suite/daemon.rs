@@ -1,10 +1,11 @@
 //! Daemons: whose they are, what they get, how their end is seen.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use sys::cgroup::{Cgroups, Limits};
 use sys::daemon::{Daemon, ResourceLimit};
 use sys::process::{Identity, Process};
@@ -25,6 +26,16 @@ fn shell(script: &str, output: File, inherit: &[std::os::fd::BorrowedFd<'_>], cg
     .unwrap()
 }
 
+/// A file with a number that the shell does not take by itself when it reads a folder.
+fn far_up() -> File {
+    let number = fcntl(tempfile::tempfile().unwrap(), FcntlArg::F_DUPFD_CLOEXEC(40)).unwrap();
+    // SAFETY: the number was made the line before, and nobody else has it.
+    #[allow(unsafe_code)]
+    unsafe {
+        File::from_raw_fd(number)
+    }
+}
+
 async fn end(identity: &Identity) {
     if let Some(process) = Process::open(identity).unwrap() {
         tokio::time::timeout(Duration::from_secs(20), process.ended()).await.expect("it ends").unwrap();
@@ -35,7 +46,7 @@ async fn end(identity: &Identity) {
 async fn a_daemon_is_not_ours_and_has_only_what_it_was_given() {
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().join("output");
-    let (given, kept) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    let (given, kept) = (far_up(), far_up());
     let script = "id -u; id -G; grep NoNewPrivs /proc/$$/status; ulimit -n; pwd; env | grep -v PWD | sort; echo /proc/$$/fd/*";
     let identity = shell(script, File::create(&output).unwrap(), &[given.as_fd()], &[]);
     end(&identity).await;
