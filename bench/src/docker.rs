@@ -67,20 +67,54 @@ impl Docker {
         self.call("DELETE", &format!("/networks/{name}"), "text/plain", b"").await.map(drop)
     }
 
+    /// Makes a swarm of this daemon alone; what another needs to join it.
+    pub(crate) async fn begin_swarm(&self, address: IpAddr) -> Result<String> {
+        let body = serde_json::json!({
+            "ListenAddr": swarm_port(address), "AdvertiseAddr": address.to_string(),
+        });
+        self.post("/swarm/init", &body.to_string()).await?;
+        let told: serde_json::Value =
+            serde_json::from_str(&self.call("GET", "/swarm", "text/plain", b"").await?)?;
+        Ok(told["JoinTokens"]["Worker"].as_str().ok_or("docker named no token")?.to_owned())
+    }
+
+    pub(crate) async fn join_swarm(&self, address: IpAddr, manager: IpAddr, token: &str) -> Result<()> {
+        let body = serde_json::json!({
+            "ListenAddr": swarm_port(address), "AdvertiseAddr": address.to_string(),
+            "RemoteAddrs": [swarm_port(manager)], "JoinToken": token,
+        });
+        self.post("/swarm/join", &body.to_string()).await.map(drop)
+    }
+
+    /// A network of the swarm that containers of any of its daemons can join.
+    pub(crate) async fn create_overlay(&self, name: &str) -> Result<()> {
+        let body = serde_json::json!({ "Name": name, "Driver": "overlay", "Attachable": true });
+        self.post("/networks/create", &body.to_string()).await.map(drop)
+    }
+
     /// The network namespace of a container, and its gateway.
     pub(crate) async fn place(&self, container: &Started) -> Result<(PathBuf, IpAddr)> {
+        self.end_of(container, "Gateway").await
+    }
+
+    /// The network namespace of a container, and its address.
+    pub(crate) async fn end(&self, container: &Started) -> Result<(PathBuf, IpAddr)> {
+        self.end_of(container, "IPAddress").await
+    }
+
+    async fn end_of(&self, container: &Started, what: &str) -> Result<(PathBuf, IpAddr)> {
         let path = format!("/containers/{}/json", container.id);
         let told: serde_json::Value =
             serde_json::from_str(&self.call("GET", &path, "text/plain", b"").await?)?;
         let process = told["State"]["Pid"].as_u64().ok_or("docker did not name the process")?;
         let networks = told["NetworkSettings"]["Networks"].as_object().ok_or("docker named no network")?;
-        let gateway = networks.values().find_map(|network| network["Gateway"].as_str()?.parse().ok());
-        Ok((format!("/proc/{process}/ns/net").into(), gateway.ok_or("docker named no gateway")?))
+        let address = networks.values().find_map(|network| network[what].as_str()?.parse().ok());
+        Ok((format!("/proc/{process}/ns/net").into(), address.ok_or("docker named no address")?))
     }
 
     /// Ends the daemon, starts it on the same data, and measures until it answers.
     pub(crate) async fn restart(&mut self) -> Result<Duration> {
-        self.end()?;
+        self.stop()?;
         let started = Instant::now();
         self.daemon = spawn(self.directory.path())?;
         self.ready().await?;
@@ -171,7 +205,7 @@ impl Docker {
         }
     }
 
-    fn end(&mut self) -> Result<()> {
+    fn stop(&mut self) -> Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.daemon.id())?);
         kill(pid, Signal::SIGTERM)?;
         let deadline = Instant::now() + END_WITHIN;
@@ -188,7 +222,7 @@ impl Docker {
 
 impl Drop for Docker {
     fn drop(&mut self) {
-        if let Err(e) = self.end() {
+        if let Err(e) = self.stop() {
             eprintln!("dockerd was not ended: {e}");
         }
         for pid in self.processes() {
@@ -198,6 +232,10 @@ impl Drop for Docker {
             }
         }
     }
+}
+
+fn swarm_port(address: IpAddr) -> String {
+    format!("{address}:2377")
 }
 
 fn spawn(directory: &Path) -> Result<Child> {

@@ -12,7 +12,7 @@ use driver_vpc::{VpcDriver, VpcOptions};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use sys::namespace::within_network;
 
-use super::{milliseconds, ms};
+use super::{busybox, milliseconds, ms};
 use crate::Result;
 use crate::container::SPEAK;
 use crate::docker::Docker;
@@ -157,13 +157,4 @@ fn answered(from: &Path, to: Ipv4Addr) -> Result<()> {
         }
     }
     Err(format!("{to} does not answer").into())
-}
-
-/// An image of one program that is all programs.
-fn busybox() -> Result<Vec<u8>> {
-    let folder = tempfile::tempdir()?;
-    let script = "set -e; mkdir bin; cp \"$(command -v busybox)\" bin/busybox; ln -s busybox bin/sh; ln -s busybox bin/sleep; \
-                  ln -s busybox bin/echo; tar -c bin";
-    let output = std::process::Command::new("sh").args(["-c", script]).current_dir(folder.path()).output()?;
-    if output.status.success() { Ok(output.stdout) } else { Err("busybox is not there".into()) }
 }

@@ -2,7 +2,9 @@
 //! that has much already. The driver itself, on hosts that are network namespaces; no API, no agent.
 
 mod changes;
+mod ends;
 mod first;
+mod overlay;
 mod path;
 
 use std::net::IpAddr;
@@ -43,4 +45,13 @@ async fn ensure(lab: &Lab, host: usize, plan: &VpcPlan) -> Result<Duration> {
     let began = std::time::Instant::now();
     driver::NetworkDriver::ensure(&lab.hosts[host].driver, plan).await?;
     Ok(began.elapsed())
+}
+
+/// An image of one program that is all programs.
+fn busybox() -> Result<Vec<u8>> {
+    let folder = tempfile::tempdir()?;
+    let script = "set -e; mkdir bin; cp \"$(command -v busybox)\" bin/busybox; ln -s busybox bin/sh; ln -s busybox bin/sleep; \
+                  ln -s busybox bin/echo; tar -c bin";
+    let output = std::process::Command::new("sh").args(["-c", script]).current_dir(folder.path()).output()?;
+    if output.status.success() { Ok(output.stdout) } else { Err("busybox is not there".into()) }
 }

@@ -1,66 +1,54 @@
-//! What a packet between two hosts costs, beside the same way without a filter.
-
-use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+//! What a packet between two hosts costs, beside the same way without a filter and beside Docker's overlay.
 
 use driver::PortPlan;
 use driver_vpc::lab::{Lab, anything, group, namespace_of, pings, plans, run, sandbox, uid};
-use sys::namespace::within_network;
 
-use super::ensure;
+use super::ends::{Ends, FLOOD, ROUND_TRIPS, STREAM, Seen};
+use super::{busybox, ensure};
 use crate::Result;
+use crate::network::overlay::Overlay;
 use crate::report::{Row, Verdict, number, times};
 use crate::store::spread;
 
-/// A B A B, so often.
-const PAIRS: usize = 9;
-const STREAM: Duration = Duration::from_millis(1500);
-const FLOOD: Duration = Duration::from_millis(1000);
-const ROUND_TRIPS: usize = 10_000;
-const BLOCK: usize = 128 << 10;
-const DATAGRAM: usize = 64;
+/// In turns, so often.
+const ROUNDS: usize = 9;
 const VNI: u32 = 91;
+
+/// What was seen of the three ways in one round.
+struct Round {
+    ours: Seen,
+    bare: Seen,
+    overlay: Option<Seen>,
+}
 
 pub(super) async fn measure() -> Result<Vec<Row>> {
     let ours = Way::make(VNI).await?;
     let bare = Way::make(VNI).await?;
     bare.take_filters_away();
+    let overlay = Overlay::make(&busybox()?).await;
     let mut rounds = Vec::new();
-    // The first round warms both and does not count.
-    for number in 0..=PAIRS {
-        let (a, b) = if number % 2 == 0 {
-            let a = ours.look()?;
-            (a, bare.look()?)
+    // The first round warms all and does not count.
+    for number in 0..=ROUNDS {
+        let theirs = || overlay.as_ref().ok().map(Overlay::look).transpose();
+        let round = if number % 2 == 0 {
+            Round { ours: ours.look()?, bare: bare.look()?, overlay: theirs()? }
         } else {
-            let b = bare.look()?;
-            (ours.look()?, b)
+            let (overlay, bare) = (theirs()?, bare.look()?);
+            Round { ours: ours.look()?, bare, overlay }
         };
         if number > 0 {
-            rounds.push((a, b));
+            rounds.push(round);
         }
     }
-    Ok(rows(&rounds))
+    Ok(rows(&rounds, overlay.err().map(|e| e.to_string())))
 }
 
 /// Two hosts with a port each.
 struct Way {
     lab: Lab,
     vpc: model::Uid,
-    from: PortPlan,
     to: PortPlan,
-}
-
-/// What was seen in one round.
-#[derive(Clone, Copy)]
-struct Seen {
-    bits: f64,
-    packets: f64,
-    /// Microseconds, the median.
-    round_trip: f64,
+    ends: Ends,
 }
 
 impl Way {
@@ -73,13 +61,15 @@ impl Way {
         for (host, plan) in all.iter().enumerate() {
             ensure(&lab, host, plan).await?;
         }
-        let way = Self { lab, vpc: all[0].uid.clone(), from, to };
+        let end = |port: &PortPlan| (sandbox(port).to_owned(), port.addresses[0]);
+        let ends = Ends { from: end(&from), to: end(&to) };
+        let way = Self { lab, vpc: all[0].uid.clone(), to, ends };
         way.answers()?;
         Ok(way)
     }
 
     fn answers(&self) -> Result<()> {
-        let answered = pings(sandbox(&self.from), &self.to.addresses[0].to_string());
+        let answered = pings(&self.ends.from.0, &self.ends.to.1.to_string());
         answered.then_some(()).ok_or_else(|| "the ports do not reach each other".into())
     }
 
@@ -93,147 +83,112 @@ impl Way {
 
     fn look(&self) -> Result<Seen> {
         self.answers()?;
-        Ok(Seen { bits: self.stream()?, packets: self.flood()?, round_trip: self.round_trips()? })
-    }
-
-    fn to(&self) -> IpAddr {
-        self.to.addresses[0]
-    }
-
-    fn connection(&self) -> Result<(TcpStream, TcpStream)> {
-        let listener = within(sandbox(&self.to), || TcpListener::bind((self.to(), 0)))?;
-        let to = SocketAddr::new(self.to(), listener.local_addr()?.port());
-        let client = within(sandbox(&self.from), || TcpStream::connect(to))?;
-        Ok((client, listener.accept()?.0))
-    }
-
-    /// Bits that arrived per second.
-    fn stream(&self) -> Result<f64> {
-        let (mut client, mut server) = self.connection()?;
-        std::thread::scope(|scope| {
-            let receiver = scope.spawn(move || {
-                let (mut buffer, mut bytes) = (vec![0; BLOCK], 0_u64);
-                let began = Instant::now();
-                loop {
-                    match server.read(&mut buffer)? {
-                        0 => return std::io::Result::Ok((bytes, began.elapsed())),
-                        some => bytes += some as u64,
-                    }
-                }
-            });
-            let (block, began) = (vec![7; BLOCK], Instant::now());
-            while began.elapsed() < STREAM {
-                client.write_all(&block)?;
-            }
-            drop(client);
-            let (bytes, took) = receiver.join().map_err(|_| "the receiver panicked")??;
-            Ok(bytes as f64 * 8.0 / took.as_secs_f64())
-        })
-    }
-
-    /// Datagrams that arrived per second, sent as fast as one thread can.
-    fn flood(&self) -> Result<f64> {
-        let server = within(sandbox(&self.to), || UdpSocket::bind((self.to(), 0)))?;
-        let to = SocketAddr::new(self.to(), server.local_addr()?.port());
-        let client = within(sandbox(&self.from), || {
-            let socket = UdpSocket::bind((self.from.addresses[0], 0))?;
-            socket.connect(to)?;
-            Ok(socket)
-        })?;
-        server.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let receiver = scope.spawn(|| {
-                let (mut buffer, mut arrived) = ([0; 2 * DATAGRAM], 0_u64);
-                loop {
-                    match server.recv(&mut buffer) {
-                        Ok(_) => arrived += 1,
-                        Err(_) if over.load(Ordering::Relaxed) => return arrived,
-                        Err(_) => {}
-                    }
-                }
-            });
-            let (datagram, began) = ([7; DATAGRAM], Instant::now());
-            while began.elapsed() < FLOOD {
-                for _ in 0..64 {
-                    // Refused where a queue is full: that one does not arrive.
-                    let _ = client.send(&datagram);
-                }
-            }
-            let took = began.elapsed();
-            over.store(true, Ordering::Relaxed);
-            let arrived = receiver.join().map_err(|_| "the receiver panicked")?;
-            Ok(arrived as f64 / took.as_secs_f64())
-        })
-    }
-
-    /// The median, in microseconds, of one byte there and back.
-    fn round_trips(&self) -> Result<f64> {
-        let (mut client, mut server) = self.connection()?;
-        client.set_nodelay(true)?;
-        server.set_nodelay(true)?;
-        std::thread::scope(|scope| {
-            let echo = scope.spawn(move || {
-                let mut byte = [0];
-                while server.read(&mut byte)? > 0 {
-                    server.write_all(&byte)?;
-                }
-                std::io::Result::Ok(())
-            });
-            let mut all = Vec::with_capacity(ROUND_TRIPS);
-            let mut byte = [7];
-            for _ in 0..ROUND_TRIPS {
-                let began = Instant::now();
-                client.write_all(&byte)?;
-                client.read_exact(&mut byte)?;
-                all.push(began.elapsed().as_secs_f64() * 1e6);
-            }
-            drop(client);
-            echo.join().map_err(|_| "the other side panicked")??;
-            Ok(spread(all).median)
-        })
+        self.ends.look()
     }
 }
 
-/// Opens a socket in a namespace; it stays there.
-fn within<T: Send>(namespace: &Path, open: impl FnOnce() -> std::io::Result<T> + Send) -> std::io::Result<T> {
-    within_network(Some(&File::open(namespace)?), open)
-}
-
-fn rows(rounds: &[(Seen, Seen)]) -> Vec<Row> {
-    let line = |what: &str, unit: &str, scale: f64, most: Option<f64>, of: fn(&Seen) -> f64| {
-        let told = |numbers: Vec<f64>| format!("{} {unit}", number(spread(numbers).median / scale));
-        let ratio = spread(rounds.iter().map(|(ours, bare)| of(ours) / of(bare)));
-        let (goal, met) = match most {
-            Some(most) => (format!("<= {most:.2}x"), ratio.median <= most),
-            None => (">= 0.95x".into(), ratio.median >= 0.95),
-        };
-        Row {
-            what: what.into(),
-            corten: told(rounds.iter().map(|(ours, _)| of(ours)).collect()),
-            peer: format!(
-                "the same way without a filter: {}",
-                told(rounds.iter().map(|(_, bare)| of(bare)).collect())
-            ),
-            ratio: times(ratio),
-            goal,
-            verdict: Verdict::of(met),
-            ..Row::default()
-        }
-    };
-    let mut stream = line("network: TCP between ports on two hosts", "Gbit/s", 1e9, None, |seen| seen.bits);
+fn rows(rounds: &[Round], no_docker: Option<String>) -> Vec<Row> {
+    let mut stream = beside_bare(rounds, &STREAMS, None);
     stream.note = format!(
-        "{PAIRS} pairs in turns of {} ms each, one stream. Hosts are network namespaces joined by a bridge, so sender, \
+        "{ROUNDS} rounds in turns of {} ms each, one stream. Hosts are network namespaces joined by a bridge, so sender, \
          receiver and both hosts share the cores, and the wire costs nothing. The other way has the same namespaces, \
          veth pairs, VXLAN, addresses and routes, with every rule of nf_tables taken away, and with it connection \
-         tracking. Docker's overlay, which needs a swarm, was not measured.",
+         tracking.",
         STREAM.as_millis()
     );
-    let mut trips =
-        line("network: TCP, one byte there and back", "us", 1.0, Some(1.05), |seen| seen.round_trip);
+    let mut trips = beside_bare(rounds, &TRIPS, Some(1.05));
     trips.note = format!("the median of {ROUND_TRIPS} per turn, as above.");
-    let mut flood = line("network: 64-byte UDP datagrams that arrive", "k/s", 1e3, None, |seen| seen.packets);
+    let mut flood = beside_bare(rounds, &PACKETS, None);
     flood.note =
         format!("one sender, one datagram per call, for {} ms per turn, as above.", FLOOD.as_millis());
-    vec![stream, trips, flood]
+    let mut all = vec![stream, trips, flood];
+    for measured in [&STREAMS, &TRIPS, &PACKETS] {
+        let mut row = beside_overlay(rounds, measured);
+        row.note = match &no_docker {
+            Some(why) => format!("Docker was not measured: {}", why.replace('\n', " ")),
+            None => "in the same rounds: a swarm of two Docker daemons on hosts of the same kind, an attachable overlay \
+                     network without encryption, a container on each."
+                .into(),
+        };
+        all.push(row);
+    }
+    all
+}
+
+/// One of the three things that are measured.
+struct Measured {
+    what: &'static str,
+    unit: &'static str,
+    scale: f64,
+    of: fn(&Seen) -> f64,
+    more_is_better: bool,
+}
+
+const STREAMS: Measured = Measured {
+    what: "network: TCP between ports on two hosts",
+    unit: "Gbit/s",
+    scale: 1e9,
+    of: |seen| seen.bits,
+    more_is_better: true,
+};
+const TRIPS: Measured = Measured {
+    what: "network: TCP, one byte there and back",
+    unit: "us",
+    scale: 1.0,
+    of: |seen| seen.round_trip,
+    more_is_better: false,
+};
+const PACKETS: Measured = Measured {
+    what: "network: 64-byte UDP datagrams that arrive",
+    unit: "k/s",
+    scale: 1e3,
+    of: |seen| seen.packets,
+    more_is_better: true,
+};
+
+impl Measured {
+    fn told<'a>(&self, seen: impl Iterator<Item = &'a Seen>) -> String {
+        format!("{} {}", number(spread(seen.map(self.of)).median / self.scale), self.unit)
+    }
+}
+
+fn beside_bare(rounds: &[Round], measured: &Measured, most: Option<f64>) -> Row {
+    let ratio = spread(rounds.iter().map(|round| (measured.of)(&round.ours) / (measured.of)(&round.bare)));
+    let (goal, met) = match most {
+        Some(most) => (format!("<= {most:.2}x"), ratio.median <= most),
+        None => (">= 0.95x".into(), ratio.median >= 0.95),
+    };
+    Row {
+        what: measured.what.into(),
+        corten: measured.told(rounds.iter().map(|round| &round.ours)),
+        peer: format!(
+            "the same way without a filter: {}",
+            measured.told(rounds.iter().map(|round| &round.bare))
+        ),
+        ratio: times(ratio),
+        goal,
+        verdict: Verdict::of(met),
+        ..Row::default()
+    }
+}
+
+/// The ratio says how many times better ours is.
+fn beside_overlay(rounds: &[Round], measured: &Measured) -> Row {
+    let mut row = Row {
+        what: format!("{}, beside Docker's overlay", measured.what),
+        corten: measured.told(rounds.iter().map(|round| &round.ours)),
+        goal: ">= 1.2x".into(),
+        ..Row::default()
+    };
+    let both: Vec<_> = rounds.iter().filter_map(|round| Some((&round.ours, round.overlay.as_ref()?))).collect();
+    if !both.is_empty() {
+        let ratio = spread(both.iter().map(|(ours, theirs)| {
+            let ratio = (measured.of)(ours) / (measured.of)(theirs);
+            if measured.more_is_better { ratio } else { ratio.recip() }
+        }));
+        row.peer = format!("Docker's overlay: {}", measured.told(both.iter().map(|(_, theirs)| *theirs)));
+        row.ratio = times(ratio);
+        row.verdict = Verdict::of(ratio.median >= 1.2);
+    }
+    row
 }
