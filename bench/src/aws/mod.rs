@@ -10,7 +10,7 @@ mod moto;
 use std::sync::Arc;
 
 use model::ObjectMeta;
-use model::compute::{Image, ImageFormat, ImageSpec};
+use model::compute::{Image, ImageFormat, ImagePhase, ImageSpec};
 
 use crate::Result;
 use crate::cloud::Cloud;
@@ -64,7 +64,11 @@ impl Ours {
         let client = cloud.connect()?;
         let simulated = Hosts::start(&client, hosts).await?;
         let spec = ImageSpec { format: ImageFormat::Oci, ..ImageSpec::default() };
-        client.project::<Image>("default").create(&Image::new(ObjectMeta::named(plane::IMAGE), spec)).await?;
+        let images = client.project::<Image>("default");
+        let mut image = images.create(&Image::new(ObjectMeta::named(plane::IMAGE), spec)).await?;
+        // No host reads it: they are simulated.
+        image.status.phase = ImagePhase::Ready;
+        images.update_status(&image).await?;
         let side = Side::of(Endpoint::of_cloud(&cloud)?, "&Owner.1=self").await?;
         Ok(Self { cloud, side, _hosts: simulated })
     }

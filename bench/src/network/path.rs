@@ -47,7 +47,6 @@ pub(super) async fn measure() -> Result<Vec<Row>> {
 struct Way {
     lab: Lab,
     vpc: model::Uid,
-    to: PortPlan,
     ends: Ends,
 }
 
@@ -63,7 +62,7 @@ impl Way {
         }
         let end = |port: &PortPlan| (sandbox(port).to_owned(), port.addresses[0]);
         let ends = Ends { from: end(&from), to: end(&to) };
-        let way = Self { lab, vpc: all[0].uid.clone(), to, ends };
+        let way = Self { lab, vpc: all[0].uid.clone(), ends };
         way.answers()?;
         Ok(way)
     }
