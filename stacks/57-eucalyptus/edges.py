@@ -144,7 +144,10 @@ class Edges:
         refused("DryRunOperation", ec2.detach_network_interface, AttachmentId=attachment, DryRun=True)
         ec2.detach_network_interface(AttachmentId=attachment, Force=True)
         ec2.get_waiter("network_interface_available").wait(NetworkInterfaceIds=[eni], WaiterConfig=slow)
-        self.check("it is nobody's", "Attachment" not in state(), state())
+        # As terraform looks for it, which waits until it is told that it has ended.
+        ended = ec2.describe_network_interfaces(Filters=[{"Name": "attachment.attachment-id", "Values": [attachment]}])["NetworkInterfaces"]
+        equal("its attachment has ended", [(n["Attachment"]["Status"], n["Status"]) for n in ended], [("detached", "available")])
+        refused("InvalidAttachmentID.NotFound", ec2.detach_network_interface, AttachmentId=attachment)
         wish = {"NetworkInterfaceId": eni, "InstanceId": other, "DeviceIndex": 2}
         refused("InvalidParameterValue", ec2.attach_network_interface, **{**wish, "DeviceIndex": 0})
         refused("InvalidInstanceID.NotFound", ec2.attach_network_interface, **{**wish, "InstanceId": "i-00000000000000000"})

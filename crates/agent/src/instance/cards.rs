@@ -36,7 +36,7 @@ impl Instances {
             set_condition(&mut instance.status.conditions, condition, (self.now)());
         }
         if result.is_ok() {
-            instance.status.ports = wanted;
+            instance.status.set_ports(wanted, (self.now)());
         }
         result.is_ok()
     }

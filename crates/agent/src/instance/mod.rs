@@ -223,7 +223,7 @@ impl Instances {
         report::endpoints(&mut instance.status, &plan);
         self.tell_networks(instance);
         if self.networks.is_some() {
-            instance.status.ports = model::compute::port_names(&wanted);
+            instance.status.set_ports(model::compute::port_names(&wanted), (self.now)());
         }
         let condition = report::condition(InstancePhase::Running, Some(&observed));
         self.report(instance, InstancePhase::Running, condition, Some(&observed)).await?;

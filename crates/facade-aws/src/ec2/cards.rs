@@ -1,7 +1,9 @@
 //! Network interfaces in instances: an entry of the instance's spec. Until its host has come to it, one that was named
-//! is attaching; and one that is named no more is detaching until the guest has let go of it.
+//! is attaching; and one that is named no more is detaching until the guest has let go of it, and
+//! for a moment after that it is shown as detached.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use model::compute::{
     Instance, InstanceNetwork, InstancePhase, InstanceSpec, NETWORKS_MAX, interfaces, port_names,
@@ -21,6 +23,10 @@ use crate::xml::Xml;
 /// On instances: number and time of what was attached after they were made, by the port, as a JSON object.
 const CARDS: &str = "aws.corten.dev/cards";
 const PREFIX: &str = "eni-attach";
+/// An attachment that has ended.
+pub(crate) const DETACHED: &str = "detached";
+/// How long one is shown that has ended. Those who wait for it look every ten seconds.
+const SHOWN_DETACHED: Duration = Duration::from_secs(20);
 pub(crate) const IN_USE: &str = "InvalidNetworkInterface.InUse";
 
 pub(crate) const ACTIONS: &[Action] = &[
@@ -47,6 +53,18 @@ pub(crate) struct Attachment {
 }
 
 impl Attachment {
+    /// As it is shown: one that ended a moment ago is shown as such, to those who wait for that.
+    pub(crate) fn shown(world: &World, port: &Port) -> Option<Self> {
+        if let Some(instance) = world.holder_of(port) {
+            return Some(Self::of(instance, port));
+        }
+        let (instance, at) = world.released_by(port)?;
+        // Its host's clock may go before ours.
+        let is_fresh =
+            world.now.0.abs_diff(at.0) <= SHOWN_DETACHED.as_millis().try_into().unwrap_or(u64::MAX);
+        is_fresh.then(|| Self { state: DETACHED, ..Self::of(instance, port) })
+    }
+
     /// Of the instance that has the port.
     pub(crate) fn of(instance: &Instance, port: &Port) -> Self {
         let name = &port.metadata.name;
@@ -89,10 +107,12 @@ fn noted(instance: &Instance) -> Noted {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// Writes down since when an instance has a port. Of one that was taken out that stays until the next comes in.
+/// Writes down since when an instance has a port. Of one that was taken out that stays as long as it can be shown.
 fn note(c: &Context, instance: &mut Instance, port: &str, index: u32) {
     let mut cards = noted(instance);
-    let names = port_names(instance);
+    let status = &instance.status;
+    let mut names = port_names(instance);
+    names.extend(status.ports.iter().cloned().chain(status.released_ports.iter().map(|r| r.port.clone())));
     cards.retain(|name, _| names.contains(name));
     cards.insert(port.into(), (index, c.now().to_string()));
     instance.metadata.annotations.insert(CARDS.into(), json!(cards).to_string());
@@ -259,4 +279,48 @@ pub(crate) async fn modify(c: &Context, port: &Port) -> Answer {
     })
     .await?;
     Ok(super::done())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::{Object, ObjectMeta, Timestamp};
+
+    use super::*;
+    use crate::ec2::shown::Interface;
+
+    /// The state of the attachment, if one is shown, and of the interface.
+    fn shown(world: &World, port: &Port) -> (Option<&'static str>, &'static str) {
+        let interface = Interface::of(world, port);
+        (interface.attachment.as_ref().map(|a| a.state), interface.status())
+    }
+
+    #[test]
+    fn an_attachment_ends_before_the_eyes_of_who_waits_for_it() {
+        let port: Port = Object::new(ObjectMeta::in_project("p", "eni-1"), PortSpec::default());
+        let mut instance = Instance::new(ObjectMeta::in_project("p", "i-1"), InstanceSpec::default());
+        instance.status.phase = InstancePhase::Running;
+        let world =
+            |instance: &Instance, now| World::of_instances(vec![Arc::new(instance.clone())], Timestamp(now));
+        let look = |instance: &Instance, now| shown(&world(instance, now), &port);
+        assert_eq!(look(&instance, 0), (None, "available"));
+        let card = InstanceNetwork { port: "eni-1".into(), ..InstanceNetwork::default() };
+        instance.spec.networks.push(card);
+        assert_eq!(look(&instance, 0), (Some("attaching"), "in-use"));
+        instance.status.set_ports(vec!["eni-1".into()], Timestamp(1_000));
+        assert_eq!(look(&instance, 2_000), (Some("attached"), "in-use"));
+        let before = id_of(&world(&instance, 2_000), &port);
+        instance.spec.networks.clear();
+        assert_eq!(look(&instance, 3_000), (Some("detaching"), "in-use"));
+        instance.status.set_ports(Vec::new(), Timestamp(4_000));
+        assert_eq!(look(&instance, 14_000), (Some("detached"), "available"), "also ten seconds later");
+        assert_eq!(before, id_of(&world(&instance, 14_000), &port), "the one that it was");
+        assert_eq!(look(&instance, 40_000), (None, "available"));
+        assert_eq!(look(&instance, -90_000), (None, "available"), "a clock that is far off shows nothing");
+    }
+
+    fn id_of(world: &World, port: &Port) -> Option<String> {
+        Attachment::shown(world, port).map(|a| a.id)
+    }
 }

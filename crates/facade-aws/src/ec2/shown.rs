@@ -4,7 +4,7 @@ use model::compute::{Firmware, Instance, InstancePhase, Power};
 use model::network::Port;
 
 use super::attachments::{Attached, of_instance, root_device};
-use super::cards::Attachment;
+use super::cards::{Attachment, DETACHED};
 use super::world::{World, group_name, ipv4, ipv6, zone_name};
 use crate::context::CLIENT_TOKEN;
 use crate::ids;
@@ -197,7 +197,7 @@ impl Interface {
         let subnet = world.subnet_of(port);
         let vpc = subnet.and_then(|subnet| world.vpc_of(subnet));
         let project = &port.metadata.namespace;
-        let attachment = world.holder_of(port).map(|instance| Attachment::of(instance, port));
+        let attachment = Attachment::shown(world, port);
         let association = world.floating_of(port).map(|floating| Association {
             public_ip: floating.spec.address.map(|a| a.to_string()).unwrap_or_default(),
             allocation_id: ids::id(floating),
@@ -222,7 +222,8 @@ impl Interface {
     }
 
     pub(crate) fn status(&self) -> &'static str {
-        if self.attachment.is_some() { "in-use" } else { "available" }
+        let is_attached = self.attachment.as_ref().is_some_and(|attachment| attachment.state != DETACHED);
+        if is_attached { "in-use" } else { "available" }
     }
 }
 

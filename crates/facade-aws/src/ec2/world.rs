@@ -12,7 +12,7 @@ use model::network::{
 };
 use model::storage::{Volume, VolumeSpec};
 pub(crate) use model::zone_in_region as zone_name;
-use model::{ApiError, Object, Reason, Spec};
+use model::{ApiError, Object, Reason, Spec, Timestamp};
 
 use crate::REGION;
 use crate::context::Context;
@@ -47,10 +47,14 @@ pub(crate) struct World {
     pub(crate) volumes: ByName<VolumeSpec>,
     /// ARN and id of instance profiles, by the object's name.
     pub(crate) profiles: BTreeMap<String, (String, String)>,
+    /// When it was looked at.
+    pub(crate) now: Timestamp,
     /// Where the floating address of a port is, by the port's name.
     floating_at: HashMap<String, usize>,
     /// Where the instance is that names a port or whose guest still has it, by the port's name.
     holder_at: HashMap<String, usize>,
+    /// Where the instance is that last let go of a port, and when, by the port's name.
+    released_at: HashMap<String, (usize, Timestamp)>,
     /// Where the volumes are that a host still holds for an instance, by the instance's name.
     held_at: HashMap<String, Vec<usize>>,
 }
@@ -122,9 +126,16 @@ impl World {
         )?;
         let profile = |p: &Arc<IamInstanceProfile>| (p.metadata.name.clone(), super::profiles::shown(c, p));
         let profiles = profiles.iter().map(profile).collect();
+        let now = c.now();
         let world =
-            Self { subnets, vpcs, groups, floating, images, keys, volumes, profiles, ..Self::default() };
+            Self { subnets, vpcs, groups, floating, images, keys, volumes, profiles, now, ..Self::default() };
         Ok(world.indexed())
+    }
+
+    /// Of these alone.
+    #[cfg(test)]
+    pub(super) fn of_instances(instances: ByName<InstanceSpec>, now: Timestamp) -> Self {
+        Self { instances, now, ..Self::default() }.indexed()
     }
 
     fn indexed(mut self) -> Self {
@@ -139,6 +150,15 @@ impl World {
         for (at, instance) in self.instances.iter().enumerate() {
             for network in instance.spec.networks.iter().filter(|network| !network.port.is_empty()) {
                 self.holder_at.insert(network.port.clone(), at);
+            }
+        }
+        self.released_at = HashMap::new();
+        for (at, instance) in self.instances.iter().enumerate() {
+            for released in &instance.status.released_ports {
+                let last = self.released_at.entry(released.port.clone()).or_insert((at, released.at));
+                if last.1 < released.at {
+                    *last = (at, released.at);
+                }
             }
         }
         self.held_at = HashMap::new();
@@ -171,6 +191,12 @@ impl World {
         made_for
             .filter(|instance| port_names(instance).contains(name))
             .or_else(|| self.instances.get(*self.holder_at.get(name)?).map(|instance| &**instance))
+    }
+
+    /// The instance that had a port last, which nobody has now, and when it let go of it.
+    pub(crate) fn released_by(&self, port: &Port) -> Option<(&Instance, Timestamp)> {
+        let (at, when) = self.released_at.get(&port.metadata.name)?;
+        Some((self.instances.get(*at)?, *when))
     }
 
     pub(crate) fn floating_of(&self, port: &Port) -> Option<&FloatingIp> {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::network::{self, InstanceNetwork};
+use super::network::{self, InstanceNetwork, ReleasedPort};
 use super::volumes::{self, InstanceVolume};
 use super::{Cell, GROUP, Isolation, Payload, PlacementSpec};
 use crate::{
@@ -177,6 +177,10 @@ pub struct InstanceStatus {
     /// The ports at which its network cards are now: those of the spec, once its host has come to it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
+    /// Ports that its host took out of it with the latest changes of its cards, and when.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["port"]))]
+    pub released_ports: Vec<ReleasedPort>,
     /// Where `corten ssh` reaches the guest from its host, as `address:port`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub ssh_endpoint: String,

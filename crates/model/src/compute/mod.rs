@@ -23,7 +23,9 @@ pub use instance_set::{InstanceSet, InstanceSetSpec, InstanceSetStatus, Instance
 pub use instance_type::{InstanceType, InstanceTypeSpec, InstanceTypeStatus};
 pub use key_pair::{KeyPair, KeyPairSpec, KeyPairStatus};
 pub use launch_template::{LaunchTemplate, LaunchTemplateSpec, LaunchTemplateStatus, LaunchTemplateVersion};
-pub use network::{InstanceNetwork, NETWORKS_MAX, interfaces, keep_numbers, leaving_ports, port_names};
+pub use network::{
+    InstanceNetwork, NETWORKS_MAX, ReleasedPort, interfaces, keep_numbers, leaving_ports, port_names,
+};
 pub use payload::{
     Cell, CommandPayload, Container, ContainersPayload, DiskPayload, EnvVar, Isolation, KernelPayload,
     Payload, PayloadKind, RootfsPayload,

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Instance, InstanceSpec, Isolation, Machine, Power};
+use super::{Instance, InstanceSpec, InstanceStatus, Isolation, Machine, Power};
 use crate::network::{Address, PortSpec};
-use crate::{Claim, FieldErrors, Name, ObjectMeta, Reference, Spec};
+use crate::{Claim, FieldErrors, Name, ObjectMeta, Reference, Spec, Timestamp};
 
 /// Most network cards of one instance.
 pub const NETWORKS_MAX: usize = 15;
@@ -50,6 +50,28 @@ impl InstanceNetwork {
     /// The same card, whatever its number.
     fn is_like(&self, other: &Self) -> bool {
         Self { interface: None, ..self.clone() } == Self { interface: None, ..other.clone() }
+    }
+}
+
+/// A port that an instance has let go of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ReleasedPort {
+    pub port: String,
+    pub at: Timestamp,
+}
+
+impl InstanceStatus {
+    /// Notes at which ports its cards are now, and of which it has let go with that. Of those the latest are kept.
+    pub fn set_ports(&mut self, ports: Vec<String>, at: Timestamp) {
+        let before = std::mem::replace(&mut self.ports, ports);
+        let gone = before.into_iter().filter(|port| !self.ports.contains(port));
+        let gone: Vec<ReleasedPort> = gone.map(|port| ReleasedPort { port, at }).collect();
+        let is_new = |port: &String| gone.iter().any(|new| new.port == *port);
+        self.released_ports.retain(|old| !self.ports.contains(&old.port) && !is_new(&old.port));
+        self.released_ports.extend(gone);
+        let too_many = self.released_ports.len().saturating_sub(NETWORKS_MAX);
+        self.released_ports.drain(..too_many);
     }
 }
 

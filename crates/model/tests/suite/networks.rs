@@ -409,3 +409,21 @@ fn a_port_is_the_instances_until_its_host_has_taken_it_out() {
         model::AnyObject::references(instance).iter().map(model::Reference::key).collect();
     assert_eq!(ports, ["one-0", "p", "q"].map(|name| format!("/ports.network.corten.dev/team/{name}")));
 }
+
+#[test]
+fn what_an_instance_let_go_of_is_remembered_until_it_has_it_again() {
+    let mut status = model::compute::InstanceStatus::default();
+    let mut set = |ports: &[&str], at: i64| {
+        status.set_ports(ports.iter().map(ToString::to_string).collect(), model::Timestamp(at));
+        let released = status.released_ports.iter();
+        released.map(|released| (released.port.clone(), released.at.0)).collect::<Vec<_>>()
+    };
+    assert_eq!(set(&["a", "b"], 1), []);
+    assert_eq!(set(&["a"], 2), [("b".to_owned(), 2)]);
+    assert_eq!(set(&["a"], 3), [("b".to_owned(), 2)], "nothing new");
+    assert_eq!(set(&["b"], 4), [("a".to_owned(), 4)]);
+    let many: Vec<String> = (0..40).map(|n| format!("p{n}")).collect();
+    set(&many.iter().map(String::as_str).collect::<Vec<_>>(), 5);
+    let kept = set(&[], 6);
+    assert_eq!((kept.len(), kept.last()), (model::compute::NETWORKS_MAX, Some(&("p39".to_owned(), 6))));
+}

@@ -272,7 +272,8 @@ fn instance_status() -> Value {
     json!({
         "phase": "Running", "observedGeneration": 3, "host": "host-1", "driver": "oci",
         "startedAt": "2031-01-02T03:04:05Z", "restarts": 4, "exitCode": -1, "rebootsDone": 1,
-        "addresses": ["10.0.0.7"], "sshEndpoint": "127.0.0.1:2222",
+        "addresses": ["10.0.0.7"], "ports": ["one-0"], "releasedPorts": [{"port": "spare", "at": "2031-01-02T03:04:06Z"}],
+        "sshEndpoint": "127.0.0.1:2222",
         "containers": [{"name": "web", "running": true, "exitCode": 1, "restarts": 2}],
         "conditions": [condition()],
     })
