@@ -12,7 +12,8 @@ QUIET = Config(retries={"max_attempts": 1}, parameter_validation=False)
 MALFORMED = {"InstanceId": "InvalidInstanceID.Malformed", "VpcId": "InvalidVpcID.Malformed",
              "SubnetId": "InvalidSubnetID.Malformed", "RouteTableId": "InvalidRouteTableID.Malformed",
              "VolumeId": "InvalidVolumeID.Malformed", "SnapshotId": "InvalidSnapshotID.Malformed",
-             "NetworkInterfaceId": "InvalidNetworkInterfaceID.Malformed", "AllocationId": "InvalidAllocationID.Malformed"}
+             "NetworkInterfaceId": "InvalidNetworkInterfaceID.Malformed", "FlowLogId": "InvalidFlowLogId.Malformed",
+             "AllocationId": "InvalidAllocationID.Malformed"}
 # Answer without looking at what they were asked for, as AWS's do.
 ECHOES = {"SimulateCustomPolicy", "SimulatePrincipalPolicy"}
 # Texts without which nothing would be looked at.
@@ -72,7 +73,11 @@ class Generated:
     def call(self, client, operation, arguments):
         """What was answered: code and message of a refusal, or the answer."""
         try:
-            return "", client._make_api_call(operation, arguments)
+            answer = client._make_api_call(operation, arguments)
+            # Some refuse each of several by itself.
+            for failed in answer.get("Unsuccessful", []):
+                return failed["Error"]["Code"], failed["Error"]["Message"]
+            return "", answer
         except ClientError as error:
             found = error.response["Error"]
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]

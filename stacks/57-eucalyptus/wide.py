@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from balancing import Balancing
 from edges import Edges
+from flows import Flows
 from generated import Generated
 from identities import EC2_TRUST, Identities
 from images import Images
@@ -434,12 +435,14 @@ def accounts(image):
     balanced.update(scaled.something(image))
     edges = Edges((check, equal, refused), ec2, image)
     edge = edges.something(vpc_id)
+    flows = Flows((check, equal, refused), ec2)
+    flow = flows.something(vpc_id)
     ids = {"VpcId": vpc_id, "SubnetId": subnet, "GroupId": group, "SecurityGroupId": group, "RouteTableId": table,
            "InternetGatewayId": gateway, "GatewayId": gateway, "NetworkInterfaceId": eni, "Resource": instance,
            "AllocationId": address["AllocationId"], "PublicIp": address["PublicIp"], "KeyPairId": key,
            "InstanceId": instance, "ImageId": image, "AccessKeyId": access, "RoleArn": role, "PolicyArn": policy,
            "PolicySourceArn": role, "VolumeId": volume, "SnapshotId": snapshot,
-           "ImportTaskId": task["ImportTaskId"], "SourceImageId": image, "SourceSnapshotId": snapshot, **edge, **balanced}
+           "ImportTaskId": task["ImportTaskId"], "SourceImageId": image, "SourceSnapshotId": snapshot, **edge, **flow, **balanced}
     generated = Generated((check, equal, refused), documented())
     other = (os.environ["OTHER_KEY_ID"], os.environ["OTHER_SECRET"])
     generated.foreign(ids, other)
@@ -447,6 +450,7 @@ def accounts(image):
     own.nothing(balanced)
     scaled.nothing()
     edges.nothing(edge)
+    flows.nothing(flow)
     ec2.terminate_instances(InstanceIds=[instance])
     ec2.cancel_import_task(ImportTaskId=task["ImportTaskId"])
     ec2.delete_snapshot(SnapshotId=snapshot)
@@ -481,6 +485,7 @@ def main():
     Images((check, equal, refused), ec2, image).run()
     Networks((check, equal, refused), ec2).run()
     Edges((check, equal, refused), ec2, image).run()
+    Flows((check, equal, refused), ec2).run()
     Placement((check, equal, refused), ec2, image).run()
     Tools((check, equal, refused), ec2, image).run()
     plain(vpc_id, subnet)

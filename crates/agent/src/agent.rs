@@ -20,8 +20,8 @@ use crate::images::Images;
 use crate::instance::{Homes, Instances, Serving};
 use crate::machine::Machine;
 use crate::meter::Meter;
-use crate::network::Networks;
 use crate::network::balancer::{Assigned, Balancers};
+use crate::network::{Networks, Own};
 use crate::registration::{Registration, probe, probe_balancers, probe_network};
 use crate::streams::Streams;
 use crate::volume::{Given, Volumes};
@@ -129,7 +129,8 @@ impl Agent {
             let (homes, cache) = (homes.clone(), cache.clone());
             let balancers = Assigned::follow(&options.host, &options.client, Arc::clone(&network.balancers));
             let (host, client, serving) = (&options.host, &options.client, serving.clone());
-            let networks = Networks::follow(host, client, network, homes, serving, cache, balancers.clone());
+            let own = Own { host, client, now: Arc::clone(&options.now) };
+            let networks = Networks::follow(own, network, homes, serving, cache, balancers.clone());
             let balancers = Balancers::new(client, Arc::clone(&options.now), balancers, networks.clone());
             (networks, balancers)
         });
@@ -168,13 +169,7 @@ impl Agent {
             volumes: volumes.clone(),
         };
         let meter = Meter::default();
-        let streams = Streams::new(
-            options.drivers.clone(),
-            networks.clone(),
-            disks,
-            meter.clone(),
-            Arc::clone(&options.now),
-        );
+        let streams = Streams::new(options.drivers.clone(), networks.clone(), disks, meter.clone());
         let mut tasks = vec![
             tokio::spawn(keep_registered(registration, Arc::clone(&options.machine), statuses)),
             tokio::spawn(work(Arc::clone(&instances), queue.clone())),
@@ -187,7 +182,7 @@ impl Agent {
             )),
         ];
         if let Some(networks) = networks {
-            tasks.push(tokio::spawn(networks.clone().record_flows(Arc::clone(&options.now))));
+            tasks.push(tokio::spawn(networks.clone().record_flows()));
             tasks.push(tokio::spawn(networks.run()));
         }
         if let Some(volumes) = volumes {

@@ -12,7 +12,7 @@ use crate::network::{AskError, Networks};
 use client::disks::{BackupWish, DiskOf};
 use client::frames::Frame;
 use driver::{ByteStream, ComputeDriver, DriverError, Exec, ExecRequest};
-use model::{Timestamp, Uid};
+use model::Uid;
 use tokio::fs::File;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, DuplexStream};
 
@@ -40,7 +40,6 @@ pub struct Streams {
     networks: Option<Networks>,
     disks: Disks,
     meter: Meter,
-    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 impl std::fmt::Debug for Streams {
@@ -55,9 +54,8 @@ impl Streams {
         networks: Option<Networks>,
         disks: Disks,
         meter: Meter,
-        now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     ) -> Self {
-        Self { drivers, networks, disks, meter, now }
+        Self { drivers, networks, disks, meter }
     }
 
     /// What the payload printed: the last `tail` lines, or all; with `follow` also what it will print.
@@ -132,8 +130,13 @@ impl Streams {
     }
 
     /// What was recorded of flows of a VPC here, of one port or of all, as lines.
-    pub async fn flows(&self, vpc: &Uid, port: &str) -> Result<Pin<Box<dyn ByteStream>>, StreamError> {
-        let text = self.networks()?.flows(vpc, port, (self.now)()).await?;
+    pub async fn flows(
+        &self,
+        vpc: &Uid,
+        port: &str,
+        whole: bool,
+    ) -> Result<Pin<Box<dyn ByteStream>>, StreamError> {
+        let text = self.networks()?.flows(vpc, port, whole).await?;
         Ok(once(text.into_bytes()))
     }
 

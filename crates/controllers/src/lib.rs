@@ -3,6 +3,7 @@
 //! They use the same client as everyone else, have no state that cannot be lost, and may be killed at any
 //! line. None calls another: they meet in the objects.
 
+mod buckets;
 mod caches;
 mod context;
 mod event;
@@ -15,8 +16,10 @@ mod project;
 mod scheduler;
 
 pub mod backup;
+pub mod flow_log;
 pub mod image;
 
+pub use buckets::{Buckets, Object};
 pub use context::Context;
 
 use caches::Caches;

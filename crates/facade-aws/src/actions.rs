@@ -125,6 +125,7 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("", ec2::acl_entries::ACTIONS),
     ("DHCP options", ec2::dhcp_options::ACTIONS),
     ("Prefix lists", ec2::prefix_lists::ACTIONS),
+    ("Flow logs", ec2::flow_logs::ACTIONS),
     ("Elastic addresses", ec2::addresses::ACTIONS),
     ("Network interfaces", ec2::interfaces::ACTIONS),
     ("", ec2::cards::ACTIONS),
@@ -149,10 +150,6 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "CreateReplaceRootVolumeTask, DescribeReplaceRootVolumeTasks",
         "an instance keeps its root volume; run another one of the snapshot's image",
-    ),
-    (
-        "CreateFlowLogs and its like",
-        "`spec.flowLogs` of a VPC or a port; nothing carries them into a bucket yet",
     ),
     (
         "CreateVpcEndpoint and its like",

@@ -38,6 +38,7 @@ const TYPES: &[(&str, &str)] = &[
     ("dopt", "dhcp-options"),
     ("pcx", "vpc-peering-connection"),
     ("pl", "prefix-list"),
+    ("fl", "vpc-flow-log"),
 ];
 
 /// What is made, by action.
@@ -66,6 +67,7 @@ const MADE: &[(&str, &[&str])] = &[
     ("CreateEgressOnlyInternetGateway", &["egress-only-internet-gateway"]),
     ("CreateNetworkAcl", &["network-acl"]),
     ("CreateDhcpOptions", &["dhcp-options"]),
+    ("CreateFlowLogs", &["vpc-flow-log"]),
     ("CreateVolume", &["volume"]),
     ("CreateSnapshot", &["snapshot"]),
     ("CreateSnapshots", &["snapshot"]),

@@ -4,8 +4,8 @@ use std::borrow::Borrow;
 
 use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec, PlacementGroupSpec};
 use model::network::{
-    DhcpOptionsSpec, FloatingIpSpec, GatewaySpec, NetworkAclSpec, PeeringSpec, PortSpec, PrefixListSpec,
-    RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcSpec,
+    DhcpOptionsSpec, FloatingIpSpec, FlowLogSpec, GatewaySpec, NetworkAclSpec, PeeringSpec, PortSpec,
+    PrefixListSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcSpec,
 };
 use model::storage::{VolumeSnapshotSpec, VolumeSpec};
 use model::{Object, ObjectMeta, Spec, is_short_id, short_id};
@@ -54,6 +54,7 @@ known! {
     VolumeSnapshotSpec: "snap", "snapshot", "InvalidSnapshot.NotFound", "InvalidSnapshotID.Malformed";
     PlacementGroupSpec: "pg", "placement-group", "InvalidPlacementGroup.Unknown", "InvalidPlacementGroupId.Malformed";
     PeeringSpec: "pcx", "vpc-peering-connection", "InvalidVpcPeeringConnectionID.NotFound", "InvalidVpcPeeringConnectionId.Malformed";
+    FlowLogSpec: "fl", "vpc-flow-log", "InvalidFlowLogId.NotFound", "InvalidFlowLogId.Malformed";
     // Those that are none of NAT; these have a prefix of their own (`nat_id`).
     GatewaySpec: "igw", "internet-gateway", "InvalidInternetGatewayID.NotFound", "InvalidInternetGatewayID.Malformed";
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use ::objects::Versioning;
+use ::objects::{Objects, Versioning};
 use client::ListParams;
 use identity::{Holder, Principal};
 use model::storage::{Bucket, BucketSpec, BucketVersioning};
@@ -67,6 +67,30 @@ pub(crate) fn component() -> Principal {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known(Arc<Mutex<HashMap<String, (u64, BucketVersioning)>>>);
 
+impl Known {
+    /// Buckets that were made or changed through the cloud's own API get their place here when they are next used.
+    pub(crate) async fn follow(&self, objects: &Objects, bucket: &Bucket) -> Result<(), ::objects::Error> {
+        let uid = bucket.metadata.uid.to_string();
+        let now = (bucket.metadata.generation, bucket.spec.versioning);
+        let known = self.0.lock().ok().and_then(|known| known.get(&uid).copied());
+        // An older state that was read before a change and comes after it changes nothing back.
+        if known.is_some_and(|known| known.0 >= now.0) {
+            return Ok(());
+        }
+        objects.create_bucket(&uid).await?;
+        let versioning = match now.1 {
+            BucketVersioning::Off => Versioning::Off,
+            BucketVersioning::Enabled => Versioning::Enabled,
+            BucketVersioning::Suspended => Versioning::Suspended,
+        };
+        objects.set_versioning(&uid, versioning).await?;
+        if let Ok(mut known) = self.0.lock() {
+            known.insert(uid, now);
+        }
+        Ok(())
+    }
+}
+
 /// Asks of one request.
 pub(crate) struct Access {
     operations: Operations,
@@ -77,29 +101,6 @@ pub(crate) struct Access {
 impl Access {
     pub(crate) fn new(operations: Operations, known: Known, holder: Option<Holder>) -> Self {
         Self { operations, known, holder }
-    }
-
-    /// Buckets that were made or changed through the cloud's own API get their place here when they are next used.
-    async fn follow(&self, bucket: &Bucket) -> S3Result<()> {
-        let uid = bucket.metadata.uid.to_string();
-        let now = (bucket.metadata.generation, bucket.spec.versioning);
-        let known = self.known.0.lock().ok().and_then(|known| known.get(&uid).copied());
-        // An older state that was read before a change and comes after it changes nothing back.
-        if known.is_some_and(|known| known.0 >= now.0) {
-            return Ok(());
-        }
-        let objects = &self.operations.objects;
-        objects.create_bucket(&uid).await.map_err(failure::of)?;
-        let versioning = match now.1 {
-            BucketVersioning::Off => Versioning::Off,
-            BucketVersioning::Enabled => Versioning::Enabled,
-            BucketVersioning::Suspended => Versioning::Suspended,
-        };
-        objects.set_versioning(&uid, versioning).await.map_err(failure::of)?;
-        if let Ok(mut known) = self.known.0.lock() {
-            known.insert(uid, now);
-        }
-        Ok(())
     }
 
     fn asker(&self, key: Option<&str>) -> S3Result<Asker> {
@@ -147,7 +148,7 @@ impl S3Access for Access {
         if bucket.metadata.is_deleting() && permission::adds(operation) {
             return Err(s3_error!(NoSuchBucket, "the bucket {name:?} is being deleted"));
         }
-        self.follow(&bucket).await?;
+        self.known.follow(&self.operations.objects, &bucket).await.map_err(failure::of)?;
         let place = Place { asker, project: found.project, bucket: found.uid, spec: found.spec };
         cx.extensions_mut().insert(place);
         Ok(())

@@ -4,8 +4,8 @@ use client::{Request, Verb};
 use http::{HeaderMap, Uri};
 use identity::Holder;
 use identity::iam::{self, Document, Facts, Names, Resource, Verdict};
-use model::storage::BucketSpec;
-use model::{REGION, Spec};
+use model::storage::{Bucket, BucketSpec};
+use model::{REGION, Spec, Timestamp};
 use s3s::{S3Result, s3_error};
 
 use crate::access::{Asker, Found};
@@ -241,6 +241,24 @@ impl Operations {
         let names = Names { allowed, denied: &all };
         Some(document.decide_for(names, &question.action, &resource, &facts))
     }
+}
+
+/// As whom the cloud writes logs into a bucket, in the words of policies.
+const DELIVERY: [(&str, &str); 1] = [("Service", "delivery.logs.amazonaws.com")];
+
+/// Whether a bucket's policy keeps the cloud itself from writing an object of logs. That somebody may have them written
+/// there was asked when he wanted it.
+pub(crate) fn keeps_logs_out(bucket: &Bucket, key: &str, now: Timestamp) -> bool {
+    if bucket.spec.policy.is_empty() {
+        return false;
+    }
+    let Ok(document) = Document::of_resource(&bucket.spec.policy) else { return true };
+    let mut facts = Facts::of_time(now);
+    facts.include(&self::facts(&[], &HeaderMap::new()));
+    facts.set("aws:ResourceAccount", iam::account_number(&bucket.metadata.namespace));
+    let resource = Resource::One(format!("arn:aws:s3:::{}/{key}", bucket.metadata.name));
+    let names = Names { allowed: &DELIVERY, denied: &DELIVERY };
+    matches!(document.decide_for(names, "s3:PutObject", &resource, &facts), Verdict::Denied { .. })
 }
 
 /// Whether the bucket's owner lets no policy open it to everyone.

@@ -32,7 +32,7 @@ const OWN_ROOTS: [&str; 11] =
 #[derive(Clone)]
 pub struct S3 {
     pub(crate) operations: Operations,
-    known: Known,
+    pub(crate) known: Known,
     config: Arc<dyn S3ConfigProvider>,
 }
 

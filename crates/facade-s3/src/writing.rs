@@ -1,11 +1,14 @@
 //! Objects on their way in, and their end.
 
 use ::objects::{Condition, Meta, Put, Record, WhichVersion};
+use bytes::Bytes;
 use client::Verb;
-use model::storage::RetentionMode;
+use model::storage::{Bucket, BucketSpec, RetentionMode};
+use model::{ApiError, Reason};
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
+use crate::S3;
 use crate::access::Place;
 use crate::intake::{self, Said};
 use crate::operations::Operations;
@@ -21,22 +24,58 @@ const DELETED_MAX: usize = 1000;
 impl Place {
     /// Locks a new version as its bucket has it, unless its writer said how.
     pub(crate) fn lock(&self, s3: &Operations, meta: &mut Meta) -> S3Result<()> {
-        let Some(lock) = &self.spec.object_lock else {
-            if meta.lock == ::objects::Lock::default() {
-                return Ok(());
-            }
-            return Err(s3_error!(InvalidRequest, "Bucket is missing Object Lock Configuration"));
+        lock(&self.spec, s3.cloud.now().0, meta)
+    }
+}
+
+fn lock(bucket: &BucketSpec, now: i64, meta: &mut Meta) -> S3Result<()> {
+    let Some(lock) = &bucket.object_lock else {
+        if meta.lock == ::objects::Lock::default() {
+            return Ok(());
+        }
+        return Err(s3_error!(InvalidRequest, "Bucket is missing Object Lock Configuration"));
+    };
+    if !meta.lock.mode.is_empty() && meta.lock.until_ms <= now {
+        return Err(s3_error!(InvalidArgument, "the retain until date must be in the future"));
+    }
+    if let Some(default) = lock.retention.as_ref().filter(|_| meta.lock.mode.is_empty()) {
+        let days = i64::from(default.days) + 365 * i64::from(default.years);
+        RetentionMode::as_str(default.mode).clone_into(&mut meta.lock.mode);
+        meta.lock.until_ms = now + days * DAY_MS;
+    }
+    Ok(())
+}
+
+impl S3 {
+    /// An object that the cloud itself writes, such as one of logs; the bucket's policy may keep it out.
+    pub async fn write(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        content_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), ApiError> {
+        let Operations { objects, cloud } = &self.operations;
+        let (name, now) = (&bucket.metadata.name, cloud.now());
+        if permission::keeps_logs_out(bucket, key, now) {
+            let message = format!("the policy of bucket {name:?} lets nothing be delivered to {key:?}");
+            return Err(ApiError::new(Reason::Forbidden, message));
+        }
+        let mut meta = Meta::default();
+        meta.headers.insert("content-type".to_owned(), content_type.to_owned());
+        let written = async {
+            self.known.follow(objects, bucket).await?;
+            let mut incoming = objects.incoming();
+            incoming.write(bytes).await?;
+            // It says nothing of locks that could be refused.
+            let _ = lock(&bucket.spec, now.0, &mut meta);
+            let (bucket, key) = (bucket.metadata.uid.to_string(), key.to_owned());
+            let put = Put { bucket, key, bytes: incoming.finish().await?, meta, conditions: Vec::new() };
+            objects.put(put).await.map(drop)
         };
-        let now = s3.cloud.now().0;
-        if !meta.lock.mode.is_empty() && meta.lock.until_ms <= now {
-            return Err(s3_error!(InvalidArgument, "the retain until date must be in the future"));
-        }
-        if let Some(default) = lock.retention.as_ref().filter(|_| meta.lock.mode.is_empty()) {
-            let days = i64::from(default.days) + 365 * i64::from(default.years);
-            RetentionMode::as_str(default.mode).clone_into(&mut meta.lock.mode);
-            meta.lock.until_ms = now + days * DAY_MS;
-        }
-        Ok(())
+        written.await.map_err(|e: ::objects::Error| {
+            ApiError::new(Reason::InternalError, format!("object {key:?} is not written to {name:?}: {e}"))
+        })
     }
 }
 

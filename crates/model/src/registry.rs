@@ -44,6 +44,7 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<network::FloatingIp>(),
         KindEntry::of::<network::Peering>(),
         KindEntry::of::<network::Port>(),
+        KindEntry::of::<network::FlowLog>(),
         KindEntry::of::<network::DnsZone>(),
         KindEntry::of::<network::DnsRecord>(),
         KindEntry::of::<network::LoadBalancer>(),

@@ -60,3 +60,30 @@ resource "aws_s3_object" "page" {
   content_type = "text/html"
   tags         = { kind = "page" }
 }
+
+# What flows in the network, and where that is kept.
+resource "aws_s3_bucket" "flows" {
+  bucket        = "flows-of-terraform"
+  force_destroy = true
+}
+
+resource "aws_flow_log" "shop" {
+  vpc_id                   = aws_vpc.shop.id
+  traffic_type             = "ALL"
+  log_destination_type     = "s3"
+  log_destination          = "${aws_s3_bucket.flows.arn}/net"
+  max_aggregation_interval = 60
+  tags                     = { Name = var.second ? "flows-2" : "flows" }
+}
+
+resource "aws_flow_log" "refused" {
+  subnet_id            = aws_subnet.public[0].id
+  traffic_type         = "REJECT"
+  log_destination_type = "s3"
+  log_destination      = aws_s3_bucket.flows.arn
+  log_format           = "$${version} $${vpc-id} $${instance-id} $${srcaddr} $${dstaddr} $${action} $${flow-direction}"
+
+  destination_options {
+    per_hour_partition = true
+  }
+}

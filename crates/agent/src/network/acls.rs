@@ -40,7 +40,7 @@ impl View {
                 ports: own().map(|port| port.metadata.uid.clone()).collect(),
                 egress: rules(Direction::Egress),
                 ingress: rules(Direction::Ingress),
-                logs_flows: vpc.spec.flow_logs || own().any(|port| port.spec.flow_logs),
+                logs_flows: vpc.spec.flow_logs || own().any(|port| self.is_logged(port, &vpc.metadata.name)),
             })
         };
         let mut plans: Vec<AclPlan> = routed.filter_map(plan).collect();

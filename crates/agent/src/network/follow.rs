@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use client::{Client, ListParams};
 use model::Resource;
+use model::compute::Instance;
 use model::network::{
-    DhcpOptions, DnsRecord, DnsZone, FloatingIp, Gateway, NetworkAcl, Peering, Port, PrefixList, RouteTable,
-    SecurityGroup, Subnet, Vpc,
+    DhcpOptions, DnsRecord, DnsZone, FloatingIp, FlowLog, Gateway, NetworkAcl, Peering, Port, PrefixList,
+    RouteTable, SecurityGroup, Subnet, Vpc,
 };
 use reconcile::{Cache, Change, Queue};
 
@@ -22,6 +23,7 @@ pub(super) struct Objects {
     lists: Cache<PrefixList>,
     acls: Cache<NetworkAcl>,
     pub(super) options: Cache<DhcpOptions>,
+    flow_logs: Cache<FlowLog>,
     gateways: Cache<Gateway>,
     floating: Cache<FloatingIp>,
     zones: Cache<DnsZone>,
@@ -41,6 +43,7 @@ impl Objects {
             lists: wake(client, queue, &peerings),
             acls: wake(client, queue, &peerings),
             options: wake(client, queue, &peerings),
+            flow_logs: wake_when_wanted(client, queue),
             gateways: wake(client, queue, &peerings),
             floating: wake(client, queue, &peerings),
             zones: wake(client, queue, &peerings),
@@ -60,6 +63,7 @@ impl Objects {
             self.lists.synced(),
             self.acls.synced(),
             self.options.synced(),
+            self.flow_logs.synced(),
             self.gateways.synced(),
             self.floating.synced(),
             self.zones.synced(),
@@ -79,6 +83,7 @@ impl Objects {
             lists: in_project(&self.lists, project),
             acls: in_project(&self.acls, project),
             options: in_project(&self.options, project),
+            flow_logs: in_project(&self.flow_logs, project),
             gateways: in_project(&self.gateways, project),
             floating: in_project(&self.floating, project),
             zones: in_project(&self.zones, project),
@@ -104,6 +109,17 @@ fn wake<R: Resource>(client: &Client, queue: &Queue, peerings: &Cache<Peering>) 
     Cache::start(client.all::<R>(), ListParams::default(), vec![Box::new(listener)])
 }
 
+/// What is written of a flow log now and then changes nothing here; and what a port of a peer does is no matter of ours.
+fn wake_when_wanted(client: &Client, queue: &Queue) -> Cache<FlowLog> {
+    let queue = queue.clone();
+    let listener = move |change: &Change<FlowLog>| {
+        if !matches!(change, Change::Applied { old: Some(old), new } if old.spec == new.spec) {
+            queue.add(change.object().metadata.namespace.clone());
+        }
+    };
+    Cache::start(client.all::<FlowLog>(), ListParams::default(), vec![Box::new(listener)])
+}
+
 /// A peering concerns both sides.
 fn wake_both(client: &Client, queue: &Queue) -> Cache<Peering> {
     let queue = queue.clone();
@@ -113,4 +129,16 @@ fn wake_both(client: &Client, queue: &Queue) -> Cache<Peering> {
         }
     };
     Cache::start(client.all::<Peering>(), ListParams::default(), vec![Box::new(listener)])
+}
+
+/// What a guest here has let go of is taken away.
+pub(super) fn wake_when_a_card_is_out(instances: &Cache<Instance>, queue: &Queue, host: &str) {
+    let (queue, host) = (queue.clone(), host.to_owned());
+    instances.listen(move |change| {
+        let Change::Applied { old: Some(old), new } = change else { return };
+        let is_out = |port: &String| !new.status.ports.contains(port);
+        if new.status.host == host && old.status.ports.iter().any(is_out) {
+            queue.add(new.metadata.namespace.clone());
+        }
+    });
 }

@@ -32,7 +32,7 @@ use model::compute::{Instance, Isolation, interfaces, leaving_ports, port_names}
 use model::network::{Address, FloatingIp, Port, PortState, SubnetMode, Vpc};
 use model::{ApiError, Uid};
 use parking_lot::Mutex;
-use reconcile::{Cache, Change, Outcome, Queue};
+use reconcile::{Cache, Outcome, Queue};
 use tokio::sync::watch;
 
 use crate::agent::NetworkOptions;
@@ -41,7 +41,7 @@ pub use ask::AskError;
 use balancer::Assigned;
 use closed::Closed;
 use flows::Flows;
-use follow::Objects;
+use follow::{Objects, wake_when_a_card_is_out};
 use peers::neighbourhood;
 use plan::View;
 use programmed::Programmed;
@@ -68,6 +68,13 @@ pub(crate) enum NetworkError {
 pub(crate) struct Card {
     pub(crate) port: Arc<Port>,
     pub(crate) link: PortLink,
+}
+
+/// Who the host is.
+pub(crate) struct Own<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) client: &'a Client,
+    pub(crate) now: flows::Clock,
 }
 
 /// Follows networks and makes them. Cheap to clone.
@@ -105,14 +112,14 @@ struct Served {
 impl Networks {
     /// Begins to follow; nothing is made before [`Self::run`].
     pub(crate) fn follow(
-        host: &str,
-        client: &Client,
+        own: Own<'_>,
         options: NetworkOptions,
         homes: Homes,
         computes: Vec<Serving>,
         instances: Cache<Instance>,
         balancers: Assigned,
     ) -> Self {
+        let Own { host, client, now } = own;
         let queue = Queue::new();
         let closed = Closed::new(options.closed);
         let objects = Objects::follow(client, &queue);
@@ -134,7 +141,7 @@ impl Networks {
             queue,
             programmed: Programmed::default(),
             served: Mutex::default(),
-            flows: Flows::new(options.flows_dir),
+            flows: Flows::new(options.flows_dir, now),
             turns: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -330,7 +337,7 @@ impl Networks {
     async fn remove(&self, vpc: &Uid) -> Result<(), NetworkError> {
         self.inner.programmed.forget(vpc);
         self.inner.served.lock().remove(vpc);
-        self.inner.flows.stop(vpc);
+        self.inner.flows.finish(&*self.inner.driver, vpc).await;
         Ok(self.inner.driver.delete(vpc).await?)
     }
 
@@ -473,18 +480,6 @@ impl Networks {
         let names = interfaces(instance).into_iter();
         names.filter_map(|(number, name)| Some((name, link(number)?))).collect()
     }
-}
-
-/// What a guest here has let go of is taken away.
-fn wake_when_a_card_is_out(instances: &Cache<Instance>, queue: &Queue, host: &str) {
-    let (queue, host) = (queue.clone(), host.to_owned());
-    instances.listen(move |change| {
-        let Change::Applied { old: Some(old), new } = change else { return };
-        let is_out = |port: &String| !new.status.ports.contains(port);
-        if new.status.host == host && old.status.ports.iter().any(is_out) {
-            queue.add(new.metadata.namespace.clone());
-        }
-    });
 }
 
 /// A report on what changed or went meanwhile is given up: the object's own event brings us back.

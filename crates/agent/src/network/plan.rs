@@ -8,8 +8,8 @@ use driver::{GroupPlan, Link, Mac, Peer, PortPlan, Protocol, RemotePlan, RulePla
 use model::Uid;
 use model::compute::Instance;
 use model::network::{
-    self, DhcpOptions, Direction, DnsRecord, DnsZone, FloatingIp, Gateway, NetworkAcl, Peering, Port,
-    PrefixList, RouteTable, SecurityGroup, SecurityRule, Subnet, SubnetMode, Vpc,
+    self, DhcpOptions, Direction, DnsRecord, DnsZone, FloatingIp, FlowLog, Gateway, NetworkAcl, Peering,
+    Port, PrefixList, RouteTable, SecurityGroup, SecurityRule, Subnet, SubnetMode, Vpc,
 };
 
 /// Bytes of a guest's packet: what is left of 1,500 inside of VXLAN over IPv4 (RFC 7348), with IPv6 to spare.
@@ -31,6 +31,7 @@ pub(super) struct View {
     pub(super) lists: Vec<Arc<PrefixList>>,
     pub(super) acls: Vec<Arc<NetworkAcl>>,
     pub(super) options: Vec<Arc<DhcpOptions>>,
+    pub(super) flow_logs: Vec<Arc<FlowLog>>,
     pub(super) gateways: Vec<Arc<Gateway>>,
     pub(super) tables: Vec<Arc<RouteTable>>,
     pub(super) peerings: Vec<Arc<Peering>>,
@@ -143,8 +144,14 @@ impl View {
             source_check: port.spec.source_destination_check,
             groups: port.spec.security_groups.iter().filter_map(uid).collect(),
             rate_bits: port.spec.rate_bits,
-            logs_flows: port.spec.flow_logs,
+            logs_flows: self.is_logged(port, &subnet.spec.vpc),
         })
+    }
+
+    /// Whether a port of this Vpc asks to be recorded, or a flow log covers it.
+    pub(super) fn is_logged(&self, port: &Port, vpc: &str) -> bool {
+        let (name, subnet) = (&port.metadata.name, &port.spec.subnet);
+        port.spec.flow_logs || self.flow_logs.iter().any(|log| log.spec.covers(name, subnet, vpc))
     }
 
     /// Addresses of the VPC that are on other hosts. A port whose host has no address of our family is not reached.
@@ -283,8 +290,9 @@ pub(super) fn names(ports: &[Arc<Port>]) -> BTreeMap<&Uid, &Arc<Port>> {
 pub(super) mod tests {
     use super::*;
     use model::network::{
-        Address, FloatingIpSpec, GatewaySpec, GatewayType, PortRange, PortSpec, Protocol as Named, Route,
-        RouteTableSpec, RouteTarget, RulePeer, SecurityGroupSpec, SubnetSpec, VpcSpec,
+        Address, FloatingIpSpec, FlowLogSpec, GatewaySpec, GatewayType, PortRange, PortSpec,
+        Protocol as Named, Route, RouteTableSpec, RouteTarget, RulePeer, SecurityGroupSpec, SubnetSpec,
+        VpcSpec,
     };
     use model::{Object, ObjectMeta, Spec};
 
@@ -391,6 +399,24 @@ pub(super) mod tests {
         );
         view.underlay = Some("fd00::1".parse().unwrap());
         assert_eq!(view.plan(&vpc).remotes, [], "a host of another family is not reached");
+    }
+
+    #[test]
+    fn what_a_flow_log_covers_is_recorded() {
+        let (mut view, vpc) = view();
+        let recorded =
+            |view: &View| view.plan(&vpc).ports.iter().map(|port| port.logs_flows).collect::<Vec<_>>();
+        assert_eq!(recorded(&view), [false, false]);
+        let none = FlowLogSpec::default;
+        for (spec, expected) in [
+            (FlowLogSpec { port: "both".into(), ..none() }, [false, true]),
+            (FlowLogSpec { subnet: "s".into(), ..none() }, [true, true]),
+            (FlowLogSpec { vpc: "v".into(), ..none() }, [true, true]),
+            (FlowLogSpec { vpc: "s".into(), ..none() }, [false, false]),
+        ] {
+            view.flow_logs = vec![object("log", 107, spec.clone())];
+            assert_eq!(recorded(&view), expected, "{spec:?}");
+        }
     }
 
     #[test]

@@ -1,25 +1,11 @@
 //! Images that lie in a bucket of the cloud: read there, and then imported like a stranger's.
 
-use std::pin::Pin;
-
-use async_trait::async_trait;
-use bytes::Bytes as Chunk;
-use futures::Stream;
 use image::Source;
 use model::compute::Image;
 use model::storage::Bucket;
-use model::{ApiError, Reason, Uid};
+use model::{ApiError, Reason};
 
 use super::{Importer, expected_digest};
-
-/// The bytes of an object.
-pub type Object = Pin<Box<dyn Stream<Item = std::io::Result<Chunk>> + Send>>;
-
-/// The way to what lies in buckets.
-#[async_trait]
-pub trait Buckets: Send + Sync + 'static {
-    async fn open(&self, bucket: &Uid, key: &str) -> Result<Object, ApiError>;
-}
 
 impl Importer {
     pub(super) async fn fetch_from_bucket(&self, image: &Image) -> Result<(), ApiError> {

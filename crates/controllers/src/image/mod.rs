@@ -4,7 +4,6 @@ mod from_bucket;
 mod from_disk;
 mod sweep;
 
-pub use from_bucket::{Buckets, Object};
 pub use from_disk::Disks;
 
 use std::io::Write;
@@ -20,7 +19,7 @@ use model::{ApiError, Bytes, Condition, ConditionStatus, Reason, set_condition};
 use parking_lot::Mutex;
 use reconcile::{Cache, Change, Outcome, Queue};
 
-use crate::Context;
+use crate::{Buckets, Context};
 
 /// The project whose public images everyone may use.
 const SYSTEM_PROJECT: &str = "system";

@@ -7,6 +7,7 @@ use agent::{AskError, StreamError, Streams};
 use async_trait::async_trait;
 use client::disks::{BackupWish, DiskOf};
 use controllers::backup::VolumeReader;
+use controllers::flow_log::FlowReader;
 use controllers::image::Disks;
 use driver::{DriverError, ExecRequest};
 use model::{ApiError, Reason, Uid};
@@ -65,6 +66,15 @@ impl VolumeReader for Gateway {
     }
 }
 
+#[async_trait]
+impl FlowReader for Gateway {
+    async fn open(&self, host: &str, vpc: &Uid) -> Result<Pin<Box<dyn AsyncRead + Send>>, ApiError> {
+        let wanted = StreamRequest::NetworkFlows { vpc: vpc.clone(), port: String::new(), whole: true };
+        let stream = HostGateway::open(self, host, wanted).await?;
+        Ok(Box::pin(stream))
+    }
+}
+
 /// Opens a stream of this host.
 pub(crate) async fn open(
     streams: &Streams,
@@ -81,7 +91,7 @@ pub(crate) async fn open(
         }
         StreamRequest::Forward { uid, port } => streams.forward(&uid, port).await,
         StreamRequest::NetworkCheck { vpc, repair } => streams.check_network(&vpc, repair).await,
-        StreamRequest::NetworkFlows { vpc, port } => streams.flows(&vpc, &port).await,
+        StreamRequest::NetworkFlows { vpc, port, whole } => streams.flows(&vpc, &port, whole).await,
         StreamRequest::Disk { of, uid } => Ok(streams.disk(of, &uid)),
         StreamRequest::Backup { wish } => Ok(streams.backup(wish)),
         StreamRequest::Samples { uid } => streams.samples(&uid),

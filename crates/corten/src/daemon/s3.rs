@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use client::Client;
-use controllers::image::{Buckets, Object};
+use controllers::{Buckets, Object};
 use facade_s3::{Cloud, S3};
 use futures::StreamExt;
 use http::Response;
@@ -15,6 +16,7 @@ use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use identity::{Holder, Principal};
+use model::storage::Bucket;
 use model::{ApiError, Reason, Timestamp, Uid};
 use objects::{Objects, WhichVersion};
 use server::http::{Body, Foreign};
@@ -89,6 +91,16 @@ impl Buckets for Protocol {
         let (record, content) = found.map_err(failed)?;
         let bytes = content.read(0..record.size).await.map_err(failed)?;
         Ok(Box::pin(bytes.map(|chunk| chunk.map_err(std::io::Error::other))))
+    }
+
+    async fn write(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        content_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), ApiError> {
+        self.s3.write(bucket, key, content_type, bytes).await
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use agent::{Agent, AgentOptions, Images, Machine};
 use controllers::backup::Backups;
+use controllers::flow_log::FlowLogs;
 use controllers::image::Importer;
 use controllers::{Context, Controllers};
 use identity::{Authentication, Principal};
@@ -74,6 +75,7 @@ pub(crate) async fn serve(
     let aws = Protocol::new(server.clone(), gateway.clone(), Arc::clone(&environment), scratch);
     let vaults = Arc::new(ObjectVaults::new(objects.objects()));
     let backups = Backups::new(context.clone(), gateway.clone(), vaults);
+    let flow_logs = FlowLogs::new(context.clone(), gateway.clone(), Arc::new(objects.clone()));
     let extensions = Extensions {
         hosts: gateway.clone(),
         backups: Arc::new(Served(backups.clone())),
@@ -87,6 +89,7 @@ pub(crate) async fn serve(
     let _controllers = Controllers::start(&context);
     tasks.spawn(importer.run());
     tasks.spawn(backups.clone().run());
+    tasks.spawn(flow_logs.run());
     tasks.spawn(objects.keep());
 
     let _quick_moves = drivers::quick_moves(&layout);

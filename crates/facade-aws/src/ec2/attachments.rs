@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::compute::{Instance, InstancePhase, InstanceSpec, InstanceVolume, VOLUMES_MAX};
 use model::storage::{Volume, VolumeSpec};
-use model::{ObjectMeta, OwnerReference};
+use model::{Object, ObjectMeta, OwnerReference, Spec};
 use serde_json::json;
 
 use super::registered::ROOT_DEVICE;
@@ -147,15 +147,15 @@ fn goes_along(volume: &Volume, instance: &Instance) -> bool {
     volume.metadata.owner_references.iter().any(|owner| owner.uid == instance.metadata.uid)
 }
 
-/// Whether a volume is to go with this instance: what is owned goes with its owner.
-pub(crate) fn let_go_along(meta: &mut ObjectMeta, instance: &Instance, wanted: bool) {
-    meta.owner_references.retain(|owner| owner.uid != instance.metadata.uid);
+/// Whether something is to go with another, such as a volume with its instance: what is owned goes with its owner.
+pub(crate) fn let_go_along<S: Spec>(meta: &mut ObjectMeta, owner: &Object<S>, wanted: bool) {
+    meta.owner_references.retain(|known| known.uid != owner.metadata.uid);
     if wanted {
         meta.owner_references.push(OwnerReference {
-            api_version: instance.api_version.clone(),
-            kind: instance.kind.clone(),
-            name: instance.metadata.name.clone(),
-            uid: instance.metadata.uid.clone(),
+            api_version: owner.api_version.clone(),
+            kind: owner.kind.clone(),
+            name: owner.metadata.name.clone(),
+            uid: owner.metadata.uid.clone(),
             controller: None,
             block_owner_deletion: None,
         });

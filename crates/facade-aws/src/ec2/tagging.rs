@@ -2,8 +2,8 @@
 
 use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec, PlacementGroupSpec};
 use model::network::{
-    DhcpOptionsSpec, FloatingIpSpec, GatewaySpec, NetworkAclSpec, PeeringSpec, PortSpec, RouteTableSpec,
-    SecurityGroupSpec, SubnetSpec, VpcSpec,
+    DhcpOptionsSpec, FloatingIpSpec, FlowLogSpec, GatewaySpec, NetworkAclSpec, PeeringSpec, PortSpec,
+    RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcSpec,
 };
 use model::storage::{VolumeSnapshotSpec, VolumeSpec};
 use model::{Object, Spec};
@@ -92,6 +92,7 @@ async fn one(c: &Context, id: &str, edit: &impl Fn(&mut Tags), dry: bool) -> Res
         "snap" => apply(c, c.find::<VolumeSnapshotSpec>(id).await?, edit, dry).await,
         "pg" => apply(c, c.find::<PlacementGroupSpec>(id).await?, edit, dry).await,
         "pcx" => apply(c, c.find::<PeeringSpec>(id).await?, edit, dry).await,
+        "fl" => apply(c, c.find::<FlowLogSpec>(id).await?, edit, dry).await,
         "sgr" => rule_notes::edit_tags(c, id, edit, dry).await,
         "igw" | "nat" | "eigw" => apply(c, gateways::find(c, id).await?, edit, dry).await,
         _ => {
@@ -139,6 +140,7 @@ pub(crate) async fn tags_of(c: &Context, id: &str) -> Result<Tags, Failure> {
         "snap" => of::<VolumeSnapshotSpec>(c, id).await,
         "pg" => of::<PlacementGroupSpec>(c, id).await,
         "pcx" => of::<PeeringSpec>(c, id).await,
+        "fl" => of::<FlowLogSpec>(c, id).await,
         "sgr" => rule_notes::tags_of(c, id).await,
         "igw" | "nat" | "eigw" => Ok(tags::of(&gateways::find(c, id).await?.metadata)),
         _ => Ok(Tags::new()),
@@ -218,6 +220,7 @@ async fn describe(c: &Context) -> Answer {
     found.extend(all::<VolumeSpec>(c).await?);
     found.extend(all::<VolumeSnapshotSpec>(c).await?);
     found.extend(all::<PeeringSpec>(c).await?);
+    found.extend(all::<FlowLogSpec>(c).await?);
     found.extend(all::<PlacementGroupSpec>(c).await?);
     for (id, tags) in rule_notes::tagged(&c.list_if_allowed::<SecurityGroupSpec>().await?) {
         found.extend(each_tag(&id, "security-group-rule", tags));

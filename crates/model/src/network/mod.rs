@@ -6,6 +6,7 @@ mod cidr;
 mod dhcp_options;
 mod dns;
 mod floating_ip;
+mod flow_log;
 mod gateway;
 mod listener;
 mod load_balancer;
@@ -28,6 +29,7 @@ pub use cidr::{AddressRange, Cidr, CidrError, RangeError};
 pub use dhcp_options::{DhcpOptions, DhcpOptionsSpec, DhcpOptionsStatus};
 pub use dns::{DnsRecord, DnsRecordSpec, DnsRecordStatus, DnsZone, DnsZoneSpec, DnsZoneStatus, RecordType};
 pub use floating_ip::{FloatingIp, FloatingIpSpec, FloatingIpStatus};
+pub use flow_log::{FlowField, FlowLog, FlowLogProgress, FlowLogSpec, FlowLogStatus, FlowTraffic};
 pub use gateway::{Gateway, GatewaySpec, GatewayStatus, GatewayType};
 pub use listener::{
     FixedResponse, Listener, ListenerProtocol, ListenerRule, Redirect, RequestAction, RuleCondition,

@@ -35,6 +35,16 @@ pub(crate) fn sample(kind: &str) -> Option<Value> {
                 "conditions": conditions(),
             },
         }),
+        "FlowLog" => json!({
+            "spec": {
+                "vpc": "main", "subnet": "web", "port": "web-0", "traffic": "Reject", "bucket": "logs", "prefix": "net",
+                "fields": ["srcaddr", "flow-direction"], "intervalSeconds": 60, "hourly": true,
+            },
+            "status": {
+                "hosts": [{"host": "host-1", "until": 1_700_000_000, "done": true}], "last": "2026-01-01T00:00:00Z",
+                "conditions": conditions(),
+            },
+        }),
         "SecurityGroup" => security_group(),
         "PrefixList" => json!({
             "spec": {"entries": [{"cidr": "192.0.2.0/24", "description": "the office"}]}, "status": {},

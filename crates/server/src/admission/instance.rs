@@ -1,17 +1,14 @@
 //! Instances: sizes from their type, and references that must exist.
 
 use ::identity::Principal;
-use client::{Request, Verb};
+use client::Verb;
 use model::compute::{
     Image, Instance, InstanceSpec, InstanceType, Isolation, KeyPair, PayloadKind, Visibility,
 };
-use model::storage::BucketSpec;
-use model::{ApiError, Bytes, FieldErrors, Resources, Spec};
+use model::{ApiError, Bytes, FieldErrors, Resources};
 
 use crate::server::Server;
 
-/// What lies in a bucket, to roles.
-const OBJECTS: &str = "objects";
 /// The size of a virtual machine whose user named none.
 const DEFAULT_TYPE: &str = "small";
 /// The project whose public images everyone may use.
@@ -140,11 +137,7 @@ impl Server {
         if source.bucket.is_empty() {
             return Ok(());
         }
-        let kind = model::kinds().iter().find(|kind| kind.info == BucketSpec::KIND);
-        // The registry has every kind.
-        let Some(kind) = kind else { return Ok(()) };
-        let read = Request::new(Verb::Get, kind, Some(project.as_str()), &source.bucket).subresource(OBJECTS);
-        self.authorize(caller, &read)
+        self.require_objects(caller, Verb::Get, project, &source.bucket)
     }
 
     /// An image by name: the project's own, or a public one of the system.

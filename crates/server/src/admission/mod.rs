@@ -13,6 +13,7 @@ pub(crate) use storage::check_storage_report;
 use ::identity::Principal;
 use model::compute::{Image, Instance, InstanceSet};
 use model::identity::{AccessKey, Project};
+use model::network::FlowLog;
 use model::secret::Secret;
 use model::storage::{Bucket, Volume, VolumeBackup};
 use model::{AnyObject, ApiError, FieldErrors, Reason, Resource};
@@ -76,6 +77,9 @@ impl Server {
             if operation == Operation::Create {
                 storage::complete_backup(backup);
             }
+        } else if let Some(log) = object.as_any().downcast_ref::<FlowLog>() {
+            let old = old.and_then(|old| old.as_any().downcast_ref::<FlowLog>());
+            self.check_flow_log(caller, log, old)?;
         } else if let Some(secret) = object.as_any_mut().downcast_mut::<Secret>() {
             secret::check_secret(secret, &mut errors);
         } else {

@@ -3,8 +3,9 @@
 
 use ::identity::Principal;
 use ::identity::iam::Document;
-use client::{Reply, Request};
+use client::{Reply, Request, Verb};
 use model::compute::Instance;
+use model::network::FlowLog;
 use model::storage::{BACKUP_CONTENTS, BUCKET_CONTENTS, Bucket, Volume, VolumeBackup, VolumeSnapshot};
 use model::topology::Host;
 use model::{AnyObject, ApiError, FieldErrors, Object, Reason, Resource, Uid};
@@ -18,6 +19,8 @@ use crate::verbs::changed_meanwhile;
 
 /// Held by the agent of the host that keeps a volume or a snapshot.
 const FINALIZER: &str = "storage.corten.dev/agent";
+/// What lies in a bucket, to roles.
+const OBJECTS: &str = "objects";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,6 +104,34 @@ impl Server {
         }
         let message = format!("host {host:?} makes no volume of backup {:?}", backup.metadata.name);
         Err(ApiError::new(Reason::Forbidden, message))
+    }
+
+    /// Whether somebody may do this to what lies in a bucket.
+    pub(super) fn require_objects(
+        &self,
+        caller: &Principal,
+        verb: Verb,
+        project: &str,
+        bucket: &str,
+    ) -> Result<(), ApiError> {
+        let kind = model::kinds().iter().find(|kind| kind.info == Bucket::KIND);
+        // The registry has every kind.
+        let Some(kind) = kind else { return Ok(()) };
+        self.authorize(caller, &Request::new(verb, kind, Some(project), bucket).subresource(OBJECTS))
+    }
+
+    /// Who has flows written into a bucket may write there.
+    pub(super) fn check_flow_log(
+        &self,
+        caller: &Principal,
+        log: &FlowLog,
+        old: Option<&FlowLog>,
+    ) -> Result<(), ApiError> {
+        let place = |log: &FlowLog| (log.spec.bucket.clone(), log.spec.prefix.clone());
+        if log.spec.bucket.is_empty() || old.is_some_and(|old| place(old) == place(log)) {
+            return Ok(());
+        }
+        self.require_objects(caller, Verb::Update, &log.metadata.namespace, &log.spec.bucket)
     }
 
     /// The volumes that are made with an instance, in its transaction.

@@ -59,7 +59,7 @@ pub(super) async fn flows(
 ) -> Result<Response<Body>, ApiError> {
     let vpc: Vpc = serde_json::from_slice(vpc).map_err(|e| ApiError::internal(e.to_string()))?;
     model::Name::new(host).map_err(|e| ApiError::bad_request(format!("host: {e}")))?;
-    let wanted = StreamRequest::NetworkFlows { vpc: vpc.metadata.uid, port: port.to_owned() };
+    let wanted = StreamRequest::NetworkFlows { vpc: vpc.metadata.uid, port: port.to_owned(), whole: false };
     let stream = face.extensions.hosts.open(host, wanted).await?;
     Ok(answer::stream(StatusCode::OK, "text/plain; charset=utf-8", reader_body(stream)))
 }

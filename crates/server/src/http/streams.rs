@@ -34,7 +34,13 @@ pub enum StreamRequest {
     /// What differs from the plan of a VPC, as JSON (`client::networks`); with `repair` it is programmed again.
     NetworkCheck { vpc: Uid, repair: bool },
     /// What was recorded of flows of a VPC, of one port or of all, as lines.
-    NetworkFlows { vpc: Uid, port: String },
+    NetworkFlows {
+        vpc: Uid,
+        port: String,
+        /// With what is noted behind the usual words.
+        #[serde(default)]
+        whole: bool,
+    },
     /// A disk as one file (`client::disks`).
     Disk { of: DiskOf, uid: Uid },
     /// What is in a volume, or what changed in it, as a stream of the `backup` crate.

@@ -4,6 +4,8 @@ use client::{PatchKind, Verb};
 use identity::Principal;
 use model::compute::Instance;
 use model::identity::{AccessKey, Project, ProjectSpec, Role, RoleBinding, RoleSpec, Rule, User, UserSpec};
+use model::network::{FlowLog, FlowLogSpec, Vpc};
+use model::storage::{Bucket, BucketSpec};
 use model::topology::{Host, HostSpec, Lease, LeaseSpec};
 use model::{ApiError, ObjectMeta, Reason};
 use serde_json::json;
@@ -188,4 +190,29 @@ async fn nobody_gives_away_what_he_does_not_have() {
     let spec = json!({"user": "boss", "tokenSha256": "0".repeat(64)});
     let key = AccessKey::new(ObjectMeta::named("stolen"), serde_json::from_value(spec).expect("a key"));
     refused(ann.all().create(&key).await, Reason::Forbidden);
+}
+
+#[tokio::test]
+async fn who_has_flows_written_into_a_bucket_may_write_there() {
+    let cloud = Cloud::start().await;
+    let project = cloud.admin().project::<Vpc>("default");
+    let spec = serde_json::from_value(json!({"ipv4Ranges": ["10.0.0.0/16"]})).expect("a vpc");
+    project.create(&Vpc::new(ObjectMeta::in_project("default", "v"), spec)).await.expect("create");
+    let bucket = Bucket::new(ObjectMeta::in_project("default", "logs"), BucketSpec::default());
+    cloud.admin().project("default").create(&bucket).await.expect("create");
+    cloud.grant("ann", &["*"], &["flowlogs"], &["default"]).await;
+    cloud.grant("bob", &["*"], &["flowlogs", "buckets/objects"], &["default"]).await;
+    let log = |name: &str, bucket: &str| {
+        let spec = FlowLogSpec { vpc: "v".into(), bucket: bucket.into(), ..FlowLogSpec::default() };
+        FlowLog::new(ObjectMeta::in_project("default", name), spec)
+    };
+    let of = |name: &str| cloud.client(user(name)).project::<FlowLog>("default");
+    refused(of("ann").create(&log("hers", "logs")).await, Reason::Forbidden);
+    of("bob").create(&log("his", "logs")).await.expect("he may write there");
+    refused(of("bob").create(&log("other", "none")).await, Reason::Invalid);
+    let mut his = of("ann").get("his").await.expect("get");
+    his.spec.interval_seconds = 60;
+    let mut his = of("ann").update(&his).await.expect("where it is written stays");
+    his.spec.prefix = "elsewhere".into();
+    refused(of("ann").update(&his).await, Reason::Forbidden);
 }

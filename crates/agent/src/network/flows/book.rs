@@ -7,20 +7,12 @@ use std::net::IpAddr;
 
 use driver::{Count, Flow, FlowKey, FlowLook};
 
+use super::names::Names;
+
 /// Connections of one VPC that are followed at the same time.
 const FLOWS_MAX: usize = 65_536;
 /// Different flows that are refused within one window.
 const REFUSED_MAX: usize = 4_096;
-
-/// Whose addresses are recorded, and under which names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Names {
-    pub(super) project: String,
-    /// Names of the ports that are recorded, by their addresses.
-    pub(super) interfaces: BTreeMap<IpAddr, String>,
-    /// Gateways of the VPC: names and addresses asked there are not recorded.
-    pub(super) own: BTreeSet<IpAddr>,
-}
 
 /// What was seen and is not written yet.
 #[derive(Debug)]
@@ -174,8 +166,9 @@ mod tests {
     const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
 
     fn names(recorded: &[(IpAddr, &str)]) -> Names {
-        let interfaces = recorded.iter().map(|(address, name)| (*address, (*name).to_owned())).collect();
-        Names { project: "p".into(), interfaces, own: BTreeSet::from([GATEWAY]) }
+        let mut names = Names::new("p", BTreeSet::from([GATEWAY]));
+        names.interfaces = recorded.iter().map(|(address, name)| (*address, (*name).to_owned())).collect();
+        names
     }
 
     fn key(source: IpAddr, destination: IpAddr) -> FlowKey {

@@ -8,6 +8,8 @@ use model::Uid;
 
 /// Of each of the two files.
 const FILE_MAX_BYTES: u64 = 4 << 20;
+/// Of a line of AWS VPC flow logs, version 2.
+const WORDS: usize = 14;
 
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
@@ -36,8 +38,8 @@ impl Kept {
         file.write_all((lines.join("\n") + "\n").as_bytes())
     }
 
-    /// All lines, or those of one port.
-    pub(super) fn read(&self, port: &str) -> io::Result<String> {
+    /// All lines, or those of one port; whole as they are kept, or without what is noted behind the usual words.
+    pub(super) fn read(&self, port: &str, whole: bool) -> io::Result<String> {
         let mut text = String::new();
         for path in [&self.before, &self.now] {
             match std::fs::read_to_string(path) {
@@ -46,11 +48,12 @@ impl Kept {
                 Err(e) => return Err(e),
             }
         }
-        if port.is_empty() {
+        if port.is_empty() && whole {
             return Ok(text);
         }
-        let of_port = |line: &&str| line.split(' ').nth(2) == Some(port);
-        Ok(text.lines().filter(of_port).flat_map(|line| [line, "\n"]).collect())
+        let of_port = |line: &&str| port.is_empty() || line.split(' ').nth(2) == Some(port);
+        let said = |line| if whole { line } else { usual(line) };
+        Ok(text.lines().filter(of_port).flat_map(|line| [said(line), "\n"]).collect())
     }
 
     pub(super) fn remove(&self) {
@@ -65,6 +68,12 @@ impl Kept {
     }
 }
 
+/// The words that every reader of flow logs knows.
+fn usual(line: &str) -> &str {
+    let end = line.match_indices(' ').nth(WORDS - 1).map(|(at, _)| at);
+    end.map_or(line, |end| &line[..end])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,10 +82,14 @@ mod tests {
     fn lines_are_kept_up_to_a_size() {
         let folder = tempfile::tempdir().unwrap();
         let kept = Kept::new(&folder.path().join("flows"), &Uid::from_random([1; 16]));
-        assert_eq!(kept.read("").unwrap(), "");
+        assert_eq!(kept.read("", false).unwrap(), "");
         kept.append(&["2 p a-0 x".into(), "2 p b-0 y".into()]).unwrap();
-        assert_eq!(kept.read("b-0").unwrap(), "2 p b-0 y\n");
-        assert_eq!(kept.read("").unwrap(), "2 p a-0 x\n2 p b-0 y\n");
+        assert_eq!(kept.read("b-0", false).unwrap(), "2 p b-0 y\n");
+        assert_eq!(kept.read("", false).unwrap(), "2 p a-0 x\n2 p b-0 y\n");
+        let words = "2 p d-0 1 2 3 4 5 6 7 8 9 ACCEPT OK";
+        kept.append(&[format!("{words} eni-1 web")]).unwrap();
+        assert_eq!(kept.read("d-0", false).unwrap(), format!("{words}\n"));
+        assert_eq!(kept.read("d-0", true).unwrap(), format!("{words} eni-1 web\n"));
         let many = vec!["2 p c-0 zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz".to_owned(); 100_000];
         for _ in 0..4 {
             kept.append(&many).unwrap();
@@ -84,8 +97,8 @@ mod tests {
         let size: u64 =
             [&kept.now, &kept.before].map(|path| std::fs::metadata(path).unwrap().len()).iter().sum();
         assert!(size <= 4 * FILE_MAX_BYTES, "{size}");
-        assert_eq!(kept.read("a-0").unwrap(), "", "the oldest go first");
+        assert_eq!(kept.read("a-0", false).unwrap(), "", "the oldest go first");
         kept.remove();
-        assert_eq!(kept.read("").unwrap(), "");
+        assert_eq!(kept.read("", false).unwrap(), "");
     }
 }

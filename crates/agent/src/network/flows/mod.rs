@@ -2,6 +2,7 @@
 
 mod book;
 mod file;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -11,25 +12,29 @@ use std::time::Duration;
 
 use driver::{FlowWatch, NetworkDriver, PortPlan, VpcPlan};
 use model::network::{Port, Vpc};
-use model::{Timestamp, Uid};
+use model::{Timestamp, Uid, short_id};
 use parking_lot::Mutex;
 
 use super::ask::AskError;
 use super::plan::addresses;
 use super::{NetworkError, Networks};
 use crate::blocking::blocking;
-use book::{Book, Names};
+use book::Book;
 use file::Kept;
+use names::Names;
 
 /// A connection that ended is known to the kernel for ten seconds at least.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Seconds that a line speaks of, at the most.
 const WINDOW_SECONDS: u64 = 60;
 
+/// What time it is, for those who read lines.
+pub(super) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// What is recorded on this host.
-#[derive(Debug)]
 pub(super) struct Flows {
     folder: PathBuf,
+    now: Clock,
     /// VPCs with a port that asks for it.
     wanted: Mutex<BTreeMap<Uid, Names>>,
     logs: tokio::sync::Mutex<HashMap<Uid, Log>>,
@@ -43,8 +48,8 @@ struct Log {
 }
 
 impl Flows {
-    pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder, wanted: Mutex::default(), logs: tokio::sync::Mutex::default() }
+    pub(super) fn new(folder: PathBuf, now: Clock) -> Self {
+        Self { folder, now, wanted: Mutex::default(), logs: tokio::sync::Mutex::default() }
     }
 
     /// Takes note of which ports are to be recorded from now on. What is bridged to a physical segment is not
@@ -56,32 +61,44 @@ impl Flows {
             .iter()
             .filter(|port| is_routed && port.logs_flows)
             .filter_map(|port| ports.get(&port.uid));
-        let interfaces: BTreeMap<IpAddr, String> = logged
-            .flat_map(|port| addresses(port).into_iter().map(|a| (a, port.metadata.name.clone())))
-            .collect();
-        if interfaces.is_empty() {
-            self.wanted.lock().remove(&plan.uid);
-            return;
-        }
         let own: BTreeSet<IpAddr> =
             plan.ports.iter().flat_map(|port: &PortPlan| port.gateways.clone()).collect();
-        let names = Names { project: vpc.metadata.namespace.clone(), interfaces, own };
-        self.wanted.lock().insert(plan.uid.clone(), names);
+        let mut names = Names::new(&vpc.metadata.namespace, own);
+        for port in logged {
+            let name = &port.metadata.name;
+            names.interfaces.extend(addresses(port).into_iter().map(|address| (address, name.clone())));
+            names.notes.insert(name.clone(), note(port));
+        }
+        let mut wanted = self.wanted.lock();
+        if let Some(before) = wanted.get(&plan.uid) {
+            names.keep_departed(before);
+        }
+        if names.interfaces.is_empty() {
+            wanted.remove(&plan.uid);
+        } else {
+            wanted.insert(plan.uid.clone(), names);
+        }
     }
 
-    /// Nothing of the VPC is recorded any more; what is written stays.
-    pub(super) fn stop(&self, vpc: &Uid) {
-        self.wanted.lock().remove(vpc);
+    /// Writes what is known of a VPC whose network is about to go, and records it no more; what is written stays.
+    pub(super) async fn finish(&self, driver: &dyn NetworkDriver, vpc: &Uid) {
+        let names = self.wanted.lock().remove(vpc);
+        if let Some(names) = names
+            && let Err(e) = self.look(driver, vpc, &names, true).await
+        {
+            tracing::debug!(%vpc, error = %e, "the last flows of a network are not recorded");
+        }
+        self.logs.lock().await.remove(vpc);
     }
 
     /// Looks at all that is recorded, for ever. Costs nothing where nothing is.
-    pub(super) async fn run(&self, driver: &dyn NetworkDriver, now: &(dyn Fn() -> Timestamp + Send + Sync)) {
+    pub(super) async fn run(&self, driver: &dyn NetworkDriver) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let wanted = self.wanted.lock().clone();
             self.logs.lock().await.retain(|vpc, _| wanted.contains_key(vpc));
             for (vpc, names) in wanted {
-                if let Err(e) = self.look(driver, &vpc, &names, seconds(now()), false).await {
+                if let Err(e) = self.look(driver, &vpc, &names, false).await {
                     tracing::warn!(%vpc, error = %e, "flows are not recorded");
                     self.logs.lock().await.remove(&vpc);
                 }
@@ -95,9 +112,9 @@ impl Flows {
         driver: &dyn NetworkDriver,
         vpc: &Uid,
         names: &Names,
-        now: u64,
         write: bool,
     ) -> Result<(), AskError> {
+        let now = seconds((self.now)());
         let mut logs = self.logs.lock().await;
         let mut log = match logs.remove(vpc) {
             Some(log) => log,
@@ -114,10 +131,16 @@ impl Flows {
         .await
         .map_err(|e| failed(&e))?;
         log.book.note(found.map_err(NetworkError::from)?);
-        if write || log.book.age(now) >= WINDOW_SECONDS {
-            let lines = log.book.close(names, now);
+        // Windows end at different seconds: who has read up to one misses nothing of the next.
+        let age = log.book.age(now);
+        if (write && age > 0) || age >= WINDOW_SECONDS {
+            let lines: Vec<String> =
+                log.book.close(names, now).into_iter().map(|line| names.noted(line)).collect();
             let file = Kept::new(&self.folder, vpc);
             blocking(move || file.append(&lines)).await.map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
+            if let Some(wanted) = self.wanted.lock().get_mut(vpc) {
+                wanted.forget_departed(names);
+            }
         }
         logs.insert(vpc.clone(), log);
         Ok(())
@@ -125,28 +148,35 @@ impl Flows {
 
     /// Forgets what was written of a VPC that is gone.
     pub(super) fn forget(&self, vpc: &Uid) {
-        self.stop(vpc);
+        self.wanted.lock().remove(vpc);
         Kept::new(&self.folder, vpc).remove();
     }
 }
 
 impl Networks {
     /// Records flows for ever.
-    pub(crate) async fn record_flows(self, now: Arc<dyn Fn() -> Timestamp + Send + Sync>) {
-        self.inner.flows.run(&*self.inner.driver, &*now).await;
+    pub(crate) async fn record_flows(self) {
+        self.inner.flows.run(&*self.inner.driver).await;
     }
 
-    /// What was recorded of a VPC here, of one port or of all, the oldest first, up to this moment.
-    pub(crate) async fn flows(&self, vpc: &Uid, port: &str, now: Timestamp) -> Result<String, AskError> {
+    /// What was recorded of a VPC here, of one port or of all, the oldest first, up to this moment. `whole` lines say
+    /// behind the usual words which interface of EC2 and which subnet the port is, or was.
+    pub(crate) async fn flows(&self, vpc: &Uid, port: &str, whole: bool) -> Result<String, AskError> {
         let flows = &self.inner.flows;
         let names = flows.wanted.lock().get(vpc).cloned();
         if let Some(names) = names {
-            flows.look(&*self.inner.driver, vpc, &names, seconds(now), true).await?;
+            flows.look(&*self.inner.driver, vpc, &names, true).await?;
         }
         let (file, port) = (Kept::new(&flows.folder, vpc), port.to_owned());
-        let read = blocking(move || file.read(&port)).await.map_err(|e| AskError::Failed(e.to_string()))?;
+        let read =
+            blocking(move || file.read(&port, whole)).await.map_err(|e| AskError::Failed(e.to_string()))?;
         read.map_err(|e| AskError::Failed(format!("the flow log cannot be read: {e}")))
     }
+}
+
+/// What is kept with a port's lines.
+fn note(port: &Port) -> String {
+    format!("{} {}", short_id("eni", &port.metadata), port.spec.subnet)
 }
 
 fn seconds(now: Timestamp) -> u64 {
