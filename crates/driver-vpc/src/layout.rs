@@ -1,6 +1,6 @@
 //! From a plan to addresses, routes, neighbours and forwarding entries of a VPC's namespace. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use driver::{PortPlan, Reach, RemotePlan, VpcPlan};
@@ -39,8 +39,8 @@ pub(crate) fn check(plan: &VpcPlan) -> Result<(), VpcError> {
     if plan.uid.is_unset() {
         return invalid("the plan has no uid".into());
     }
-    let mut uids = BTreeSet::new();
-    let mut addresses = BTreeMap::new();
+    let mut uids = HashSet::with_capacity(plan.ports.len());
+    let mut addresses = HashMap::with_capacity(plan.ports.len());
     for port in &plan.ports {
         if !uids.insert(&port.uid) {
             return invalid(format!("port {} is planned twice", port.uid));
@@ -151,7 +151,8 @@ pub(crate) fn wants_ipv6(plan: &VpcPlan) -> bool {
 }
 
 fn add_port(tables: &mut Tables, port: &PortPlan, device: u32) {
-    if port.addresses.iter().any(IpAddr::is_ipv6) {
+    let speaks_ipv6 = port.addresses.iter().any(IpAddr::is_ipv6);
+    if speaks_ipv6 {
         tables.addresses.insert(Address { device, address: GATEWAY_LINK_LOCAL.into(), prefix: 64 });
     }
     for address in &port.addresses {
@@ -160,7 +161,8 @@ fn add_port(tables: &mut Tables, port: &PortPlan, device: u32) {
         tables.neighbours.insert(Neighbour { device, address: *address, mac: Some(port.mac.0) });
     }
     // IPv4 answers for all it has a route to (proxy_arp); IPv6 wants each named.
-    for address in port.gateways.iter().filter(|a| a.is_ipv6() && !is_link_local6(**a)) {
+    let named = port.gateways.iter().filter(|a| speaks_ipv6 && a.is_ipv6() && !is_link_local6(**a));
+    for address in named {
         tables.neighbours.insert(Neighbour { device, address: *address, mac: None });
     }
 }

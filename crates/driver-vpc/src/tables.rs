@@ -54,12 +54,26 @@ impl Tables {
         self.forwardings.retain(|entry| entry.device != device);
     }
 
-    /// Routes of this table to this destination; tells whether there was one.
-    pub(crate) fn remove_routes(&mut self, (table, destination): (u32, IpNet)) -> bool {
+    /// Routes of a table to a destination.
+    fn routes_to(&self, table: u32, destination: IpNet) -> impl Iterator<Item = &Route> {
         let route = |way| Route { table, destination, way };
         // The first way and the last in their order.
-        let all = route(Way::Device { device: 0, via: None })..=route(Way::Blackhole);
-        let found: Vec<Route> = self.routes.range(all).cloned().collect();
+        self.routes.range(route(Way::Device { device: 0, via: None })..=route(Way::Blackhole))
+    }
+
+    fn has_route_to(&self, table: u32, destination: IpNet) -> bool {
+        self.routes_to(table, destination).next().is_some()
+    }
+
+    /// One that is no proxy.
+    fn neighbour(&self, device: u32, address: IpAddr) -> Option<&Neighbour> {
+        let neighbour = |mac| Neighbour { device, address, mac: Some(mac) };
+        self.neighbours.range(neighbour([0; 6])..=neighbour([0xff; 6])).next()
+    }
+
+    /// Routes of this table to this destination; tells whether there was one.
+    pub(crate) fn remove_routes(&mut self, (table, destination): (u32, IpNet)) -> bool {
+        let found: Vec<Route> = self.routes_to(table, destination).cloned().collect();
         let before = self.routes.len();
         for route in &found {
             self.routes.remove(route);
@@ -69,8 +83,7 @@ impl Tables {
 
     /// Not a proxy; tells whether there was one.
     pub(crate) fn remove_neighbour(&mut self, device: u32, address: IpAddr) -> bool {
-        let neighbour = |mac| Neighbour { device, address, mac: Some(mac) };
-        let found = self.neighbours.range(neighbour([0; 6])..=neighbour([0xff; 6])).next().cloned();
+        let found = self.neighbour(device, address).cloned();
         found.is_some_and(|found| self.neighbours.remove(&found))
     }
 
@@ -115,25 +128,25 @@ impl Tables {
             let what = || format!("no longer look up packets {lookup}");
             rtnl.delete_lookup(lookup).map_err(|e| VpcError::network(what())(e))?;
         }
-        let kept: BTreeSet<_> = self.routes.iter().map(|route| (route.table, route.destination)).collect();
         for route in actual.routes.difference(&self.routes) {
             // One whose destination is kept was replaced above.
-            if !kept.contains(&(route.table, route.destination)) {
+            if !self.has_route_to(route.table, route.destination) {
                 let what = || format!("delete route {route}");
                 rtnl.delete_route(route).map_err(|e| VpcError::network(what())(e))?;
             }
         }
-        let known: BTreeSet<_> =
-            self.neighbours.iter().map(|n| (n.device, n.address, n.mac.is_some())).collect();
         for neighbour in actual.neighbours.difference(&self.neighbours) {
-            if !known.contains(&(neighbour.device, neighbour.address, neighbour.mac.is_some())) {
+            let replaced = match neighbour.mac {
+                Some(_) => self.neighbour(neighbour.device, neighbour.address).is_some(),
+                None => false,
+            };
+            if !replaced {
                 let what = || format!("delete neighbour {}", neighbour.address);
                 rtnl.delete_neighbour(neighbour).map_err(|e| VpcError::network(what())(e))?;
             }
         }
-        let placed: BTreeSet<_> = self.forwardings.iter().map(|f| (f.device, f.mac)).collect();
         for entry in actual.forwardings.difference(&self.forwardings) {
-            if !placed.contains(&(entry.device, entry.mac)) {
+            if !self.forwardings.iter().any(|kept| (kept.device, kept.mac) == (entry.device, entry.mac)) {
                 let what = || format!("delete forwarding entry {}", Mac(entry.mac));
                 rtnl.delete_forwarding(entry).map_err(|e| VpcError::network(what())(e))?;
             }

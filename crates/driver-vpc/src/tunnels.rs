@@ -115,16 +115,15 @@ fn read(
 }
 
 fn input(vxlan_port: u16) -> Vec<Rule> {
-    let ours = |family: Rule| {
-        let tunnel = family.protocol(UDP).equal(Field::DestinationPort, vxlan_port);
-        tunnel.in_set(&[Field::VxlanNetwork], NETWORKS)
-    };
-    let stranger = |rule: Rule, source, hosts| {
-        rule.not_in_set(&[Field::VxlanNetwork, source], hosts).drop().comment("no host of this network")
-    };
+    let tunnel = |rule: Rule| rule.protocol(UDP).equal(Field::DestinationPort, vxlan_port);
+    // What comes most often is asked about once.
+    let known =
+        |family: Rule, source, hosts| tunnel(family).in_set(&[Field::VxlanNetwork, source], hosts).accept();
+    let stranger = tunnel(Rule::new()).in_set(&[Field::VxlanNetwork], NETWORKS);
     vec![
-        stranger(ours(Rule::new().ipv4()), Field::Ip4Source, HOSTS[0]),
-        stranger(ours(Rule::new().ipv6()), Field::Ip6Source, HOSTS[1]),
+        known(Rule::new().ipv4(), Field::Ip4Source, HOSTS[0]),
+        known(Rule::new().ipv6(), Field::Ip6Source, HOSTS[1]),
+        stranger.drop().comment("no host of this network"),
     ]
 }
 

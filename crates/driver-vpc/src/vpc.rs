@@ -46,15 +46,21 @@ impl Host {
 
     pub(crate) fn ensure(&self, plan: &Arc<VpcPlan>) -> Result<Vec<PortLink>, VpcError> {
         layout::check(plan)?;
-        let vpc = {
-            let _alone = self.alone.lock();
-            namespace::hold(&self.run, &plan.uid)?
+        // Out of the table: a failure on the way forgets it.
+        let known = self.memories.lock().remove(&plan.uid);
+        let present = namespace::open(&self.run, &plan.uid)?;
+        let known = known.zip(present).filter(|(memory, vpc)| memory.is_good_for(vpc).unwrap_or(false));
+        let (known, vpc) = match known {
+            Some((memory, vpc)) => (Some(memory), vpc),
+            None => {
+                let _alone = self.alone.lock();
+                (None, namespace::hold(&self.run, &plan.uid)?)
+            }
         };
         if let Some(segment) = &plan.segment {
             return self.ensure_segment(plan, segment, &vpc);
         }
-        // Out of the table: a failure on the way forgets it.
-        let mut memory = self.recall(&plan.uid, &vpc)?;
+        let mut memory = recall(known, &vpc)?;
         let found = self.make_overlay(plan, &vpc, &mut memory)?;
         let revision = memory.mirror.revision();
         self.make_peer_links(plan, &vpc)?;
@@ -85,18 +91,6 @@ impl Host {
         }
         self.remember(&plan.uid, memory);
         Ok(inside::port_links(plan, &found, &self.run.namespace(&plan.uid)))
-    }
-
-    /// What is known of a VPC, as of now; all of it is read where nothing is.
-    fn recall(&self, uid: &Uid, vpc: &File) -> Result<Memory, VpcError> {
-        let known = self.memories.lock().remove(uid);
-        within_network(Some(vpc), || {
-            let mut rtnl = Rtnl::open()?;
-            match known {
-                Some(mut memory) if memory.is_good_for(vpc)? => memory.look(&mut rtnl).map(|()| memory),
-                _ => Memory::begin(vpc, &mut rtnl),
-            }
-        })
     }
 
     fn remember(&self, uid: &Uid, memory: Memory) {
@@ -316,6 +310,17 @@ impl Host {
         all.extend(filter_drift(&uplink::filter(&side, &self.options, plan)?.difference));
         Ok((all, addresses))
     }
+}
+
+/// What is known of a VPC, as of now; all of it is read where nothing is.
+fn recall(known: Option<Memory>, vpc: &File) -> Result<Memory, VpcError> {
+    within_network(Some(vpc), || {
+        let mut rtnl = Rtnl::open()?;
+        match known {
+            Some(mut memory) => memory.look(&mut rtnl).map(|()| memory),
+            None => Memory::begin(vpc, &mut rtnl),
+        }
+    })
 }
 
 /// Ports whose other end is not where it should be, of those that somebody has to look at.

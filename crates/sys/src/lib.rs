@@ -11,6 +11,7 @@ pub mod inherit;
 pub mod jail;
 pub mod memory;
 pub mod mount;
+pub mod mounts;
 pub mod namespace;
 pub mod netlink;
 pub mod pidfd;
