@@ -41,4 +41,6 @@ pub struct PortCount {
     pub sent_packets: u64,
     /// What its link dropped, in either direction.
     pub dropped_packets: u64,
+    /// What the guest sent in another's name, and nobody received.
+    pub spoofed_packets: u64,
 }

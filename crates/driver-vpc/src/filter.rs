@@ -1,6 +1,7 @@
 //! The packet filter of a VPC's namespace, written as the difference to what is there. What we wrote ourselves is
 //! remembered together with the kernel's count of changes: while that stays the same, it need not be read.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use nft::{Actual, Batch, Connection, Difference, NftError, Table};
@@ -55,6 +56,21 @@ pub(crate) fn write(wanted: [Table; 2], known: Option<Written>) -> Result<Outcom
         return Ok(Outcome { gone, only_more, written });
     }
     Err(VpcError::Invalid("somebody keeps changing the packet filter of a VPC; look who it is".into()))
+}
+
+/// Packets by the port's device that it should not have sent, of IP and ARP. In the VPC's namespace.
+pub(crate) fn spoofed() -> Result<HashMap<u32, u64>, VpcError> {
+    let mut connection = Connection::open()?;
+    let mut all = HashMap::new();
+    for family in rules::FAMILIES {
+        let counts = connection.counts(family, rules::TABLE, rules::SPOOFING);
+        for (key, packets) in counts.map_err(VpcError::filter("read counts of the packet filter"))? {
+            if let Ok(device) = key.try_into() {
+                *all.entry(u32::from_ne_bytes(device)).or_default() += packets;
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Whether the kernel still has what was written.

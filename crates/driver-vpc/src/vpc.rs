@@ -22,7 +22,7 @@ use crate::paths::RunDir;
 use crate::rtnl::Rtnl;
 use crate::tables::Tables;
 use crate::uplink::{self, HostSide};
-use crate::{connections, inside, namespace, peers, rules, sandbox, segment, sysctl, tunnels};
+use crate::{connections, filter, inside, namespace, peers, rules, sandbox, segment, sysctl, tunnels};
 
 /// Each VPC that is remembered holds two sockets, and a process may have 1,024 files by default.
 const MEMORIES_MAX: usize = 256;
@@ -165,7 +165,9 @@ impl Host {
 
     pub(crate) fn counters(&self, vpc: &Uid) -> Result<Vec<(Uid, PortCounters)>, VpcError> {
         let Some(namespace) = namespace::open(&self.run, vpc)? else { return Ok(Vec::new()) };
-        let links = within_network(Some(&namespace), || list_links(&mut Rtnl::open()?))?;
+        let (links, spoofed) = within_network(Some(&namespace), || {
+            Ok::<_, VpcError>((list_links(&mut Rtnl::open()?)?, filter::spoofed()?))
+        })?;
         let counters = links.into_iter().filter_map(|link| {
             // What the host sent is what the guest received.
             let counts = link.counts;
@@ -175,6 +177,7 @@ impl Host {
                 sent_bytes: counts.received_bytes,
                 sent_packets: counts.received_packets,
                 dropped_packets: counts.dropped,
+                spoofed_packets: spoofed.get(&link.index).copied().unwrap_or(0),
             };
             Uid::parse(&link.alias).map(|uid| (uid, seen))
         });

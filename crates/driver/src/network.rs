@@ -295,6 +295,8 @@ pub struct PortCounters {
     pub sent_bytes: u64,
     pub sent_packets: u64,
     pub dropped_packets: u64,
+    /// What the guest sent in another's name, by MAC, IP or ARP; dropped, though the link counts it as sent.
+    pub spoofed_packets: u64,
 }
 
 /// Makes VPCs real on this host. Every method is idempotent, starts from facts of the kernel, and is safe to

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::errno::Errno;
 use sys::netlink::{Answer, Attributes, Message, NetlinkError, Outcome, Protocol, Socket};
 
 use crate::batch::{Batch, head};
@@ -85,6 +86,21 @@ impl Connection {
         let only = Attributes::new().text(n::ELEMENTS_TABLE, table).text(n::ELEMENTS_SET, set);
         let answers = self.dump(message::GET_ELEMENT, family.number(), &only, "list elements")?;
         Ok(answers.iter().flat_map(read::elements).collect())
+    }
+
+    /// Packets that matched each element of a [`crate::Set::counting`], by the element's key. A set that is not there has
+    /// counted nothing.
+    pub fn counts(
+        &mut self,
+        family: Family,
+        table: &str,
+        set: &str,
+    ) -> Result<Vec<(Vec<u8>, u64)>, NftError> {
+        let only = Attributes::new().text(n::ELEMENTS_TABLE, table).text(n::ELEMENTS_SET, set);
+        match self.dump(message::GET_ELEMENT, family.number(), &only, "list counts") {
+            Err(NftError::Read { source, .. }) if source.is(Errno::ENOENT) => Ok(Vec::new()),
+            answers => Ok(answers?.iter().flat_map(read::counts).collect()),
+        }
     }
 
     fn dump(

@@ -55,6 +55,8 @@ pub(crate) const SET_DATA_TYPE: u16 = 6;
 pub(crate) const SET_DATA_LENGTH: u16 = 7;
 pub(crate) const SET_ID: u16 = 10;
 pub(crate) const SET_USERDATA: u16 = 13;
+/// What each element gets of its own.
+pub(crate) const SET_EXPRESSION: u16 = 17;
 pub(crate) const SET_FLAG_INTERVAL: u32 = 4;
 pub(crate) const SET_FLAG_MAP: u32 = 8;
 pub(crate) const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
@@ -65,6 +67,7 @@ pub(crate) const ELEMENTS_LIST: u16 = 3;
 pub(crate) const ELEMENT_KEY: u16 = 1;
 pub(crate) const ELEMENT_DATA: u16 = 2;
 pub(crate) const ELEMENT_FLAGS: u16 = 3;
+pub(crate) const ELEMENT_EXPRESSION: u16 = 7;
 pub(crate) const ELEMENT_INTERVAL_END: u32 = 1;
 
 pub(crate) const LIST_ELEMENT: u16 = 1;
@@ -75,6 +78,7 @@ pub(crate) const VERDICT_CHAIN: u16 = 2;
 pub(crate) const EXPRESSION_NAME: u16 = 1;
 pub(crate) const EXPRESSION_DATA: u16 = 2;
 pub(crate) const GENERATION_ID: u16 = 1;
+pub(crate) const COUNTER_PACKETS: u16 = 2;
 
 /// The register that holds a verdict.
 pub(crate) const REGISTER_VERDICT: u32 = 0;

@@ -184,15 +184,22 @@ pub struct Set {
     /// Keys are ranges; for keys of one part.
     pub interval: bool,
     pub data: Data,
+    /// Each element counts the packets that matched it: see [`crate::Connection::counts`].
+    pub counts: bool,
 }
 
 impl Set {
     pub fn new(name: impl Into<String>, key: &[KeyType]) -> Self {
-        Self { name: name.into(), key: key.to_vec(), interval: false, data: Data::None }
+        Self { name: name.into(), key: key.to_vec(), interval: false, data: Data::None, counts: false }
     }
 
     pub fn of_intervals(name: impl Into<String>, key: KeyType) -> Self {
         Self { interval: true, ..Self::new(name, &[key]) }
+    }
+
+    /// Whose elements count the packets that match them.
+    pub fn counting(name: impl Into<String>, key: &[KeyType]) -> Self {
+        Self { counts: true, ..Self::new(name, key) }
     }
 
     pub fn verdict_map(name: impl Into<String>, key: &[KeyType]) -> Self {
@@ -230,6 +237,14 @@ impl Set {
             // `nft` keeps the byte order of a simple key here, and shows nonsense without.
             [part] => set.put(n::SET_USERDATA, part.byte_order()),
             _ => set,
+        };
+        let set = if self.counts {
+            let counter = Attributes::new()
+                .text(n::EXPRESSION_NAME, "counter")
+                .nest(n::EXPRESSION_DATA, &Attributes::new());
+            set.nest(n::SET_EXPRESSION, &counter)
+        } else {
+            set
         };
         match self.data {
             Data::None => set,

@@ -106,6 +106,19 @@ pub(crate) fn elements(answer: &Answer) -> Vec<Element> {
     attributes(list).filter_map(|(_, bytes)| element(bytes)).collect()
 }
 
+/// Packets that matched each element, by its key, in a set whose elements count.
+pub(crate) fn counts(answer: &Answer) -> Vec<(Vec<u8>, u64)> {
+    let list = attribute(body(answer), n::ELEMENTS_LIST).unwrap_or_default();
+    attributes(list).filter_map(|(_, bytes)| count(bytes)).collect()
+}
+
+fn count(bytes: &[u8]) -> Option<(Vec<u8>, u64)> {
+    let key = attribute(attribute(bytes, n::ELEMENT_KEY)?, n::DATA_VALUE)?.to_vec();
+    let counter = attribute(attribute(bytes, n::ELEMENT_EXPRESSION)?, n::EXPRESSION_DATA)?;
+    let packets = attribute(counter, n::COUNTER_PACKETS)?.try_into().ok().map(u64::from_be_bytes)?;
+    Some((key, packets))
+}
+
 fn element(bytes: &[u8]) -> Option<Element> {
     let key = attribute(attribute(bytes, n::ELEMENT_KEY)?, n::DATA_VALUE)?.to_vec();
     let flags = number(bytes, n::ELEMENT_FLAGS).unwrap_or(0);

@@ -103,6 +103,7 @@ impl Networks {
                     sent_bytes: counts.sent_bytes,
                     sent_packets: counts.sent_packets,
                     dropped_packets: counts.dropped_packets,
+                    spoofed_packets: counts.spoofed_packets,
                 })
             };
             all.extend(counted.into_iter().filter_map(count));

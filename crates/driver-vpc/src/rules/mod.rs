@@ -33,9 +33,13 @@ use driver::VpcPlan;
 use nft::{Base, ChainKind, Family, Field, Hook, KeyType, Policy, Rule, Set, Table, key};
 
 use crate::layout::{Devices, LOOPBACK};
+pub(crate) use ports::SPOOFING;
 
 /// Both tables of a VPC's namespace have this name.
 pub(crate) const TABLE: &str = "corten";
+
+/// Whose tables those are.
+pub(crate) const FAMILIES: [Family; 2] = [Family::Inet, Family::Arp];
 
 /// On a packet that may leave the port it came from.
 const MAY_LEAVE: u32 = 1;
@@ -81,11 +85,11 @@ fn arp(plan: &VpcPlan, devices: &Devices) -> Table {
     let device = Field::InputDevice;
     let rules = vec![
         Rule::new().in_set(&[device], "trusted").accept(),
-        Rule::new().not_in_set(&[device, Field::ArpSenderMac], "macs").drop(),
+        ports::spoofed(Rule::new().not_in_set(&[device, Field::ArpSenderMac], "macs")),
         // Who asks whether an address is in use names none as its own (RFC 5227).
         Rule::new().equal(Field::ArpSender, std::net::Ipv4Addr::UNSPECIFIED).accept(),
         Rule::new().in_set(&[device, Field::ArpSenderMac, Field::ArpSender], "sources4").accept(),
-        Rule::new().drop(),
+        ports::spoofed(Rule::new()),
     ];
     table.base_chain("input", filter_chain(Hook::Input, 0, Policy::Accept), rules);
     table

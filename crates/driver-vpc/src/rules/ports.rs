@@ -20,6 +20,9 @@ const CONFIRMED: u32 = 0x8;
 /// Refused packets of one port that are noted, for each direction.
 const NOTED_PER_SECOND: u64 = 100;
 const NOTED_PER_SECOND_BURST: u32 = 500;
+/// Devices of ports, each with a count of what they should not have sent.
+pub(crate) const SPOOFING: &str = "spoofing";
+const SPOOFED: &str = "spoofed";
 
 pub(super) fn add(table: &mut Table, plan: &VpcPlan, devices: &Devices) {
     add_identities(table, plan, devices);
@@ -44,6 +47,7 @@ pub(super) fn add(table: &mut Table, plan: &VpcPlan, devices: &Devices) {
 /// address of IP.
 pub(super) fn add_identities(table: &mut Table, plan: &VpcPlan, devices: &Devices) {
     device_set(table, "trusted", trusted(plan, devices));
+    add_spoofing(table, devices);
     let mut macs = Vec::new();
     let (mut sources4, mut sources6) = (Vec::new(), Vec::new());
     for port in &plan.ports {
@@ -61,6 +65,19 @@ pub(super) fn add_identities(table: &mut Table, plan: &VpcPlan, devices: &Device
     if table.family != nft::Family::Arp {
         table.set(Set::new("sources6", &[&card[..], &[KeyType::Ipv6Address]].concat()), sources6);
     }
+}
+
+/// Where packets end that are not what their port may send: each counts for its port.
+fn add_spoofing(table: &mut Table, devices: &Devices) {
+    let elements = devices.ports.values().map(|device| Element::new(key([(*device).into()])));
+    table.set(Set::counting(SPOOFING, &[KeyType::InterfaceIndex]), elements);
+    let counted = Rule::new().in_set(&[Field::InputDevice], SPOOFING).drop();
+    table.chain(SPOOFED, vec![counted, Rule::new().drop()]);
+}
+
+/// Drops a packet that its port may not send.
+pub(super) fn spoofed(rule: Rule) -> Rule {
+    rule.verdict(&Verdict::Goto(SPOOFED.into()))
 }
 
 /// Verdict maps from devices to chains.
@@ -165,16 +182,13 @@ fn prerouting(plan: &VpcPlan, devices: &Devices) -> Vec<Rule> {
     let claims = |source| [device, Field::EtherSource, source];
     let rest = [
         Rule::new().in_set(&[device], "trusted").accept(),
-        Rule::new()
-            .by_ethernet()
-            .not_in_set(&[device, Field::EtherSource], "macs")
-            .drop()
+        spoofed(Rule::new().by_ethernet().not_in_set(&[device, Field::EtherSource], "macs"))
             .comment("not its MAC address"),
         dhcp.protocol(17).equal(Field::DestinationPort, 67_u16).accept(),
         // Neighbour discovery and DHCPv6; the kernel never forwards these.
         Rule::new().ipv6().in_network(Field::Ip6Source, link_local, 10).accept(),
         Rule::new().ipv6().equal(Field::Ip6Source, std::net::Ipv6Addr::UNSPECIFIED).protocol(58).accept(),
-        Rule::new().drop().comment("not its address"),
+        spoofed(Rule::new()).comment("not its address"),
     ];
     let known = [
         Rule::new().ipv4().in_set(&claims(Field::Ip4Source), "sources4").accept(),

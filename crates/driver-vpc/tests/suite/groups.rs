@@ -1,6 +1,6 @@
 //! What security groups let through, and what nobody may send.
 
-use driver::{NetworkDriver, Peer, Protocol, RulePlan};
+use driver::{NetworkDriver, Peer, PortPlan, Protocol, RulePlan, VpcPlan};
 
 use crate::support::{
     Lab, address, anything, connects, echo, ensure_all, group, pings, plans, received, run, sandbox, uid,
@@ -75,13 +75,24 @@ async fn nobody_speaks_for_another() {
     run(sandbox(&a), "ip addr add 10.0.0.77/32 dev eth0");
     run(sandbox(&router), "ip addr add 10.0.0.78/32 dev eth0");
     let before = received(&b);
+    assert_eq!(spoofed(&lab, &plan, [&a, &b]).await, [0, 0]);
     echo(sandbox(&a), Some(address("10.0.0.77")), address("10.0.0.3"));
     assert_eq!(received(&b), before, "another address is dropped");
+    let [by_address, 0] = spoofed(&lab, &plan, [&a, &b]).await else { panic!("b sent nothing wrong") };
+    assert!(by_address > 0, "and counted");
     echo(sandbox(&router), Some(address("10.0.0.78")), address("10.0.0.3"));
     assert!(received(&b) > before, "but from a port that is not checked");
     assert!(pings(sandbox(&a), "10.0.0.3"), "its own address");
     run(sandbox(&a), "ip link set eth0 address 02:00:00:00:00:99");
     assert!(!pings(sandbox(&a), "10.0.0.3"), "another MAC address");
+    let counts = spoofed(&lab, &plan, [&a, &router]).await;
+    assert!(counts[0] > by_address && counts[1] == 0, "{counts:?}");
     lab.hosts[0].driver.ensure(&plan).await.expect("ensure");
     assert!(pings(sandbox(&a), "10.0.0.3"), "put right");
+}
+
+/// Packets of ports that they should not have sent.
+async fn spoofed(lab: &Lab, plan: &VpcPlan, ports: [&PortPlan; 2]) -> [u64; 2] {
+    let counters = lab.hosts[0].driver.counters(&plan.uid).await.expect("counters");
+    ports.map(|port| counters.iter().find(|(uid, _)| *uid == port.uid).expect("a port").1.spoofed_packets)
 }

@@ -62,6 +62,31 @@ fn the_second_time_changes_nothing() {
     });
 }
 
+/// What comes by the loopback is counted for it, and nothing else is.
+#[test]
+fn elements_count_what_matches_them() {
+    in_own_network(|mut connection| {
+        let lo = key([1_u32.into()]);
+        let mut table = Table::new(Family::Inet, "t");
+        let set = Set::counting("seen", &[KeyType::InterfaceIndex]);
+        table.set(set, [Element::new(lo.clone()), Element::new(key([2_u32.into()]))]);
+        let base = Base { hook: Hook::Input, policy: Policy::Accept, ..FORWARD };
+        table.base_chain("input", base, vec![Rule::new().in_set(&[Field::InputDevice], "seen").drop()]);
+        assert_eq!(connection.counts(Family::Inet, "t", "seen").expect("no table"), []);
+        table.apply(&mut connection).expect("apply");
+        std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
+        for _ in 0..3 {
+            socket.send_to(b"?", "127.0.0.1:9").expect("send");
+        }
+        let counts = connection.counts(Family::Inet, "t", "seen").expect("counts");
+        assert_eq!(counts.iter().filter(|(key, _)| *key == lo).map(|(_, n)| *n).collect::<Vec<_>>(), [3]);
+        assert_eq!(counts.iter().map(|(_, packets)| packets).sum::<u64>(), 3);
+        let actual = Actual::read(&mut connection, Family::Inet, "t").expect("read");
+        assert!(table.difference(&actual).batch.is_empty(), "counts are no difference");
+    });
+}
+
 #[test]
 fn members_come_and_go_without_touching_rules() {
     in_own_network(|mut connection| {

@@ -28,12 +28,17 @@ const COUNTERS_MAX_BYTES: u64 = 64 << 20;
 
 /// A series of a port: its name, what it says, and its value.
 type Series = (&'static str, &'static str, fn(&PortCount) -> u64);
-const SERIES: [Series; 5] = [
+const SERIES: [Series; 6] = [
     ("corten_port_received_bytes_total", "Bytes that the guest received.", |c| c.received_bytes),
     ("corten_port_received_packets_total", "Packets that the guest received.", |c| c.received_packets),
     ("corten_port_sent_bytes_total", "Bytes that the guest sent.", |c| c.sent_bytes),
     ("corten_port_sent_packets_total", "Packets that the guest sent.", |c| c.sent_packets),
     ("corten_port_dropped_packets_total", "Packets that the port's link dropped.", |c| c.dropped_packets),
+    (
+        "corten_port_spoofed_packets_total",
+        "Packets dropped because the guest sent them in another's name (MAC, IP or ARP).",
+        |c| c.spoofed_packets,
+    ),
 ];
 
 /// A host's word on a VPC.

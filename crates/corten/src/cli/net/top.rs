@@ -69,8 +69,9 @@ fn render(ports: &Ports) -> String {
     let busy = |of: &BTreeMap<String, u64>| value(of, "received_bytes") + value(of, "sent_bytes");
     let mut sorted: Vec<_> = ports.iter().collect();
     sorted.sort_by_key(|(labels, of)| (std::cmp::Reverse(busy(of)), *labels));
-    let mut table =
-        Table::with(&["PORT", "INSTANCE", "HOST", "RECEIVED", "PACKETS", "SENT", "PACKETS", "DROPPED"]);
+    let mut table = Table::with(&[
+        "PORT", "INSTANCE", "HOST", "RECEIVED", "PACKETS", "SENT", "PACKETS", "DROPPED", "SPOOFED",
+    ]);
     for (labels, of) in sorted {
         table.row([
             output::harmless(&labels.port),
@@ -81,6 +82,7 @@ fn render(ports: &Ports) -> String {
             size(value(of, "sent_bytes")),
             value(of, "sent_packets").to_string(),
             value(of, "dropped_packets").to_string(),
+            value(of, "spoofed_packets").to_string(),
         ]);
     }
     table.render()
@@ -103,15 +105,17 @@ mod tests {
             |port: &str| format!("{{project=\"p\",vpc=\"v\",port=\"{port}\",instance=\"i\",host=\"h\"}}");
         let text = format!(
             "# HELP x y\nother{{a=\"b\"}} 1\ncorten_port_sent_bytes_total{} 20480\n\
-             corten_port_dropped_packets_total{} 3\ncorten_port_sent_bytes_total{} 30720\n",
+             corten_port_dropped_packets_total{} 3\ncorten_port_spoofed_packets_total{} 4\n\
+             corten_port_sent_bytes_total{} 30720\n",
+            labels("a"),
             labels("a"),
             labels("a"),
             labels("b")
         );
         let shown = render(&read(&text));
         let rows: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
-        assert_eq!(rows[1], ["b", "i", "h", "0", "0", "30Ki", "0", "0"]);
-        assert_eq!(rows[2], ["a", "i", "h", "0", "0", "20Ki", "0", "3"]);
+        assert_eq!(rows[1], ["b", "i", "h", "0", "0", "30Ki", "0", "0", "0"]);
+        assert_eq!(rows[2], ["a", "i", "h", "0", "0", "20Ki", "0", "3", "4"]);
     }
 
     #[test]
