@@ -50,12 +50,11 @@ impl Host {
         let known = self.memories.lock().remove(&plan.uid);
         let present = namespace::open(&self.run, &plan.uid)?;
         let known = known.zip(present).filter(|(memory, vpc)| memory.is_good_for(vpc).unwrap_or(false));
-        let (known, vpc) = match known {
-            Some((memory, vpc)) => (Some(memory), vpc),
-            None => {
-                let _alone = self.alone.lock();
-                (None, namespace::hold(&self.run, &plan.uid)?)
-            }
+        let (known, vpc) = if let Some((memory, vpc)) = known {
+            (Some(memory), vpc)
+        } else {
+            let _alone = self.alone.lock();
+            (None, namespace::hold(&self.run, &plan.uid)?)
         };
         if let Some(segment) = &plan.segment {
             return self.ensure_segment(plan, segment, &vpc);

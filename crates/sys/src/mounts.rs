@@ -157,7 +157,7 @@ fn path_of(mount: u64) -> io::Result<Option<PathBuf>> {
         return Err(io::Error::last_os_error());
     }
     let bytes: Vec<u8> = answer.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let offset = bytes[PATH_AT..PATH_AT + 4].try_into().map(u32::from_ne_bytes).unwrap_or(u32::MAX);
+    let offset = bytes[PATH_AT..PATH_AT + 4].try_into().map_or(u32::MAX, u32::from_ne_bytes);
     let text = usize::try_from(offset).ok().and_then(|offset| bytes.get(TEXT_AT.checked_add(offset)?..));
     let text = text.and_then(|text| text.split(|byte| *byte == 0).next()).unwrap_or_default();
     let is_plain = !text.is_empty() && !text.contains(&b'\\');
