@@ -179,7 +179,8 @@ fn beside_overlay(rounds: &[Round], measured: &Measured) -> Row {
         goal: ">= 1.2x".into(),
         ..Row::default()
     };
-    let both: Vec<_> = rounds.iter().filter_map(|round| Some((&round.ours, round.overlay.as_ref()?))).collect();
+    let both: Vec<_> =
+        rounds.iter().filter_map(|round| Some((&round.ours, round.overlay.as_ref()?))).collect();
     if !both.is_empty() {
         let ratio = spread(both.iter().map(|(ours, theirs)| {
             let ratio = (measured.of)(ours) / (measured.of)(theirs);
