@@ -4,6 +4,7 @@
 flows_bucket=flows-of-check
 # An address for documentation (RFC 5737): what is sent there comes nowhere.
 flows_to=203.0.113.7
+flows_port=9
 
 # flows_are_recorded KEY INSTANCE: from now on; the instance runs and lets the key in.
 flows_are_recorded() {
@@ -18,8 +19,8 @@ flows_are_recorded() {
 
 # flows_are_noted KEY INSTANCE: it sends something more, and its host has a line of that.
 flows_are_noted() {
-  guest "$1" "$2" "ping -c 2 -W 1 $flows_to >/dev/null; true" || return 1
-  corten net flows "$2-0" | grep -Eq "^2 default $2-0 [0-9.]+ $flows_to 0 0 1 [0-9]+ [0-9]+ [0-9]+ [0-9]+ ACCEPT OK\$"
+  guest "$1" "$2" "nc -w 1 $flows_to $flows_port </dev/null >/dev/null 2>&1; true" || return 1
+  corten net flows "$2-0" | grep -Eq "^2 default $2-0 [0-9.]+ $flows_to [0-9]+ $flows_port 6 [0-9]+ [0-9]+ [0-9]+ [0-9]+ ACCEPT OK\$"
 }
 
 # The lines of a minute come with the next.
@@ -27,7 +28,7 @@ flows_are_in_the_bucket() {
   local account
   account=$(aws sts get-caller-identity --query Account --output text)
   becomes 150 "what it sent is told in a file of the bucket" flows_tell \
-    "^2 $account $flows_eni [0-9.]+ $flows_to 0 0 1 [0-9]+ [0-9]+ [0-9]+ [0-9]+ ACCEPT OK\$"
+    "^2 $account $flows_eni [0-9.]+ $flows_to [0-9]+ $flows_port 6 [0-9]+ [0-9]+ [0-9]+ [0-9]+ ACCEPT OK\$"
   expect "where readers look for it" aws s3api list-objects-v2 --bucket "$flows_bucket"
   says "by account, region and day" \
     "\"net/AWSLogs/$account/vpcflowlogs/my-corten-1/[0-9]{4}/[0-9]{2}/[0-9]{2}/${account}_vpcflowlogs_my-corten-1_${flow_log}_[0-9]{8}T[0-9]{4}Z_[0-9a-f]{8}.log.gz\""
