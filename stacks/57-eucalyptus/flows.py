@@ -9,6 +9,8 @@ from volumes import tags
 BUCKET = "flows-of-wide"
 KEPT = {"LogDestinationType": "s3", "LogDestination": f"arn:aws:s3:::{BUCKET}/net"}
 OF_EC2 = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}}
+OF_LOGS = {"Version": "2012-10-17", "Statement": {
+    "Effect": "Allow", "Action": "s3:PutObject", "Resource": f"arn:aws:s3:::{BUCKET}/net/AWSLogs/*"}}
 
 
 class Flows:
@@ -100,7 +102,12 @@ class Flows:
         own = boto3.client("ec2", aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
         denied = self.create([vpc], ec2=own, TrafficType="ACCEPT")
         self.equal("who may not write there is refused", (denied["FlowLogIds"], denied["Unsuccessful"][0]["Error"]["Code"]), ([], "400"))
+        iam.put_user_policy(UserName="logger", PolicyName="s3", PolicyDocument=json.dumps(OF_LOGS))
+        allowed = self.create([vpc], ec2=own, TrafficType="ACCEPT")
+        self.equal("who may is not", allowed["Unsuccessful"], [])
+        own.delete_flow_logs(FlowLogIds=allowed["FlowLogIds"])
         iam.delete_user_policy(UserName="logger", PolicyName="ec2")
+        iam.delete_user_policy(UserName="logger", PolicyName="s3")
         iam.delete_access_key(UserName="logger", AccessKeyId=key["AccessKeyId"])
         iam.delete_user(UserName="logger")
 

@@ -1,7 +1,7 @@
 //! Addresses, routes, lookups, neighbours and forwarding entries of one namespace as sets, and the way from one to another.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use driver::{Drift, Mac};
 use ipnet::IpNet;
@@ -71,6 +71,13 @@ impl Tables {
         self.neighbours.range(neighbour([0; 6])..=neighbour([0xff; 6])).next()
     }
 
+    fn has_forwarding(&self, device: u32, mac: [u8; 6]) -> bool {
+        let entry = |host| Forwarding { device, mac, host };
+        // The first address and the last in their order.
+        let all = entry(Ipv4Addr::UNSPECIFIED.into())..=entry(Ipv6Addr::from_bits(u128::MAX).into());
+        self.forwardings.range(all).next().is_some()
+    }
+
     /// Routes of this table to this destination; tells whether there was one.
     pub(crate) fn remove_routes(&mut self, (table, destination): (u32, IpNet)) -> bool {
         let found: Vec<Route> = self.routes_to(table, destination).cloned().collect();
@@ -136,17 +143,15 @@ impl Tables {
             }
         }
         for neighbour in actual.neighbours.difference(&self.neighbours) {
-            let replaced = match neighbour.mac {
-                Some(_) => self.neighbour(neighbour.device, neighbour.address).is_some(),
-                None => false,
-            };
-            if !replaced {
+            let is_replaced =
+                neighbour.mac.is_some() && self.neighbour(neighbour.device, neighbour.address).is_some();
+            if !is_replaced {
                 let what = || format!("delete neighbour {}", neighbour.address);
                 rtnl.delete_neighbour(neighbour).map_err(|e| VpcError::network(what())(e))?;
             }
         }
         for entry in actual.forwardings.difference(&self.forwardings) {
-            if !self.forwardings.iter().any(|kept| (kept.device, kept.mac) == (entry.device, entry.mac)) {
+            if !self.has_forwarding(entry.device, entry.mac) {
                 let what = || format!("delete forwarding entry {}", Mac(entry.mac));
                 rtnl.delete_forwarding(entry).map_err(|e| VpcError::network(what())(e))?;
             }

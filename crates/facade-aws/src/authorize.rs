@@ -95,8 +95,16 @@ pub(crate) async fn check(c: &Context, service: &str) -> Result<(), Failure> {
     pass_role(c, actor).await
 }
 
+/// Whether the caller may do what another action than the one he asks for stands for, to one resource. Callers of
+/// the cloud's own roles are asked by the server, when the object is made.
+pub(crate) async fn also(c: &Context, action: &str, resource: Resource) -> Result<(), Failure> {
+    let Some(actor) = &c.signer.actor else { return Ok(()) };
+    let facts = facts(c, actor, &resource).await?;
+    allowed(c, actor, action, &resource, &facts)
+}
+
 /// Whether the caller may do one thing to one resource; the refusal says what was asked, sealed.
-pub(crate) fn allowed(
+fn allowed(
     c: &Context,
     actor: &Actor,
     action: &str,

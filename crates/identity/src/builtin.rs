@@ -73,7 +73,10 @@ pub(crate) fn allows(
     }
     // The callers of IAM: what each of them may is decided by policies before he comes here.
     let own = principal.account().is_some_and(|account| request.project == Some(account));
-    if own && request.scope() == model::Scope::Project && matches!(request.subresource, "" | "logs") {
+    if own
+        && request.scope() == model::Scope::Project
+        && matches!(request.subresource, "" | "logs" | "objects")
+    {
         return Some("account");
     }
     if principal.host().is_some_and(|host| host_may(host, request)) {

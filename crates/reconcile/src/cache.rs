@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Api, ListParams, TypedEvent};
-use model::{ApiError, Resource};
+use model::{ApiError, Object, Resource, Spec};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -27,6 +27,13 @@ impl<R: Resource> Change<R> {
             Self::Applied { new, .. } => new,
             Self::Deleted(old) => old,
         }
+    }
+}
+
+impl<S: Spec> Change<Object<S>> {
+    /// Whether something else is wanted than before; of what is noted in the status or the metadata alone that is not so.
+    pub fn is_of_spec(&self) -> bool {
+        !matches!(self, Self::Applied { old: Some(old), new } if old.spec == new.spec)
     }
 }
 

@@ -113,7 +113,7 @@ fn wake<R: Resource>(client: &Client, queue: &Queue, peerings: &Cache<Peering>) 
 fn wake_when_wanted(client: &Client, queue: &Queue) -> Cache<FlowLog> {
     let queue = queue.clone();
     let listener = move |change: &Change<FlowLog>| {
-        if !matches!(change, Change::Applied { old: Some(old), new } if old.spec == new.spec) {
+        if change.is_of_spec() {
             queue.add(change.object().metadata.namespace.clone());
         }
     };

@@ -83,7 +83,7 @@ impl FlowLogs {
             let queue = queue.clone();
             // What is noted here of a file that was written is no reason for the next.
             move |change: &Change<FlowLog>| {
-                if !matches!(change, Change::Applied { old: Some(old), new } if old.spec == new.spec) {
+                if change.is_of_spec() {
                     queue.add(change.object().metadata.key());
                 }
             }
@@ -271,11 +271,10 @@ fn key(log: &FlowLog, account: &str, host: &str, after: u64) -> String {
     let hash = Digest::of(format!("{}/{host}/{after}", log.metadata.uid).as_bytes()).to_string();
     let hash: String = hash.chars().take(HASH_DIGITS).collect();
     let id = short_id("fl", &log.metadata);
-    let prefix = log.spec.prefix.trim_end_matches('/');
-    let slash = if prefix.is_empty() { "" } else { "/" };
+    let folder = log.spec.folder(account);
     let hourly = if log.spec.hourly { format!("{hour}/") } else { String::new() };
     format!(
-        "{prefix}{slash}AWSLogs/{account}/vpcflowlogs/{REGION}/{year}/{month}/{day}/{hourly}\
+        "{folder}vpcflowlogs/{REGION}/{year}/{month}/{day}/{hourly}\
          {account}_vpcflowlogs_{REGION}_{id}_{year}{month}{day}T{hour}{minute}Z_{hash}.log.gz"
     )
 }

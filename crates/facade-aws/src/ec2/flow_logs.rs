@@ -290,13 +290,8 @@ async fn may_write(c: &Context, spec: &FlowLogSpec) -> Result<(), Failure> {
     if c.api::<BucketSpec>().find(&spec.bucket).await?.is_none() {
         return Err(denied());
     }
-    let Some(actor) = &c.signer.actor else { return Ok(()) };
-    let prefix = spec.prefix.trim_end_matches('/');
-    let slash = if prefix.is_empty() { "" } else { "/" };
-    let resource =
-        Resource::One(format!("{BUCKET_ARN}{}/{prefix}{slash}AWSLogs/{}/*", spec.bucket, c.account()));
-    let facts = authorize::facts(c, actor, &resource).await?;
-    authorize::allowed(c, actor, "s3:PutObject", &resource, &facts).map_err(|_| denied())
+    let resource = Resource::One(format!("{BUCKET_ARN}{}/{}*", spec.bucket, spec.folder(&c.account())));
+    authorize::also(c, "s3:PutObject", resource).await.map_err(|_| denied())
 }
 
 /// What one flow log is about, and whose it is: it goes with it.

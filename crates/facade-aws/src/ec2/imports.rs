@@ -357,10 +357,7 @@ async fn may_read(c: &Context, bucket: &str, key: &str) -> Result<(), Failure> {
         let bucket: String = bucket.chars().take(80).collect();
         return Err(Failure::new("InvalidParameter", format!("S3 bucket does not exist: {bucket}")));
     }
-    let Some(actor) = &c.signer.actor else { return Ok(()) };
-    let resource = Resource::One(format!("arn:aws:s3:::{bucket}/{key}"));
-    let facts = authorize::facts(c, actor, &resource).await?;
-    authorize::allowed(c, actor, "s3:GetObject", &resource, &facts)
+    authorize::also(c, "s3:GetObject", Resource::One(format!("arn:aws:s3:::{bucket}/{key}"))).await
 }
 
 fn check_options(c: &Context) -> Result<(), Failure> {

@@ -204,6 +204,13 @@ impl FlowLogSpec {
         is(&self.port, port) || is(&self.subnet, subnet) || is(&self.vpc, vpc)
     }
 
+    /// What the keys of its files begin with, in the account that the project is: nothing is written but below this.
+    pub fn folder(&self, account: &str) -> String {
+        let prefix = self.prefix.trim_end_matches('/');
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        format!("{prefix}{slash}AWSLogs/{account}/")
+    }
+
     /// Kind and name of what it is about.
     pub fn target(&self) -> (KindInfo, &str) {
         if !self.vpc.is_empty() {

@@ -114,9 +114,10 @@ impl Server {
         project: &str,
         bucket: &str,
     ) -> Result<(), ApiError> {
-        let kind = model::kinds().iter().find(|kind| kind.info == Bucket::KIND);
         // The registry has every kind.
-        let Some(kind) = kind else { return Ok(()) };
+        let Some(kind) = model::kind_by_resource(Bucket::KIND.group, Bucket::KIND.plural) else {
+            return Ok(());
+        };
         self.authorize(caller, &Request::new(verb, kind, Some(project), bucket).subresource(OBJECTS))
     }
 
@@ -127,8 +128,9 @@ impl Server {
         log: &FlowLog,
         old: Option<&FlowLog>,
     ) -> Result<(), ApiError> {
-        let place = |log: &FlowLog| (log.spec.bucket.clone(), log.spec.prefix.clone());
-        if log.spec.bucket.is_empty() || old.is_some_and(|old| place(old) == place(log)) {
+        let stays =
+            |old: &FlowLog| (&old.spec.bucket, &old.spec.prefix) == (&log.spec.bucket, &log.spec.prefix);
+        if log.spec.bucket.is_empty() || old.is_some_and(stays) {
             return Ok(());
         }
         self.require_objects(caller, Verb::Update, &log.metadata.namespace, &log.spec.bucket)

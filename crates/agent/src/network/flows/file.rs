@@ -5,11 +5,10 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use model::Uid;
+use model::network::FlowField;
 
 /// Of each of the two files.
 const FILE_MAX_BYTES: u64 = 4 << 20;
-/// Of a line of AWS VPC flow logs, version 2.
-const WORDS: usize = 14;
 
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
@@ -70,7 +69,7 @@ impl Kept {
 
 /// The words that every reader of flow logs knows.
 fn usual(line: &str) -> &str {
-    let end = line.match_indices(' ').nth(WORDS - 1).map(|(at, _)| at);
+    let end = line.match_indices(' ').nth(FlowField::DEFAULT.len() - 1).map(|(at, _)| at);
     end.map_or(line, |end| &line[..end])
 }
 
