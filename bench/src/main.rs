@@ -9,9 +9,11 @@ mod container;
 mod decide;
 mod docker;
 mod footprint;
+mod line;
 mod list;
 mod load;
 mod network;
+mod objects;
 mod placement;
 mod plane;
 mod report;
@@ -34,7 +36,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every measurement, in the order of the table.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "store",
     "api",
     "placement",
@@ -48,6 +50,7 @@ const NAMES: [&str; 13] = [
     "footprint",
     "network",
     "storage",
+    "objects",
 ];
 
 #[tokio::main]
@@ -93,6 +96,7 @@ async fn measure(name: &str) -> Result<Vec<Row>> {
         "footprint" => footprint::measure().await,
         "network" => network::measure().await,
         "storage" => storage::measure().await,
+        "objects" => objects::measure().await,
         _ => Err(format!("{name} is in the list of names, but nothing measures it").into()),
     }
 }

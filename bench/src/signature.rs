@@ -3,11 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use identity::aws::Message;
-use identity::{Authenticator, MasterKey};
+use identity::aws::{Message, Signing, Unsigned, sha256};
+use identity::{Authenticator, MasterKey, Secret};
 use model::identity::{AccessKey, AccessKeySpec, User, UserSpec};
 use model::{ObjectMeta, Timestamp};
-use ring::{digest, hmac};
 
 use crate::Result;
 use crate::report::{Row, Verdict, number};
@@ -17,12 +16,10 @@ const ROUNDS: usize = 200_000;
 const ID: &str = "AKIABENCHBENCHBENCH0";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const DATE: &str = "20260101T000000Z";
-const SCOPE: &str = "20260101/my-corten-1/ec2/aws4_request";
 const NOW: Timestamp = Timestamp(1_767_225_600_000);
 /// A DescribeInstances with a filter, as the aws command sends it.
 const BODY: &[u8] =
     b"Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=instance-state-name&Filter.1.Value.1=running";
-const SIGNED: &str = "content-type;host;x-amz-date";
 const HOST: &str = "127.0.0.1:7443";
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
@@ -32,10 +29,7 @@ pub(crate) async fn measure() -> Result<Vec<Row>> {
 
 fn rows() -> Result<Vec<Row>> {
     let table = table()?;
-    let authorization = format!(
-        "AWS4-HMAC-SHA256 Credential={ID}/{SCOPE}, SignedHeaders={SIGNED}, Signature={}",
-        signature()
-    );
+    let authorization = authorization();
     let unknown = authorization.replace(ID, "AKIAUNKNOWNUNKNOWN00");
     let known = time(&table, &authorization)?;
     let stranger = time(&table, &unknown)?;
@@ -98,23 +92,18 @@ fn table() -> Result<Authenticator> {
     Ok(table)
 }
 
-fn signature() -> String {
-    let sha = |bytes: &[u8]| hex(digest::digest(&digest::SHA256, bytes).as_ref());
-    let canonical = format!(
-        "POST\n/\n\ncontent-type:{CONTENT_TYPE}\nhost:{HOST}\nx-amz-date:{DATE}\n\n{SIGNED}\n{}",
-        sha(BODY)
-    );
-    let text = format!("AWS4-HMAC-SHA256\n{DATE}\n{SCOPE}\n{}", sha(canonical.as_bytes()));
-    let parts = SCOPE.split('/').chain([text.as_str()]);
-    let key = parts.fold(format!("AWS4{SECRET}").into_bytes(), |key, part| {
-        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), part.as_bytes()).as_ref().to_vec()
-    });
-    hex(&key)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+/// As its caller signs it.
+fn authorization() -> String {
+    let signing = Signing {
+        access_key_id: ID.into(),
+        secret: Secret::new(SECRET),
+        region: "my-corten-1".into(),
+        service: "ec2".into(),
+    };
+    let headers = [("content-type", CONTENT_TYPE), ("host", HOST), ("x-amz-date", DATE)];
+    let payload = sha256(BODY);
+    let request = Unsigned { method: "POST", path: "/", query: "", headers: &headers, payload: &payload };
+    signing.authorization(DATE, &request)
 }
 
 fn micros(duration: Duration) -> f64 {

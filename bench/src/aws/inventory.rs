@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::caller::{Line, between};
+use super::caller::call;
 use super::{CALLERS, Ours, Side, Theirs};
 use crate::Result;
+use crate::line::{Line, between};
 use crate::report::{Row, Verdict};
 use crate::store::{Spread, spread};
 
@@ -64,7 +65,8 @@ impl Question {
         let (mut token, mut seen) = (String::new(), 0);
         let begun = Instant::now();
         loop {
-            let text = line.call(&format!("Action=DescribeInstances{}{token}", self.parameters)).await?;
+            let text =
+                call(&mut line, &format!("Action=DescribeInstances{}{token}", self.parameters)).await?;
             seen += text.matches("<reservationId>").count();
             let Some(next) = between(&text, "<nextToken>", "</nextToken>").filter(|next| !next.is_empty())
             else {
@@ -126,7 +128,7 @@ async fn fill_part(side: &Side, caller: usize) -> Result<()> {
              &TagSpecification.1.Tag.2.Value=group-{}",
             number % TAGGED
         );
-        line.call(&side.run(&tags)).await?;
+        call(&mut line, &side.run(&tags)).await?;
     }
     Ok(())
 }

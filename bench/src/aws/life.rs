@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::caller::{Line, between};
+use super::caller::call;
 use super::{CALLERS, Ours, Side, Theirs};
 use crate::Result;
 use crate::cloud;
+use crate::line::{Line, between};
 use crate::load::{self, Measured};
 use crate::report::{Row, Verdict, number, times};
 use crate::store::spread;
@@ -91,23 +92,25 @@ async fn turn(side: &Side, each: Duration, spent: impl Fn() -> Result<Duration>)
 }
 
 impl Caller {
-    async fn step(&mut self, side: &Side, call: u64) -> Result<()> {
-        match call % 3 {
+    async fn step(&mut self, side: &Side, turn: u64) -> Result<()> {
+        match turn % 3 {
             0 => {
-                let text = self.line.call(&side.run("")).await?;
+                let text = call(&mut self.line, &side.run("")).await?;
                 let id = between(&text, "<instanceId>", "</instanceId>").ok_or("nothing was run")?;
                 id.clone_into(&mut self.id);
             }
             1 => {
                 let text =
-                    self.line.call(&format!("Action=DescribeInstances&InstanceId.1={}", self.id)).await?;
+                    call(&mut self.line, &format!("Action=DescribeInstances&InstanceId.1={}", self.id))
+                        .await?;
                 if !text.contains(&self.id) || !text.contains("<reservationId>") {
                     return Err(format!("{} was not described: {text}", self.id).into());
                 }
             }
             _ => {
                 let text =
-                    self.line.call(&format!("Action=TerminateInstances&InstanceId.1={}", self.id)).await?;
+                    call(&mut self.line, &format!("Action=TerminateInstances&InstanceId.1={}", self.id))
+                        .await?;
                 if !text.contains("shutting-down") {
                     return Err(format!("{} was not terminated: {text}", self.id).into());
                 }

@@ -14,9 +14,10 @@ use model::compute::{Image, ImageFormat, ImagePhase, ImageSpec};
 
 use crate::Result;
 use crate::cloud::Cloud;
+use crate::line::{Endpoint, Line, between};
 use crate::plane;
 use crate::report::Row;
-use caller::{Endpoint, Line, between};
+use caller::{MOTO_HOST, call, moto_key};
 use hosts::Hosts;
 use moto::Moto;
 
@@ -40,7 +41,7 @@ struct Side {
 impl Side {
     async fn of(endpoint: Endpoint, query: &str) -> Result<Self> {
         let endpoint = Arc::new(endpoint);
-        let images = Line::new(&endpoint).call(&format!("Action=DescribeImages{query}")).await?;
+        let images = call(&mut Line::new(&endpoint), &format!("Action=DescribeImages{query}")).await?;
         let image = between(&images, "<imageId>", "</imageId>").ok_or("there is no image")?.to_owned();
         Ok(Self { endpoint, image })
     }
@@ -69,7 +70,7 @@ impl Ours {
         // No host reads it: they are simulated.
         image.status.phase = ImagePhase::Ready;
         images.update_status(&image).await?;
-        let side = Side::of(Endpoint::of_cloud(&cloud)?, "&Owner.1=self").await?;
+        let side = Side::of(Endpoint::of_cloud(&cloud, "ec2")?, "&Owner.1=self").await?;
         Ok(Self { cloud, side, _hosts: simulated })
     }
 }
@@ -82,7 +83,7 @@ struct Theirs {
 impl Theirs {
     async fn start() -> Result<Self> {
         let moto = Moto::start().await?;
-        let side = Side::of(Endpoint::of_moto(moto.address), "").await?;
+        let side = Side::of(Endpoint::plain(moto.address, MOTO_HOST, moto_key()), "").await?;
         Ok(Self { side, moto })
     }
 }

@@ -8,7 +8,7 @@ use ring::{digest, hmac};
 use super::{EXPIRES_MAX_SECONDS, SKEW_MAX_SECONDS, canonical};
 use crate::sealed::Secret;
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const SIGNATURE: &str = "X-Amz-Signature";
 /// Most headers that one signature may cover.
 const SIGNED_HEADERS_MAX: usize = 100;
@@ -323,7 +323,7 @@ fn incomplete(message: impl Into<String>) -> SignatureError {
     SignatureError::Incomplete(message.into())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
