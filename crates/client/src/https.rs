@@ -131,22 +131,29 @@ impl Https {
     /// Sends a request with any body and answers as soon as the headers are there. Errors of the server come
     /// back as [`ApiError`].
     pub async fn send(&self, request: http::Request<Body>) -> Result<Response<Incoming>, ApiError> {
+        checked(self.exchange(request).await?).await
+    }
+
+    /// The same for protocols with errors of their own: whatever the status, it is an answer.
+    pub async fn exchange(&self, request: http::Request<Body>) -> Result<Response<Incoming>, ApiError> {
         let mut sender = self.connect().await?;
-        let response = sender
-            .send_request(self.prepare(request, true))
-            .await
-            .map_err(|e| unreachable(&self.authority, &e))?;
-        checked(response).await
+        sender.send_request(self.prepare(request, true)).await.map_err(|e| unreachable(&self.authority, &e))
     }
 
     /// Sends a request with a streamed body on a connection of its own.
     pub async fn upload(&self, request: http::Request<Body>) -> Result<Response<Incoming>, ApiError> {
+        checked(self.exchange_alone(request).await?).await
+    }
+
+    /// The same, and whatever the status, it is an answer.
+    pub async fn exchange_alone(&self, request: http::Request<Body>) -> Result<Response<Incoming>, ApiError> {
         let mut sender = self.connect_http1().await?;
-        let response = sender
-            .send_request(self.prepare(request, false))
-            .await
-            .map_err(|e| unreachable(&self.authority, &e))?;
-        checked(response).await
+        sender.send_request(self.prepare(request, false)).await.map_err(|e| unreachable(&self.authority, &e))
+    }
+
+    /// HOST:PORT, as requests name it.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// Asks the server to turn the connection into a two-way stream of bytes (HTTP/1.1 Upgrade, RFC 9110 7.8).

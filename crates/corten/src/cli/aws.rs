@@ -19,21 +19,26 @@ const SECRET_BYTES: usize = 30;
 /// A key as it is kept by its holder.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Kept {
+pub(crate) struct Kept {
     /// The AccessKey object.
     name: String,
-    access_key_id: String,
-    secret: String,
+    pub(crate) access_key_id: String,
+    pub(crate) secret: String,
 }
 
-pub(crate) async fn print(cloud: Cloud) -> Result<(), Failure> {
+/// The caller's key in the command's project.
+pub(crate) async fn key(cloud: &Cloud) -> Result<Kept, Failure> {
     let who = cloud.document("/whoami").await?;
     let user = who["user"].as_str().unwrap_or_default().to_owned();
     let file = format!("aws-{user}-{}.json", cloud.project());
-    let kept = match find(&cloud, &file).await? {
-        Some(kept) => kept,
-        None => make(&cloud, &user, &file).await?,
-    };
+    match find(cloud, &file).await? {
+        Some(kept) => Ok(kept),
+        None => make(cloud, &user, &file).await,
+    }
+}
+
+pub(crate) async fn print(cloud: Cloud) -> Result<(), Failure> {
+    let kept = key(&cloud).await?;
     let ca = std::path::absolute(&cloud.ca_file).unwrap_or_else(|_| cloud.ca_file.clone());
     let exports = [
         ("AWS_ENDPOINT_URL", cloud.endpoint.as_str()),

@@ -52,6 +52,14 @@ pub(crate) fn keep(global: &Global, name: &str, text: &str) -> Result<PathBuf, F
     Err(failure)
 }
 
+/// Takes away what was kept.
+pub(crate) fn forget(global: &Global, name: &str) {
+    for dir in places(global) {
+        // What is left over is not taken for anything else.
+        let _ = fs::remove_file(dir.join(name));
+    }
+}
+
 /// The file holds credentials: it is its owner's alone from the first byte on, and never half there.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let new = path.with_extension(std::process::id().to_string());

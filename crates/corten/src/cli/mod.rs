@@ -7,6 +7,7 @@ mod clock;
 mod cloud;
 mod key;
 mod kind;
+mod objects;
 mod output;
 mod parse;
 mod progress;
@@ -19,8 +20,10 @@ mod wait;
 mod apply;
 mod aws;
 mod backup;
+mod bucket;
 mod completions;
 mod console;
+mod cp;
 mod doctor;
 mod down;
 mod env;
@@ -117,6 +120,8 @@ enum Command {
     Volume(volume::Args),
     Snapshot(snapshot::Args),
     Backup(backup::Args),
+    Bucket(bucket::Args),
+    Cp(cp::Args),
     Vpc(vpc::Args),
     Subnet(subnet::Args),
     #[command(alias = "sg")]
@@ -171,6 +176,8 @@ impl Cli {
             Command::Volume(args) => connected(&global, |cloud| volume::run(cloud, args)),
             Command::Snapshot(args) => connected(&global, |cloud| snapshot::run(cloud, args)),
             Command::Backup(args) => connected(&global, |cloud| backup::run(cloud, args)),
+            Command::Bucket(args) => connected(&global, |cloud| bucket::run(cloud, args)),
+            Command::Cp(args) => connected(&global, |cloud| cp::run(cloud, args)),
             Command::Vpc(args) => connected(&global, |cloud| vpc::run(cloud, args)),
             Command::Subnet(args) => connected(&global, |cloud| subnet::run(cloud, args)),
             Command::SecurityGroup(args) => connected(&global, |cloud| security_group::run(cloud, args)),

@@ -92,6 +92,10 @@ pub(crate) fn when_full() -> impl TypedValueParser<Value = WhenFull> {
     one_of(&[("pause", WhenFull::Pause), ("error", WhenFull::Error)])
 }
 
+pub(crate) fn on_off() -> impl TypedValueParser<Value = bool> {
+    one_of(&[("on", true), ("off", false)])
+}
+
 pub(crate) fn format() -> impl TypedValueParser<Value = ImageFormat> {
     PossibleValuesParser::new(ImageFormat::ALL.map(ImageFormat::as_str)).try_map(|word| {
         ImageFormat::ALL.into_iter().find(|format| format.as_str() == word).ok_or("unknown format")

@@ -1,4 +1,4 @@
-//! `corten rm`: deletes objects, and waits until they are gone.
+//! `corten rm`: deletes objects of the API, and waits until they are gone; and what lies in buckets.
 
 use std::time::Duration;
 
@@ -8,19 +8,24 @@ use model::compute::Instance;
 use serde_json::{Value, json};
 
 use super::api::Cloud;
+use super::bucket::erase;
 use super::kind::Target;
+use super::objects::Address;
 use super::output;
 use super::wait::{self, Verdict};
 use crate::failure::{Exit, Failure, Failures};
 
 const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Delete instances, or objects of any kind
+/// Delete instances, objects of any kind, or what lies in buckets
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Names of instances, or KIND/NAME
+    /// Names of instances, KIND/NAME, or s3://BUCKET/KEY
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+    /// Delete everything below the keys that are named
+    #[arg(short, long)]
+    recursive: bool,
     /// Wait until they are gone; the default for instances
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     wait: Option<bool>,
@@ -36,7 +41,7 @@ impl Args {
     /// What the `rm` of one kind's own command deletes.
     pub(crate) fn of(kind: &str, names: &[String]) -> Self {
         let names = names.iter().map(|name| format!("{kind}/{name}")).collect();
-        Self { names, wait: None, force: false, timeout: TIMEOUT }
+        Self { names, recursive: false, wait: None, force: false, timeout: TIMEOUT }
     }
 
     /// The same, and it returns when they are gone.
@@ -47,7 +52,16 @@ impl Args {
 
 /// Everything that can be deleted is; the exit code is that of the first that could not.
 pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
-    let targets = Target::parse_all(&args.names)?;
+    let (keys, names): (Vec<String>, Vec<String>) =
+        args.names.iter().cloned().partition(|name| Address::is_meant(name));
+    let targets = Target::parse_all(&names)?;
+    if args.recursive && !targets.is_empty() {
+        return Err(Failure::usage("--recursive is for s3://BUCKET/KEY alone"));
+    }
+    if !keys.is_empty() {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        erase::named(&cloud, &keys, args.recursive).await?;
+    }
     let mut failures = Failures::default();
     let mut going = Vec::new();
     for target in targets {

@@ -17,6 +17,13 @@ pub(crate) struct Args {
     words: Vec<String>,
 }
 
+impl Args {
+    /// What the `show` of one kind's own command shows.
+    pub(crate) fn of(word: String) -> Self {
+        Self { words: vec![word] }
+    }
+}
+
 pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
     for (index, target) in targets(&args.words)?.into_iter().enumerate() {
         let object = cloud.object(target).await.map_err(|failure| target.or_hint(failure))?;
