@@ -1,5 +1,7 @@
 """What the programs of this check share: clients, and assertions that count."""
 
+import base64
+import hashlib
 import os
 import sys
 
@@ -40,6 +42,11 @@ def refused(code, call, **arguments):
         check(f"{code} of {call.__name__}", False, "it succeeded")
     except ClientError as error:
         equal(f"the code of {call.__name__} {arguments.get('Key', '')}", code_of(error), code)
+
+
+def md5_of(key):
+    """The digest of a key, as headers have it."""
+    return base64.b64encode(hashlib.md5(key).digest()).decode()
 
 
 def empty(s3, bucket):

@@ -55,7 +55,7 @@ def metadata():
     equal("no tags", s3.get_object_tagging(Bucket=B, Key="meta")["TagSet"], [])
     many = [{"Key": str(n), "Value": ""} for n in range(11)]
     refused("InvalidTag", s3.put_object_tagging, Bucket=B, Key="meta", Tagging={"TagSet": many})
-    refused("NotImplemented", s3.put_object, Bucket=B, Key="meta", Body=b"", ServerSideEncryption="AES256")
+    refused("NotImplemented", s3.put_object, Bucket=B, Key="meta", Body=b"", ServerSideEncryption="aws:kms")
     refused("InvalidStorageClass", s3.put_object, Bucket=B, Key="meta", Body=b"", StorageClass="GLACIER")
     refused("AccessControlListNotSupported", s3.put_object, Bucket=B, Key="meta", Body=b"", ACL="public-read")
 

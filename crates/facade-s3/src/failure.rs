@@ -62,8 +62,15 @@ pub(crate) fn refused(e: ApiError) -> S3Error {
 
 /// A setting that a bucket does not have.
 pub(crate) fn not_set(code: &str) -> S3Error {
-    let code = S3ErrorCode::from_bytes(code.as_bytes()).unwrap_or(S3ErrorCode::InternalError);
-    let mut error = S3Error::with_message(code, "the bucket has none");
+    let mut error = named(code, "the bucket has none");
     error.set_status_code(StatusCode::NOT_FOUND);
+    error
+}
+
+/// A refusal whose code only AWS's service knows by name.
+pub(crate) fn named(code: &str, message: &'static str) -> S3Error {
+    let code = S3ErrorCode::from_bytes(code.as_bytes()).unwrap_or(S3ErrorCode::InternalError);
+    let mut error = S3Error::with_message(code, message);
+    error.set_status_code(StatusCode::BAD_REQUEST);
     error
 }

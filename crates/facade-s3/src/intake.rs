@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ::objects::{Objects, Staged};
+use ::objects::{Objects, Sealing, Staged};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt;
@@ -64,6 +64,7 @@ pub(crate) async fn take(
     objects: &Objects,
     body: Option<StreamingBlob>,
     said: Said,
+    sealing: &Sealing,
 ) -> S3Result<(Staged, BTreeMap<String, String>)> {
     let mut wanted: Vec<String> = said.checksums.keys().cloned().collect();
     wanted.extend(said.announced.iter().cloned());
@@ -73,7 +74,7 @@ pub(crate) async fn take(
         wanted.push(DEFAULT_ALGORITHM.to_owned());
     }
     let mut hasher = hasher(&wanted);
-    let mut incoming = objects.incoming();
+    let mut incoming = objects.incoming(sealing).map_err(failure::of)?;
     if let Some(mut body) = body {
         while let Some(chunk) = body.next().await {
             // The signature of a chunk, its digest or the connection: the error says which.

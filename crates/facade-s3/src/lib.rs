@@ -25,6 +25,7 @@ mod multipart;
 mod operations;
 mod permission;
 mod reading;
+mod sealing;
 mod service;
 mod settings;
 mod tagging;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ::objects::{CompletedPart as Named, Error, Meta, NewUpload, Part as Stored, UploadQuery};
+use ::objects::{CompletedPart as Named, Error, Meta, NewUpload, Part as Stored, Sealed, UploadQuery};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Sha1, Sha256};
@@ -13,6 +13,7 @@ use crate::access::Place;
 use crate::intake::{self, ALGORITHMS, Said};
 use crate::listing::Encoding;
 use crate::operations::Operations;
+use crate::sealing::{self, with_sealing};
 use crate::words::{self, named_checksums, with_checksums};
 use crate::{failure, intake::DEFAULT_ALGORITHM};
 
@@ -37,6 +38,10 @@ pub(crate) async fn create(
     let input = req.input;
     let mut meta = words::meta(&req.headers, input.metadata, input.tagging.as_deref())?;
     place.lock(s3, &mut meta)?;
+    let customer = sealing::key(&req.headers)?;
+    let sealing = sealing::by_headers(&place.spec, &req.headers, customer.as_ref())?;
+    meta.sealed = Sealed::by(&sealing).map_err(failure::of)?;
+    let sealed = meta.sealed.clone();
     let algorithm = input.checksum_algorithm.as_ref().map(|name| name.as_str().to_ascii_lowercase());
     if let Some(algorithm) = &algorithm {
         if !ALGORITHMS.contains(&algorithm.as_str()) {
@@ -60,14 +65,15 @@ pub(crate) async fn create(
     let checksum_type = checksum_type.or(algorithm.is_some().then_some(ChecksumType::FULL_OBJECT));
     let new = NewUpload { bucket: place.bucket, key: input.key.clone(), meta };
     let id = s3.objects.begin_upload(new).await.map_err(failure::of)?;
-    Ok(S3Response::new(CreateMultipartUploadOutput {
+    let output = CreateMultipartUploadOutput {
         bucket: Some(input.bucket),
         key: Some(input.key),
         upload_id: Some(id),
         checksum_algorithm: input.checksum_algorithm,
         checksum_type: checksum_type.map(ChecksumType::from_static),
         ..CreateMultipartUploadOutput::default()
-    }))
+    };
+    Ok(S3Response::new(with_sealing!(output, &sealed, customer.as_ref())))
 }
 
 pub(crate) async fn part(
@@ -76,16 +82,19 @@ pub(crate) async fn part(
 ) -> S3Result<S3Response<UploadPartOutput>> {
     let place = Place::of(&req)?;
     let mut said = Said::new(&req.headers, req.trailing_headers.clone());
+    let customer = sealing::key(&req.headers)?;
     let input = req.input;
     let number = part_number(input.part_number)?;
     let upload = s3.objects.upload(&place.bucket, &input.key, &input.upload_id).await.map_err(failure::of)?;
+    let sealing = sealing::of_part(&upload.meta.sealed, customer.as_ref())?;
     let algorithm = upload.meta.algorithm;
     // What the whole is told by is kept of every part, whatever its sender says beside it.
     said.also.push(if algorithm.is_empty() { DEFAULT_ALGORITHM.to_owned() } else { algorithm });
-    let (bytes, checksums) = intake::take(&s3.objects, input.body, said).await?;
+    let (bytes, checksums) = intake::take(&s3.objects, input.body, said, &sealing).await?;
     let at = (place.bucket.as_str(), input.key.as_str(), input.upload_id.as_str());
     let part = s3.objects.put_part(at, number, bytes, checksums).await.map_err(failure::of)?;
     let output = UploadPartOutput { e_tag: Some(words::etag(&part.etag)), ..UploadPartOutput::default() };
+    let output = with_sealing!(output, &upload.meta.sealed, customer.as_ref());
     Ok(S3Response::new(with_checksums!(output, &part.checksums)))
 }
 
@@ -135,6 +144,8 @@ pub(crate) async fn complete(
         e_tag: Some(words::etag(&record.etag)),
         checksum_type: words::checksum_type(&record.meta),
         version_id: words::version(&record),
+        server_side_encryption: (record.meta.sealed == Sealed::Store)
+            .then(|| ServerSideEncryption::from_static(ServerSideEncryption::AES256)),
         ..CompleteMultipartUploadOutput::default()
     };
     Ok(S3Response::new(with_checksums!(output, &record.meta.checksums)))

@@ -8,7 +8,7 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use crate::cloud::Cloud;
-use crate::{acl, bucket, copying, listing, locks, multipart, reading, settings, tagging, writing};
+use crate::{acl, bucket, copying, listing, locks, multipart, reading, sealing, settings, tagging, writing};
 
 #[derive(Clone)]
 pub(crate) struct Operations {
@@ -93,7 +93,9 @@ operations! {
     get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput = settings::lifecycle;
     put_bucket_lifecycle_configuration(PutBucketLifecycleConfigurationInput) -> PutBucketLifecycleConfigurationOutput = settings::set_lifecycle;
     delete_bucket_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput = settings::delete_lifecycle;
-    get_bucket_encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput = settings::encryption;
+    get_bucket_encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput = sealing::of_bucket;
+    put_bucket_encryption(PutBucketEncryptionInput) -> PutBucketEncryptionOutput = sealing::set_of_bucket;
+    delete_bucket_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput = sealing::delete_of_bucket;
     get_bucket_website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput = settings::website;
     get_bucket_replication(GetBucketReplicationInput) -> GetBucketReplicationOutput = settings::replication;
     get_bucket_logging(GetBucketLoggingInput) -> GetBucketLoggingOutput = settings::logging;

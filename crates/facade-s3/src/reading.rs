@@ -9,6 +9,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use crate::access::Place;
 use crate::operations::Operations;
+use crate::sealing::{self, CustomerKey, with_sealing};
 use crate::words::{self, with_checksums};
 use crate::{failure, multipart};
 
@@ -71,7 +72,7 @@ fn part_range(record: &Record, number: i32) -> S3Result<(Bytes<u64>, Option<&Par
 
 /// The answer to both GET and HEAD.
 macro_rules! described {
-    ($output:ident, $record:expr, $wanted:expr) => {{
+    ($output:ident, $record:expr, $wanted:expr, $customer:expr) => {{
         let (record, wanted): (&Record, &Wanted) = (&$record, &$wanted);
         let kept = |name: &str| record.meta.headers.get(name).cloned();
         let lock = &record.meta.lock;
@@ -99,6 +100,7 @@ macro_rules! described {
             version_id: words::version(record),
             ..$output::default()
         };
+        let output = with_sealing!(output, &record.meta.sealed, $customer);
         with_checksums!(output, &wanted.checksums)
     }};
 }
@@ -108,6 +110,18 @@ fn is_checked(mode: Option<&ChecksumMode>) -> bool {
 }
 
 impl Operations {
+    /// What is known of an object, for who has its key where one is needed.
+    async fn opened(
+        &self,
+        place: &Place,
+        (key, version): (&str, Option<String>),
+        customer: Option<&CustomerKey>,
+    ) -> S3Result<Record> {
+        let record = self.record(place, key, version).await?;
+        sealing::admitted(&record.meta.sealed, customer)?;
+        Ok(record)
+    }
+
     /// What is known of an object, or of the version of it that is named.
     pub(crate) async fn record(&self, place: &Place, key: &str, version: Option<String>) -> S3Result<Record> {
         let is_named = version.is_some();
@@ -121,11 +135,15 @@ pub(crate) async fn get(
     req: S3Request<GetObjectInput>,
 ) -> S3Result<S3Response<GetObjectOutput>> {
     let place = Place::of(&req)?;
+    sealing::not_asked(&req.headers)?;
+    let customer = sealing::key(&req.headers)?;
     let input = req.input;
     let is_named = input.version_id.is_some();
     let which = WhichVersion::from(input.version_id);
     let found = s3.objects.get(&place.bucket, &input.key, which).await;
     let (record, content) = found.map_err(|e| failure::of_version(e, is_named))?;
+    sealing::admitted(&record.meta.sealed, customer.as_ref())?;
+    let content = content.with_key(customer.as_ref().map(|customer| customer.key.clone()));
     words::reader_conditions(
         &record,
         (input.if_match.as_ref(), input.if_unmodified_since.as_ref()),
@@ -134,7 +152,7 @@ pub(crate) async fn get(
     let is_checked = is_checked(input.checksum_mode.as_ref());
     let wanted = wanted(&record, input.range.as_ref(), input.part_number, is_checked)?;
     let body = content.read(wanted.range.clone()).await.map_err(failure::of)?;
-    let mut output = described!(GetObjectOutput, record, wanted);
+    let mut output = described!(GetObjectOutput, record, wanted, customer.as_ref());
     output.body = Some(StreamingBlob::wrap(Box::pin(body)));
     output.tag_count = i32::try_from(record.meta.tags.len()).ok().filter(|count| *count > 0);
     Ok(S3Response::new(output))
@@ -145,8 +163,10 @@ pub(crate) async fn head(
     req: S3Request<HeadObjectInput>,
 ) -> S3Result<S3Response<HeadObjectOutput>> {
     let place = Place::of(&req)?;
+    sealing::not_asked(&req.headers)?;
+    let customer = sealing::key(&req.headers)?;
     let input = req.input;
-    let record = s3.record(&place, &input.key, input.version_id).await?;
+    let record = s3.opened(&place, (&input.key, input.version_id), customer.as_ref()).await?;
     words::reader_conditions(
         &record,
         (input.if_match.as_ref(), input.if_unmodified_since.as_ref()),
@@ -154,7 +174,7 @@ pub(crate) async fn head(
     )?;
     let is_checked = is_checked(input.checksum_mode.as_ref());
     let wanted = wanted(&record, input.range.as_ref(), input.part_number, is_checked)?;
-    Ok(S3Response::new(described!(HeadObjectOutput, record, wanted)))
+    Ok(S3Response::new(described!(HeadObjectOutput, record, wanted, customer.as_ref())))
 }
 
 pub(crate) async fn attributes(
@@ -162,8 +182,9 @@ pub(crate) async fn attributes(
     req: S3Request<GetObjectAttributesInput>,
 ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
     let place = Place::of(&req)?;
+    let customer = sealing::key(&req.headers)?;
     let input = req.input;
-    let record = s3.record(&place, &input.key, input.version_id).await?;
+    let record = s3.opened(&place, (&input.key, input.version_id), customer.as_ref()).await?;
     // Several come in one header, or each in its own.
     let asked = input.object_attributes.iter().flat_map(|some| some.as_str().split(',')).map(str::trim);
     let asked: Vec<&str> = asked.collect();

@@ -228,14 +228,6 @@ pub(crate) async fn delete_lifecycle(
     Ok(S3Response::new(DeleteBucketLifecycleOutput {}))
 }
 
-pub(crate) async fn encryption(
-    _: &Operations,
-    req: S3Request<GetBucketEncryptionInput>,
-) -> S3Result<S3Response<GetBucketEncryptionOutput>> {
-    Place::of(&req)?;
-    Err(failure::not_set("ServerSideEncryptionConfigurationNotFoundError"))
-}
-
 pub(crate) async fn website(
     _: &Operations,
     req: S3Request<GetBucketWebsiteInput>,

@@ -9,6 +9,8 @@ use s3s::crypto::{Checksum as _, Sha256};
 use s3s::dto::{ChecksumType, ETag, ETagCondition, Owner, Tag, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3Result, s3_error};
 
+use crate::sealing;
+
 /// Headers of an object that are kept and given back as they came.
 pub(crate) const KEPT: [&str; 7] = [
     "cache-control",
@@ -63,22 +65,13 @@ pub(crate) fn version(record: &Record) -> Option<String> {
 /// Refuses what is asked for and cannot be done: silence would be taken for consent.
 pub(crate) fn supported(headers: &HeaderMap) -> S3Result<()> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    if headers.keys().any(|name| name.as_str().contains("server-side-encryption")) {
-        return Err(not_encrypted());
-    }
+    sealing::supported(headers)?;
     storage_class(text("x-amz-storage-class"))?;
     acl(text("x-amz-acl"))?;
     if headers.keys().any(|name| name.as_str().starts_with("x-amz-grant-")) {
         return Err(no_acls());
     }
     Ok(())
-}
-
-pub(crate) fn not_encrypted() -> S3Error {
-    s3_error!(
-        NotImplemented,
-        "objects are not encrypted by this store: leave x-amz-server-side-encryption out"
-    )
 }
 
 pub(crate) fn storage_class(class: Option<&str>) -> S3Result<()> {

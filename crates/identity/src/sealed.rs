@@ -6,6 +6,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
 
 /// The form of what is sealed, so that another may come after it.
 const FORM: &str = "v1.";
@@ -45,6 +46,14 @@ impl MasterKey {
         let mut text = text.to_vec();
         let opened = self.key()?.open_in_place(nonce, Aad::from(owner.as_bytes()), &mut text).ok()?;
         String::from_utf8(opened.to_vec()).ok().map(Secret)
+    }
+
+    /// A key for one purpose alone, which tells nothing of this one or of those for others.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
+        let mut derived = [0; 32];
+        derived.copy_from_slice(hmac::sign(&key, purpose.as_bytes()).as_ref());
+        derived
     }
 
     fn key(&self) -> Option<LessSafeKey> {
@@ -95,6 +104,14 @@ mod tests {
         {
             assert_eq!(key.open("ann", wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn each_purpose_has_a_key_of_its_own() {
+        let key = MasterKey::new([7; 32]);
+        assert_eq!(key.derive("a"), MasterKey::new([7; 32]).derive("a"));
+        assert_ne!(key.derive("a"), key.derive("b"));
+        assert_ne!(key.derive("a"), MasterKey::new([8; 32]).derive("a"));
     }
 
     #[test]

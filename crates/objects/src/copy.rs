@@ -2,6 +2,7 @@
 
 use crate::objects::{Objects, found, write_version};
 use crate::rows;
+use crate::seal::{Sealed, Sealing};
 use crate::types::{Condition, Error, Meta, Record, WhichVersion, now_ms};
 
 /// What is copied.
@@ -15,22 +16,33 @@ pub struct Source {
 }
 
 impl Objects {
-    /// Copies a version. `meta` makes what is kept of the copy from what is kept of the source.
+    /// Copies a version. `meta` makes what is kept of the copy from what is kept of the source. Bytes that are to be
+    /// sealed in another way than they are cannot be shared.
     pub async fn copy(
         &self,
         source: Source,
         bucket: &str,
         key: &str,
         conditions: Vec<Condition>,
+        sealing: &Sealing,
         meta: impl FnOnce(Meta) -> Meta + Send + 'static,
     ) -> Result<(Record, Record), Error> {
         let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        let wanted = match sealing {
+            Sealing::Clear => Sealed::Clear,
+            Sealing::Store => Sealed::Store,
+            // Another key wraps another data key.
+            Sealing::Customer(_) => return Err(Error::Reseal),
+        };
         self.database
             .write(move |c, freed| {
                 let (from, _) = rows::bucket(c, &source.bucket)?;
                 let (old, _) = found(rows::find(c, from, &source.key, &source.which)?, &source.which)?;
                 for condition in &source.conditions {
                     condition.check(Some(&old))?;
+                }
+                if old.meta.sealed != wanted {
+                    return Err(Error::Reseal);
                 }
                 let (bucket, versioning) = rows::bucket(c, &bucket)?;
                 let record = Record {

@@ -10,6 +10,7 @@ use md5::{Digest, Md5};
 use rusqlite::{Connection, params};
 
 use crate::database::Freed;
+use crate::seal::{DataKey, Key, Seal, Sealed, Sealing, TAG_BYTES};
 use crate::types::{BLOCK, Error, Piece, Place, SMALL_MAX, sum};
 
 /// An object that is still coming. Dropped half-way it leaves nothing.
@@ -20,6 +21,8 @@ pub struct Incoming {
     sums: Vec<u64>,
     size: u64,
     file: Option<Unfinished>,
+    sealed: Sealed,
+    seal: Option<(Seal, Arc<DataKey>)>,
 }
 
 impl std::fmt::Debug for Incoming {
@@ -29,8 +32,17 @@ impl std::fmt::Debug for Incoming {
 }
 
 impl Incoming {
-    pub(crate) fn new(directory: Arc<PathBuf>) -> Self {
-        Self { directory, block: BytesMut::new(), md5: Md5::new(), sums: Vec::new(), size: 0, file: None }
+    pub(crate) fn new(directory: Arc<PathBuf>, sealing: &Sealing, store: &Key) -> Result<Self, Error> {
+        Ok(Self {
+            directory,
+            block: BytesMut::new(),
+            md5: Md5::new(),
+            sums: Vec::new(),
+            size: 0,
+            file: None,
+            sealed: Sealed::by(sealing)?,
+            seal: Seal::new(sealing, store)?.map(|(seal, key)| (seal, Arc::new(key))),
+        })
     }
 
     pub fn size(&self) -> u64 {
@@ -53,10 +65,13 @@ impl Incoming {
     /// Puts everything on the disk that will not lie in the database.
     pub async fn finish(mut self) -> Result<Staged, Error> {
         if self.file.is_none() && self.block.len() <= SMALL_MAX {
-            let data = self.block.freeze();
+            let mut data = std::mem::take(&mut self.block);
             self.md5.update(&data);
-            let sums = if data.is_empty() { Vec::new() } else { vec![sum(&data)] };
-            return Ok(Staged { md5: self.md5.finalize().into(), size: self.size, sums, data, file: None });
+            if !data.is_empty() {
+                seal(self.seal.as_ref(), 0, &mut data)?;
+                self.sums.push(sum(&data));
+            }
+            return Ok(self.staged(data.freeze(), None));
         }
         if !self.block.is_empty() {
             self.flush().await?;
@@ -68,12 +83,23 @@ impl Incoming {
         })
         .await
         .map_err(|_| Error::Closed)??;
+        Ok(self.staged(Bytes::new(), file))
+    }
+
+    fn staged(self, data: Bytes, file: Option<Unfinished>) -> Staged {
         let md5 = self.md5.finalize().into();
-        Ok(Staged { md5, size: self.size, sums: self.sums, data: Bytes::new(), file })
+        // A digest of what only its writer may know would tell who guesses it that he has guessed right.
+        let etag = match (&self.sealed, &self.seal) {
+            (Sealed::Customer(_), Some((_, key))) => key.etag(md5),
+            _ => md5,
+        };
+        let seal = self.seal.map(|(seal, _)| seal);
+        Staged { md5, size: self.size, etag, sealed: self.sealed, seal, sums: self.sums, data, file }
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        let block = std::mem::replace(&mut self.block, BytesMut::with_capacity(BLOCK)).freeze();
+        let mut block = std::mem::replace(&mut self.block, BytesMut::with_capacity(BLOCK + TAG_BYTES));
+        let (number, key) = (self.sums.len() as u64, self.seal.clone());
         let (directory, file) = (Arc::clone(&self.directory), self.file.take());
         let mut md5 = self.md5.clone();
         let task = tokio::task::spawn_blocking(move || {
@@ -81,8 +107,9 @@ impl Incoming {
                 Some(file) => file,
                 None => Unfinished::create(&directory)?,
             };
-            file.file.write_all(&block)?;
             md5.update(&block);
+            seal(key.as_ref(), number, &mut block)?;
+            file.file.write_all(&block)?;
             Ok::<_, Error>((file, md5, sum(&block)))
         });
         let (file, md5, sum) = task.await.map_err(|_| Error::Closed)??;
@@ -93,11 +120,18 @@ impl Incoming {
     }
 }
 
+fn seal(with: Option<&(Seal, Arc<DataKey>)>, number: u64, block: &mut BytesMut) -> Result<(), Error> {
+    with.map_or(Ok(()), |(_, key)| key.seal(number, block))
+}
+
 /// Bytes that have come whole and wait for the row that names them. Dropped before, they go.
 #[derive(Debug)]
 pub struct Staged {
     pub md5: [u8; 16],
     pub size: u64,
+    etag: [u8; 16],
+    pub(crate) sealed: Sealed,
+    seal: Option<Seal>,
     sums: Vec<u64>,
     data: Bytes,
     file: Option<Unfinished>,
@@ -106,7 +140,7 @@ pub struct Staged {
 impl Staged {
     /// The ETag of an object of these bytes.
     pub fn etag(&self) -> String {
-        hex(&self.md5)
+        hex(&self.etag)
     }
 
     /// Names the bytes, in the transaction that makes their object.
@@ -114,7 +148,7 @@ impl Staged {
         let len = self.size;
         if let Some(file) = self.file.take() {
             connection.prepare_cached("INSERT INTO file VALUES (?, 1)")?.execute(params![file.id])?;
-            let piece = Piece { place: Place::File(file.id.clone()), len, sums: self.sums };
+            let piece = Piece { place: Place::File(file.id.clone()), len, sums: self.sums, seal: self.seal };
             freed.placed.push(Guard(file));
             return Ok(vec![piece]);
         }
@@ -123,7 +157,7 @@ impl Staged {
         }
         connection.prepare_cached("INSERT INTO small (data) VALUES (?)")?.execute([&self.data[..]])?;
         let place = Place::Small(connection.last_insert_rowid());
-        Ok(vec![Piece { place, len, sums: self.sums }])
+        Ok(vec![Piece { place, len, sums: self.sums, seal: self.seal }])
     }
 }
 

@@ -9,6 +9,7 @@ use crate::database::Freed;
 use crate::incoming::{Staged, hex};
 use crate::objects::{Objects, found, write_version};
 use crate::rows;
+use crate::seal::Sealed;
 use crate::types::{Condition, Error, Meta, PartMeta, Piece, Record, now_ms};
 
 /// Least bytes of a part that is not the last.
@@ -224,7 +225,11 @@ impl Objects {
                 let (from, _) = rows::bucket(c, &source.bucket)?;
                 let (old, _) = found(rows::find(c, from, &source.key, &source.which)?, &source.which)?;
                 let (bucket, _) = rows::bucket(c, &bucket)?;
-                upload(c, bucket, &key, &id)?;
+                let upload = upload(c, bucket, &key, &id)?;
+                let is_shared = upload.meta.sealed == old.meta.sealed;
+                if !is_shared || matches!(old.meta.sealed, Sealed::Customer(_)) {
+                    return Err(Error::Reseal);
+                }
                 let pieces = rows::share(c, &old.pieces)?;
                 let etag = old.etag.get(..32).unwrap_or_default().to_owned();
                 // What is said of the parts of a version is not said of its bytes.

@@ -10,6 +10,7 @@ use rusqlite::params;
 use crate::database::Database;
 use crate::incoming::{Incoming, Staged, path_of};
 use crate::rows;
+use crate::seal::{Key, Sealing};
 use crate::types::{Bucket, Condition, Error, Lock, Meta, Record, Versioning, WhichVersion, now_ms};
 
 /// Versions of a bucket that go in one change, so that others need not wait long.
@@ -21,6 +22,8 @@ pub struct Objects {
     pub(crate) database: Database,
     /// Where files lie.
     pub(crate) files: Arc<std::path::PathBuf>,
+    /// What seals where nobody brings a key.
+    pub(crate) key: Arc<Key>,
     /// Held for as long as the store is open, so that no second one opens it.
     _lock: Arc<File>,
 }
@@ -51,8 +54,9 @@ pub struct Deleted {
 }
 
 impl Objects {
-    /// Opens the store of a directory, made if need be. What a crash left half made goes.
-    pub fn open(directory: &Path) -> Result<Self, Error> {
+    /// Opens the store of a directory, made if need be. What a crash left half made goes. What was sealed with `key` is
+    /// lost without it.
+    pub fn open(directory: &Path, key: Key) -> Result<Self, Error> {
         let files = directory.join("files");
         for n in 0..=255_u8 {
             fs::create_dir_all(files.join(format!("{n:02x}")))?;
@@ -73,12 +77,12 @@ impl Objects {
         })?;
         let named = crate::schema::open_reader(&directory.join("objects.db"))?;
         sweep(&named, &files)?;
-        Ok(Self { database, files, _lock: Arc::new(lock) })
+        Ok(Self { database, files, key: Arc::new(key), _lock: Arc::new(lock) })
     }
 
     /// An object that is going to come.
-    pub fn incoming(&self) -> Incoming {
-        Incoming::new(Arc::clone(&self.files))
+    pub fn incoming(&self, sealing: &Sealing) -> Result<Incoming, Error> {
+        Incoming::new(Arc::clone(&self.files), sealing, &self.key)
     }
 
     /// Makes a bucket; one that exists stays as it is.
@@ -189,7 +193,7 @@ impl Objects {
                     size: put.bytes.size,
                     etag: put.bytes.etag(),
                     modified_ms: now_ms(),
-                    meta: put.meta,
+                    meta: Meta { sealed: put.bytes.sealed.clone(), ..put.meta },
                     pieces: put.bytes.place(c, freed)?,
                     ..Record::default()
                 };

@@ -1,5 +1,6 @@
 //! Bytes on their way out. Every block is compared with its checksum before any of it is given away.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -13,6 +14,7 @@ use rusqlite::OptionalExtension;
 use crate::incoming::path_of;
 use crate::objects::{Objects, found};
 use crate::rows;
+use crate::seal::{DataKey, Key, TAG_BYTES};
 use crate::types::{BLOCK, Error, Piece, Place, Record, WhichVersion, sum};
 
 /// How often a version is looked up anew because its bytes went while they were opened.
@@ -23,6 +25,8 @@ const TRIES: usize = 4;
 pub struct Content {
     key: String,
     pieces: Vec<(Piece, Opened)>,
+    store: Arc<Key>,
+    customer: Option<Key>,
 }
 
 #[derive(Debug, Clone)]
@@ -43,13 +47,13 @@ impl Objects {
         loop {
             tries += 1;
             let (bucket, key, which) = (bucket.to_owned(), key.to_owned(), which.clone());
-            let files = Arc::clone(&self.files);
+            let (files, store) = (Arc::clone(&self.files), Arc::clone(&self.key));
             let result = self
                 .database
                 .read(move |c| {
                     let (bucket, _) = rows::bucket(c, &bucket)?;
                     let (record, _) = found(rows::find(c, bucket, &key, &which)?, &which)?;
-                    let content = open(c, &files, &record.key, &record.pieces)?;
+                    let content = open(c, &files, store, &record.key, &record.pieces)?;
                     Ok((record, content))
                 })
                 .await;
@@ -65,6 +69,7 @@ impl Objects {
 pub(crate) fn open(
     c: &rusqlite::Connection,
     files: &Arc<PathBuf>,
+    store: Arc<Key>,
     key: &str,
     pieces: &[Piece],
 ) -> Result<Content, Error> {
@@ -86,17 +91,23 @@ pub(crate) fn open(
         };
         opened.push((piece.clone(), place));
     }
-    Ok(Content { key: key.to_owned(), pieces: opened })
+    Ok(Content { key: key.to_owned(), pieces: opened, store, customer: None })
 }
 
 impl Content {
+    /// Is read with the key of its writer's.
+    #[must_use]
+    pub fn with_key(self, customer: Option<Key>) -> Self {
+        Self { customer, ..self }
+    }
+
     /// A range of the bytes, block by block. The first block is read before this returns, so that damage is told
     /// before anything else is.
     pub async fn read(
         self,
         range: Range<u64>,
     ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + Sync + 'static, Error> {
-        let mut blocks = blocks(self, range);
+        let mut blocks = blocks(self, range, How::Opened)?;
         let first = match blocks.pop_front() {
             Some(block) => Some(block.load().await?),
             None => None,
@@ -113,40 +124,63 @@ impl Content {
         Ok(futures::StreamExt::chain(first, rest))
     }
 
-    /// Reads and compares everything.
+    /// Reads and compares everything as it lies there; that needs no key.
     pub(crate) fn verify(self, len: u64) -> Result<(), Error> {
-        blocks(self, 0..len).into_iter().try_for_each(|block| block.load_now().map(drop))
+        blocks(self, 0..len, How::AsItLies)?.into_iter().try_for_each(|block| block.load_now().map(drop))
     }
+}
+
+/// What is made of blocks that are sealed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Opened,
+    AsItLies,
 }
 
 /// A block, and what of it is wanted.
 struct Block {
     key: String,
     place: Opened,
+    /// Which block of its piece it is.
+    number: u64,
+    /// Where it lies, and how long it is there.
     offset: u64,
     len: usize,
+    opener: Option<Arc<DataKey>>,
     sum: Option<u64>,
     wanted: Range<usize>,
 }
 
-fn blocks(content: Content, range: Range<u64>) -> std::collections::VecDeque<Block> {
-    let mut blocks = std::collections::VecDeque::new();
+fn blocks(content: Content, range: Range<u64>, how: How) -> Result<VecDeque<Block>, Error> {
+    let mut blocks = VecDeque::new();
     let mut start = 0_u64;
     for (piece, place) in content.pieces {
+        // Each piece has a key of its own, and is asked for it only where something of it is wanted.
+        let is_wanted = range.start < start + piece.len && start < range.end;
+        let opener = match &piece.seal {
+            Some(seal) if is_wanted && how == How::Opened => {
+                Some(Arc::new(seal.open(&content.store, content.customer.as_ref())?))
+            }
+            _ => None,
+        };
+        let longer = if piece.seal.is_some() { TAG_BYTES } else { 0 };
         let mut offset = 0_u64;
         while offset < piece.len {
             let len = (piece.len - offset).min(BLOCK as u64);
             let at = start + offset;
             let (from, to) = (range.start.max(at), range.end.min(at + len));
             if from < to {
-                let index = usize::try_from(offset / BLOCK as u64).unwrap_or(usize::MAX);
+                let number = offset / BLOCK as u64;
+                let index = usize::try_from(number).unwrap_or(usize::MAX);
                 // Both are within a block.
                 let within = |n: u64| usize::try_from(n - at).unwrap_or(BLOCK);
                 blocks.push_back(Block {
                     key: content.key.clone(),
                     place: place.clone(),
-                    offset,
-                    len: usize::try_from(len).unwrap_or(BLOCK),
+                    number,
+                    offset: offset + number * longer as u64,
+                    len: usize::try_from(len).unwrap_or(BLOCK) + longer,
+                    opener: opener.clone(),
                     sum: piece.sums.get(index).copied(),
                     wanted: within(from)..within(to),
                 });
@@ -155,7 +189,7 @@ fn blocks(content: Content, range: Range<u64>) -> std::collections::VecDeque<Blo
         }
         start += piece.len;
     }
-    blocks
+    Ok(blocks)
 }
 
 impl Block {
@@ -168,7 +202,7 @@ impl Block {
 
     fn load_now(self) -> Result<Bytes, Error> {
         let damaged = |what: String| Error::Damaged { key: self.key.clone(), what };
-        let bytes = match &self.place {
+        let mut bytes = match &self.place {
             Opened::Data(data) => data.clone(),
             Opened::File(file) => {
                 let mut bytes = vec![0; self.len];
@@ -179,6 +213,12 @@ impl Block {
         };
         if bytes.len() != self.len || self.sum != Some(sum(&bytes)) {
             return Err(damaged(format!("the checksum of the block at {} does not match", self.offset)));
+        }
+        if let Some(opener) = &self.opener {
+            let mut opened = Vec::from(bytes);
+            let sealed = || damaged(format!("the block at {} does not open", self.offset));
+            opener.open(self.number, &mut opened).ok_or_else(sealed)?;
+            bytes = opened.into();
         }
         Ok(bytes.slice(self.wanted))
     }

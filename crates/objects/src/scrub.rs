@@ -48,9 +48,9 @@ impl Objects {
             let Some(last) = rows.last() else { return Ok(result) };
             after = (last.bucket, last.key.clone(), last.age);
             for row in rows {
-                let files = Arc::clone(&self.files);
+                let (files, store) = (Arc::clone(&self.files), Arc::clone(&self.key));
                 let (key, pieces, size) = (row.key.clone(), row.pieces, row.size);
-                let opened = self.database.read(move |c| read::open(c, &files, &key, &pieces)).await;
+                let opened = self.database.read(move |c| read::open(c, &files, store, &key, &pieces)).await;
                 let verified = match opened {
                     Ok(content) => tokio::task::spawn_blocking(move || content.verify(size))
                         .await

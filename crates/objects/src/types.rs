@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::seal::{Seal, Sealed};
+
 /// Bytes of one block, over which a checksum is kept.
 pub(crate) const BLOCK: usize = 1 << 20;
 /// Objects of at most so many bytes lie in the database, where many of them share one fsync.
@@ -48,6 +50,14 @@ pub enum Error {
     InUse(String),
     #[error("the object store is closed")]
     Closed,
+    #[error("the object is sealed with a key that only its writer has; give it")]
+    Sealed,
+    #[error("the object was sealed with another key")]
+    WrongKey,
+    #[error("the copy is to be sealed in another way than its source: its bytes have to be written anew")]
+    Reseal,
+    #[error("the system's cipher or its random numbers failed")]
+    Cipher,
     #[error("a row cannot be read: {0}")]
     Row(#[from] serde_json::Error),
 }
@@ -105,6 +115,9 @@ pub struct Meta {
     /// What is known of each of them, in order.
     pub part_list: Vec<PartMeta>,
     pub lock: Lock,
+    /// How the bytes are kept.
+    #[serde(skip_serializing_if = "Sealed::is_clear")]
+    pub sealed: Sealed,
 }
 
 /// A part of an object that was uploaded in parts.
@@ -201,9 +214,13 @@ impl Condition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Piece {
     pub(crate) place: Place,
+    /// Bytes of the object; sealed, each block is longer.
     pub(crate) len: u64,
-    /// CRC-64/NVME of each block.
+    /// CRC-64/NVME of each block, as it lies on the disk.
     pub(crate) sums: Vec<u64>,
+    /// What its blocks are sealed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seal: Option<Seal>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use controllers::backup::{Backups, Vaults};
 use futures::TryStreamExt;
 use model::storage::VolumeBackup;
 use model::{ApiError, Reason};
-use objects::{Condition, ListQuery, Meta, OWN, Objects, Put, Versioning, WhichVersion};
+use objects::{Condition, ListQuery, Meta, OWN, Objects, Put, Sealing, Versioning, WhichVersion};
 use server::http::Upload;
 use tokio::io::AsyncRead;
 
@@ -71,7 +71,7 @@ fn store(e: objects::Error) -> Error {
 #[async_trait]
 impl Vault for ObjectVault {
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
-        let mut incoming = self.objects.incoming();
+        let mut incoming = self.objects.incoming(&Sealing::Clear).map_err(store)?;
         incoming.write(bytes).await.map_err(store)?;
         let put = Put {
             bucket: self.bucket.clone(),

@@ -152,7 +152,9 @@ pub(crate) fn write_file(path: &Path, content: &[u8], mode: u32) -> io::Result<(
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&unfinished)?;
     file.write_all(content)?;
     file.sync_all()?;
-    std::fs::rename(&unfinished, path)
+    std::fs::rename(&unfinished, path)?;
+    // A key that is used must not be gone after the power failed: what it seals would be gone with it.
+    path.parent().map_or(Ok(()), |folder| std::fs::File::open(folder)?.sync_all())
 }
 
 #[cfg(test)]

@@ -34,6 +34,9 @@ pub struct BucketSpec {
     /// Whether versions can be locked; it stays once it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub object_lock: Option<ObjectLock>,
+    /// What new objects are encrypted with at rest, when their writer says nothing.
+    #[serde(skip_serializing_if = "is_default")]
+    pub encryption: BucketEncryption,
     /// What goes by itself, and when.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lifecycle: Vec<LifecycleRule>,
@@ -69,6 +72,17 @@ impl BucketVersioning {
             Self::Suspended => "Suspended",
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
+pub enum BucketEncryption {
+    /// With nothing.
+    #[default]
+    Off,
+    /// AES-256 with the cloud's own key.
+    #[serde(rename = "AES256")]
+    Aes256,
 }
 
 /// What new versions are locked with.

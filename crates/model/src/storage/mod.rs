@@ -14,8 +14,8 @@ pub use backup::{
 };
 pub use backup_plan::{BackupPlan, BackupPlanSpec, BackupPlanStatus, BackupRetention};
 pub use bucket::{
-    BUCKET_CONTENTS, Bucket, BucketSpec, BucketStatus, BucketVersioning, DefaultRetention, ObjectLock,
-    PublicAccessBlock, RetentionMode, is_bucket_name,
+    BUCKET_CONTENTS, Bucket, BucketEncryption, BucketSpec, BucketStatus, BucketVersioning, DefaultRetention,
+    ObjectLock, PublicAccessBlock, RetentionMode, is_bucket_name,
 };
 pub use bucket_rules::{CorsRule, Expiration, LifecycleFilter, LifecycleRule, NoncurrentExpiration};
 pub use pool::{Pool, PoolDriver, PoolSpec, PoolStatus};

@@ -10,7 +10,10 @@ pub(crate) fn sample(kind: &str) -> Value {
         "Event" => event(),
         "Secret" => json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "YQ==", "tls.key": "Yg=="}}),
         "Domain" => json!({"spec": {"parent": "root", "description": "all of it"}, "status": {}}),
-        "Project" => json!({"spec": {"domain": "root", "description": "a team"}, "status": {}}),
+        "Project" => json!({
+            "spec": {"domain": "root", "description": "a team"},
+            "status": {"conditions": [condition()]},
+        }),
         "User" => json!({
             "spec": {"domain": "root", "groups": ["ops"], "disabled": true, "email": "a@example.org"},
             "status": {},
@@ -99,6 +102,7 @@ fn storage(kind: &str) -> Option<Value> {
         "Bucket" => json!({
             "spec": {
                 "versioning": "Enabled",
+                "encryption": "AES256",
                 "objectLock": {"retention": {"mode": "GOVERNANCE", "days": 30}},
                 "lifecycle": [{
                     "id": "logs", "disabled": true,
