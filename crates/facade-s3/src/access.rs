@@ -1,6 +1,7 @@
 //! Who asks, of which bucket, and whether he may.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use ::objects::{Objects, Versioning};
@@ -19,6 +20,22 @@ use crate::permission::{self, Question};
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
     pub(crate) holder: Option<Holder>,
+    /// Where the request came from.
+    pub(crate) from: Option<IpAddr>,
+}
+
+impl Asker {
+    pub(crate) fn is_of(&self, project: &str) -> bool {
+        self.holder.as_ref().is_some_and(|holder| holder.project == project)
+    }
+
+    /// What he is told of a bucket that is not there, or not for him.
+    pub(crate) fn knows_none(&self, bucket: &str) -> s3s::S3Error {
+        match self.holder {
+            Some(_) => s3_error!(NoSuchBucket, "there is no bucket {bucket:?} in this project"),
+            None => s3_error!(AccessDenied, "the request is not signed"),
+        }
+    }
 }
 
 /// A bucket that was found.
@@ -96,15 +113,22 @@ pub(crate) struct Access {
     operations: Operations,
     known: Known,
     holder: Option<Holder>,
+    from: Option<IpAddr>,
 }
 
 impl Access {
-    pub(crate) fn new(operations: Operations, known: Known, holder: Option<Holder>) -> Self {
-        Self { operations, known, holder }
+    pub(crate) fn new(
+        operations: Operations,
+        known: Known,
+        holder: Option<Holder>,
+        from: Option<IpAddr>,
+    ) -> Self {
+        Self { operations, known, holder, from }
     }
 
     fn asker(&self, key: Option<&str>) -> S3Result<Asker> {
-        let Some(key) = key else { return Ok(Asker { holder: None }) };
+        let from = self.from;
+        let Some(key) = key else { return Ok(Asker { holder: None, from }) };
         let cloud = &self.operations.cloud;
         // Also after its signature was right a key may have gone.
         let holder = self.holder.clone().or_else(|| cloud.holder(key, None));
@@ -112,7 +136,11 @@ impl Access {
         if holder.expires.is_some_and(|at| at <= cloud.now()) {
             return Err(s3_error!(ExpiredToken));
         }
-        Ok(Asker { holder: Some(holder) })
+        // Temporary credentials are too many to remember, and nobody asks.
+        if holder.expires.is_none() {
+            cloud.note_use(key);
+        }
+        Ok(Asker { holder: Some(holder), from })
     }
 }
 
@@ -141,11 +169,17 @@ impl S3Access for Access {
         }
         let (found, bucket) = self.operations.find(&asker, &name, &questions).await?;
         let owner = cx.headers().get("x-amz-expected-bucket-owner").and_then(|value| value.to_str().ok());
-        if owner.is_some_and(|owner| owner != identity::iam::account_number(&found.project)) {
+        let is_other = owner.is_some_and(|owner| owner != identity::iam::account_number(&found.project));
+        let is_going = bucket.metadata.is_deleting() && permission::adds(operation);
+        // Nothing was asked yet of whoever names his keys in the body, and he is told nothing.
+        if questions.is_empty() && !asker.is_of(&found.project) && (is_other || is_going) {
+            return Err(asker.knows_none(&name));
+        }
+        if is_other {
             return Err(s3_error!(AccessDenied, "the bucket belongs to another account than was expected"));
         }
         // Until it is empty it is there for who reads and deletes.
-        if bucket.metadata.is_deleting() && permission::adds(operation) {
+        if is_going {
             return Err(s3_error!(NoSuchBucket, "the bucket {name:?} is being deleted"));
         }
         self.known.follow(&self.operations.objects, &bucket).await.map_err(failure::of)?;
@@ -164,10 +198,7 @@ impl Operations {
         questions: &[Question],
     ) -> S3Result<(Found, Bucket)> {
         let own = asker.holder.as_ref().map(|holder| holder.project.as_str());
-        let none = || match own {
-            Some(_) => s3_error!(NoSuchBucket, "there is no bucket {name:?} in this project"),
-            None => s3_error!(AccessDenied, "the request is not signed"),
-        };
+        let none = || asker.knows_none(name);
         let mut bucket = match own {
             Some(project) => self.bucket(project, name).await?,
             None => None,
@@ -181,7 +212,7 @@ impl Operations {
             uid: bucket.metadata.uid.to_string(),
             spec: Arc::new(bucket.spec.clone()),
         });
-        for question in questions {
+        for question in &self.with_tags(asker, found.as_ref(), questions).await? {
             match self.may(asker, found.as_ref(), question) {
                 Err(_) if !is_own && found.is_some() => return Err(none()),
                 result => result?,

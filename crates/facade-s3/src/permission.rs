@@ -1,5 +1,8 @@
 //! What a request asks to be allowed, in the words of roles and of policies, and whether it is.
 
+use std::net::IpAddr;
+
+use ::objects::{Error, WhichVersion};
 use client::{Request, Verb};
 use http::{HeaderMap, Uri};
 use identity::Holder;
@@ -9,14 +12,34 @@ use model::{REGION, Spec, Timestamp};
 use s3s::{S3Result, s3_error};
 
 use crate::access::{Asker, Found};
-use crate::failure::refused;
-use crate::guard;
+use crate::failure::{self, refused};
 use crate::operations::Operations;
+use crate::{guard, words};
 
 /// What objects are to roles: `buckets/objects`.
 const OBJECTS: &str = "objects";
 /// Whoever is locked out by his own policy can still take it away.
 const OF_POLICY: [&str; 3] = ["s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"];
+
+/// What conditions call the tags of an object that is there.
+const TAG: &str = "s3:ExistingObjectTag/";
+/// Actions that may be allowed by those tags, as AWS has it.
+const BY_TAGS: [&str; 14] = [
+    "GetObject",
+    "GetObjectVersion",
+    "GetObjectAttributes",
+    "GetObjectVersionAttributes",
+    "GetObjectAcl",
+    "GetObjectVersionAcl",
+    "GetObjectTagging",
+    "GetObjectVersionTagging",
+    "PutObjectAcl",
+    "PutObjectVersionAcl",
+    "PutObjectTagging",
+    "PutObjectVersionTagging",
+    "DeleteObjectTagging",
+    "DeleteObjectVersionTagging",
+];
 
 /// Whether an operation may put something into a bucket.
 pub(crate) fn adds(operation: &str) -> bool {
@@ -31,6 +54,8 @@ pub(crate) struct Question {
     bucket: String,
     facts: Facts,
     right: (Verb, &'static str),
+    /// The version that is named.
+    version: Option<String>,
 }
 
 impl Question {
@@ -44,6 +69,17 @@ impl Question {
             ..self.clone()
         }
     }
+
+    #[must_use]
+    pub(crate) fn of_version(self, version: Option<String>) -> Self {
+        Self { version, ..self }
+    }
+
+    /// The key of an object whose tags may be asked for.
+    fn tagged(&self) -> Option<&str> {
+        let key = self.resource.strip_prefix(&format!("arn:aws:s3:::{}/", self.bucket))?;
+        BY_TAGS.contains(&self.action.strip_prefix("s3:")?).then_some(key)
+    }
 }
 
 /// One question about an object, outside of what the head of a request says.
@@ -54,6 +90,7 @@ pub(crate) fn of_object(action: &str, bucket: &str, key: &str, right: Verb) -> Q
         bucket: String::new(),
         facts: facts(&[], &HeaderMap::new()),
         right: (right, OBJECTS),
+        version: None,
     };
     question.object(action, bucket, key, right)
 }
@@ -67,7 +104,8 @@ pub(crate) fn questions(
     headers: &HeaderMap,
 ) -> Vec<Question> {
     let query = guard::decoded(uri.query().unwrap_or(""));
-    let is_versioned = query.iter().any(|(name, _)| name == "versionId");
+    let version = query.iter().find(|(name, _)| name == "versionId").map(|(_, version)| version.clone());
+    let is_versioned = version.is_some();
     let (action, right) = action(operation);
     let mut actions = vec![action.to_owned()];
     if is_versioned && VERSIONED.contains(&action) {
@@ -108,6 +146,7 @@ pub(crate) fn questions(
         bucket: bucket.to_owned(),
         facts: facts.clone(),
         right,
+        version: version.clone(),
     };
     actions.into_iter().map(question).collect()
 }
@@ -133,6 +172,10 @@ fn facts(query: &[(String, String)], headers: &HeaderMap) -> Facts {
         ("s3:x-amz-metadata-directive", "x-amz-metadata-directive"),
         ("s3:x-amz-storage-class", "x-amz-storage-class"),
         ("s3:x-amz-server-side-encryption", "x-amz-server-side-encryption"),
+        (
+            "s3:x-amz-server-side-encryption-customer-algorithm",
+            "x-amz-server-side-encryption-customer-algorithm",
+        ),
         ("s3:x-amz-content-sha256", "x-amz-content-sha256"),
         ("s3:object-lock-mode", "x-amz-object-lock-mode"),
         ("s3:object-lock-legal-hold", "x-amz-object-lock-legal-hold"),
@@ -147,21 +190,73 @@ fn facts(query: &[(String, String)], headers: &HeaderMap) -> Facts {
             facts.set(key, value);
         }
     }
+    request_tags(&mut facts, headers);
     facts
 }
 
+/// Tags that a new object is to have.
+fn request_tags(facts: &mut Facts, headers: &HeaderMap) {
+    facts.knows("s3:RequestObjectTagKeys").knows_all("s3:RequestObjectTag/");
+    let header = headers.get("x-amz-tagging").and_then(|value| value.to_str().ok()).unwrap_or("");
+    // What cannot be read is refused when it is read.
+    let tags = words::tags_of_header(header).unwrap_or_default();
+    if tags.is_empty() {
+        return;
+    }
+    for (key, value) in &tags {
+        facts.set(&format!("s3:RequestObjectTag/{key}"), value);
+    }
+    facts.set_all("s3:RequestObjectTagKeys", tags.into_iter().map(|(key, _)| key).collect());
+}
+
 impl Operations {
+    /// The questions with what is known of tags, which are looked up only where a condition asks for them.
+    pub(crate) async fn with_tags(
+        &self,
+        asker: &Asker,
+        found: Option<&Found>,
+        questions: &[Question],
+    ) -> S3Result<Vec<Question>> {
+        let mut questions = questions.to_vec();
+        let Some(found) = found else { return Ok(questions) };
+        let prefix = TAG.to_ascii_lowercase();
+        let asks = |document: Document| document.asks_for(&prefix);
+        let actor = asker.holder.as_ref().and_then(|holder| holder.actor.as_ref());
+        let is_asked = actor.is_some_and(|actor| actor.permissions.asks_for(&prefix))
+            || Document::of_resource(&found.spec.policy).is_ok_and(asks);
+        if !is_asked {
+            return Ok(questions);
+        }
+        for question in &mut questions {
+            let Some(key) = question.tagged() else { continue };
+            let which = WhichVersion::from(question.version.clone());
+            let tags = match self.objects.head(&found.uid, key, which).await {
+                Ok(record) => record.meta.tags,
+                // What is not there has none.
+                Err(Error::NoBucket | Error::NoKey | Error::NoVersion | Error::DeleteMarker { .. }) => {
+                    Vec::new()
+                }
+                Err(e) => return Err(failure::of(e)),
+            };
+            question.facts.knows_all(TAG);
+            for (key, value) in tags {
+                question.facts.set(&format!("{TAG}{key}"), value);
+            }
+        }
+        Ok(questions)
+    }
+
     /// Whether somebody may. Users of Corten go by their roles, callers of IAM by policies, their own or the bucket's,
     /// and whoever is not of the bucket's project by both. What a bucket's policy denies is denied to all.
     pub(crate) fn may(&self, asker: &Asker, found: Option<&Found>, question: &Question) -> S3Result<()> {
         let Some(holder) = &asker.holder else {
             let allowed = found.is_some_and(|found| {
                 !is_closed(found)
-                    && self.policy(found, None, question).is_some_and(|verdict| verdict.is_allowed())
+                    && self.policy(found, asker, question).is_some_and(|verdict| verdict.is_allowed())
             });
             return if allowed { Ok(()) } else { Err(s3_error!(AccessDenied, "the request is not signed")) };
         };
-        let verdict = found.and_then(|found| self.policy(found, Some(holder), question));
+        let verdict = found.and_then(|found| self.policy(found, asker, question));
         let verdict = verdict.unwrap_or(Verdict::NotAllowed);
         let is_own = found.is_none_or(|found| found.project == holder.project);
         if matches!(verdict, Verdict::Denied { .. }) {
@@ -179,7 +274,7 @@ impl Operations {
         let Some(actor) = &holder.actor else {
             return self.authorize(holder, question);
         };
-        let facts = question_facts(holder, self, question, found);
+        let facts = question_facts((asker, holder), self, question, found);
         let resource = Resource::One(question.resource.clone());
         match actor.permissions.decide(&question.action, &resource, &facts) {
             Verdict::Allowed { .. } => Ok(()),
@@ -212,7 +307,7 @@ impl Operations {
     }
 
     /// What the bucket's policy says; nothing where it has none.
-    fn policy(&self, found: &Found, holder: Option<&Holder>, question: &Question) -> Option<Verdict> {
+    fn policy(&self, found: &Found, asker: &Asker, question: &Question) -> Option<Verdict> {
         if found.spec.policy.is_empty() {
             return None;
         }
@@ -220,9 +315,9 @@ impl Operations {
             return Some(Verdict::Denied { by: "a policy that cannot be read".to_owned() });
         };
         let resource = Resource::One(question.resource.clone());
-        let Some(holder) = holder else {
+        let Some(holder) = &asker.holder else {
             // Nobody is named by a star alone.
-            let facts = anonymous_facts(self, question, found);
+            let facts = anonymous_facts(asker, self, question, found);
             let names = Names { allowed: &[("AWS", "")], denied: &[("AWS", "")] };
             return Some(document.decide_for(names, &question.action, &resource, &facts));
         };
@@ -237,7 +332,7 @@ impl Operations {
         all.extend(whole.iter().map(|name| ("AWS", name.as_str())));
         // Within an account, naming the whole of it leaves it to the account's own policies.
         let allowed = if holder.project == found.project { &single } else { &all };
-        let facts = question_facts(holder, self, question, Some(found));
+        let facts = question_facts((asker, holder), self, question, Some(found));
         let names = Names { allowed, denied: &all };
         Some(document.decide_for(names, &question.action, &resource, &facts))
     }
@@ -269,7 +364,7 @@ fn is_closed(found: &Found) -> bool {
 }
 
 fn question_facts(
-    holder: &Holder,
+    (asker, holder): (&Asker, &Holder),
     operations: &Operations,
     question: &Question,
     found: Option<&Found>,
@@ -281,19 +376,27 @@ fn question_facts(
         None => Facts::of_time(now),
     };
     facts.set("aws:PrincipalAccount", &account);
-    with_resource(facts, question, found)
+    with_resource(facts, asker.from, question, found)
 }
 
-fn anonymous_facts(operations: &Operations, question: &Question, found: &Found) -> Facts {
+fn anonymous_facts(asker: &Asker, operations: &Operations, question: &Question, found: &Found) -> Facts {
     let mut facts = Facts::of_time(operations.cloud.now());
     for key in ["aws:PrincipalArn", "aws:PrincipalAccount", "aws:username"] {
         facts.knows(key);
     }
-    with_resource(facts, question, Some(found))
+    with_resource(facts, asker.from, question, Some(found))
 }
 
-fn with_resource(mut facts: Facts, question: &Question, found: Option<&Found>) -> Facts {
+fn with_resource(
+    mut facts: Facts,
+    from: Option<IpAddr>,
+    question: &Question,
+    found: Option<&Found>,
+) -> Facts {
     facts.include(&question.facts);
+    if let Some(from) = from {
+        facts.set("aws:SourceIp", from.to_string());
+    }
     if let Some(found) = found {
         facts.set("aws:ResourceAccount", iam::account_number(&found.project));
     }

@@ -7,8 +7,8 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use identity::Holder;
 use identity::aws::Presented;
+use identity::{Holder, SourceAddress};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::config::{S3Config, S3ConfigProvider, StaticConfigProvider};
 use s3s::service::S3ServiceBuilder;
@@ -84,11 +84,12 @@ impl S3 {
         let claimed = guard::check(&head)?;
         words::supported(&head.headers)?;
         let cloud = &self.operations.cloud;
+        let from = head.extensions.get::<SourceAddress>().map(|from| from.0);
         let holder = claimed.as_ref().and_then(|c| cloud.holder(&c.key, c.token.as_deref()));
         let mut builder = S3ServiceBuilder::new(self.operations.clone());
         builder.set_config(Arc::clone(&self.config));
         builder.set_auth(Keys { cloud: Arc::clone(cloud), claimed, holder: holder.clone() });
-        builder.set_access(Access::new(self.operations.clone(), self.known.clone(), holder));
+        builder.set_access(Access::new(self.operations.clone(), self.known.clone(), holder, from));
         let body = ending::checked(&head, body);
         let response = builder.build().call(Request::from_parts(head, body)).await;
         response.map_err(|e| s3s::s3_error!(InternalError, "{}", s3s::StdError::from(e)))

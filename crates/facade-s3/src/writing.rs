@@ -6,12 +6,13 @@ use client::Verb;
 use model::storage::{Bucket, BucketSpec, RetentionMode};
 use model::{ApiError, Reason};
 use s3s::dto::*;
-use s3s::{S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 
 use crate::S3;
 use crate::access::Place;
 use crate::intake::{self, Said};
 use crate::operations::Operations;
+use crate::sealing::{self, CustomerKey, Words, with_sealing};
 use crate::words::{self, named_checksums, with_checksums};
 use crate::{failure, guard, permission};
 
@@ -22,6 +23,11 @@ const KEY_MAX_BYTES: usize = 1024;
 const DELETED_MAX: usize = 1000;
 
 impl Place {
+    /// A refusal that does not tell whether a bucket of another project is there.
+    fn hidden(&self, refusal: S3Error, bucket: &str) -> S3Error {
+        if self.asker.is_of(&self.project) { refusal } else { self.asker.knows_none(bucket) }
+    }
+
     /// Locks a new version as its bucket has it, unless its writer said how.
     pub(crate) fn lock(&self, s3: &Operations, meta: &mut Meta) -> S3Result<()> {
         lock(&self.spec, s3.cloud.now().0, meta)
@@ -79,13 +85,14 @@ impl S3 {
     }
 }
 
-fn written(record: &Record) -> PutObjectOutput {
+fn written(record: &Record, customer: Option<&CustomerKey>) -> PutObjectOutput {
     let output = PutObjectOutput {
         e_tag: Some(words::etag(&record.etag)),
         version_id: words::version(record),
         checksum_type: words::checksum_type(&record.meta),
         ..PutObjectOutput::default()
     };
+    let output = with_sealing!(output, &record.meta.sealed, customer);
     with_checksums!(output, &record.meta.checksums)
 }
 
@@ -101,12 +108,14 @@ pub(crate) async fn put(
     }
     let mut meta = words::meta(&req.headers, input.metadata, input.tagging.as_deref())?;
     place.lock(s3, &mut meta)?;
-    let (bytes, checksums) = intake::take(&s3.objects, input.body, said).await?;
+    let customer = sealing::key(&req.headers)?;
+    let sealing = sealing::by_headers(&place.spec, &req.headers, customer.as_ref())?;
+    let (bytes, checksums) = intake::take(&s3.objects, input.body, said, &sealing).await?;
     meta.checksums = checksums;
     let conditions = words::conditions(input.if_match.as_ref(), input.if_none_match.as_ref());
     let put = Put { bucket: place.bucket, key: input.key, bytes, meta, conditions };
     let record = s3.objects.put(put).await.map_err(failure::of)?;
-    Ok(S3Response::new(written(&record)))
+    Ok(S3Response::new(written(&record, customer.as_ref())))
 }
 
 /// A form that a browser sent. Its policy was held against its fields and its size before this.
@@ -129,12 +138,17 @@ pub(crate) async fn post(
         return Err(s3_error!(NotImplemented, "the name of a form's file is not taken over: say the key"));
     }
     let question = permission::of_object("PutObject", &input.bucket, &input.key, Verb::Update);
-    s3.may(&place.asker, Some(&place.found()), &question)?;
+    s3.may(&place.asker, Some(&place.found()), &question).map_err(|e| place.hidden(e, &input.bucket))?;
     words::acl(input.acl.as_ref().map(ObjectCannedACL::as_str))?;
     words::storage_class(input.storage_class.as_ref().map(StorageClass::as_str))?;
-    if input.server_side_encryption.is_some() || input.sse_customer_key.is_some() {
-        return Err(words::not_encrypted());
-    }
+    let customer = Words {
+        algorithm: input.sse_customer_algorithm.as_deref(),
+        key: input.sse_customer_key.as_deref(),
+        md5: input.sse_customer_key_md5.as_deref(),
+    };
+    let customer = customer.read()?;
+    let asked = input.server_side_encryption.as_ref().map(ServerSideEncryption::as_str);
+    let sealing = sealing::of_new(&place.spec, asked, customer.as_ref())?;
     let mut meta = Meta { tags: tags_of_form(input.tagging.as_deref())?, ..Meta::default() };
     let kept = [
         ("cache-control", &input.cache_control),
@@ -153,7 +167,7 @@ pub(crate) async fn post(
     words::check_user_metadata(&meta)?;
     place.lock(s3, &mut meta)?;
     let said = Said { md5: input.content_md5.clone(), checksums: named_checksums!(input), ..Said::default() };
-    let (bytes, checksums) = intake::take(&s3.objects, input.body, said).await?;
+    let (bytes, checksums) = intake::take(&s3.objects, input.body, said, &sealing).await?;
     meta.checksums = checksums;
     let put = Put { bucket: place.bucket, key: input.key, bytes, meta, conditions: Vec::new() };
     let record = s3.objects.put(put).await.map_err(failure::of)?;
@@ -162,7 +176,7 @@ pub(crate) async fn post(
         version_id: words::version(&record),
         ..PostObjectOutput::default()
     };
-    Ok(S3Response::new(output))
+    Ok(S3Response::new(with_sealing!(output, &record.meta.sealed, customer.as_ref())))
 }
 
 /// A form carries tags as a document.
@@ -206,6 +220,7 @@ pub(crate) async fn delete_many(
     let found = place.found();
     let bypass = input.bypass_governance_retention.unwrap_or(false);
     let (mut gone, mut errors) = (Vec::new(), Vec::new());
+    let mut is_let_in = place.asker.is_of(&place.project);
     for object in input.delete.objects {
         let action = if object.version_id.is_some() { "DeleteObjectVersion" } else { "DeleteObject" };
         let question = permission::of_object(action, &input.bucket, &object.key, Verb::Delete);
@@ -219,6 +234,7 @@ pub(crate) async fn delete_many(
             ));
         }
         let allowed = questions.iter().try_for_each(|q| s3.may(&place.asker, Some(&found), q));
+        is_let_in |= allowed.is_ok();
         let which = WhichVersion::from(object.version_id.clone());
         let condition =
             object.e_tag.as_ref().map_or(Condition::None, |e| Condition::Is(e.value().to_owned()));
@@ -238,6 +254,10 @@ pub(crate) async fn delete_many(
             }),
             Err(e) => errors.push(failed(failure::of(e), object)),
         }
+    }
+    // Whoever may nothing in it is told the same as of a bucket that is not there.
+    if !is_let_in {
+        return Err(place.hidden(s3_error!(AccessDenied), &input.bucket));
     }
     let deleted = (!input.delete.quiet.unwrap_or(false)).then_some(gone);
     let errors = (!errors.is_empty()).then_some(errors);

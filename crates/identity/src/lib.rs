@@ -29,6 +29,6 @@ pub use authenticator::{Authenticator, Holder, Refused, Signer};
 pub use builtin::{ADMINS, HOSTS, builtin_roles};
 pub use escalation::Escalation;
 pub use policy::{Decision, Ground, Policy, VisibleProjects};
-pub use principal::{Authentication, Principal};
+pub use principal::{Authentication, Principal, SourceAddress};
 pub use sealed::{MasterKey, Secret};
 pub use token::{Token, TokenDigest};

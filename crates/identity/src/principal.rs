@@ -30,6 +30,10 @@ pub enum Authentication {
     Component,
 }
 
+/// Where a request came from, as its connection says; what headers say of it is nobody's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceAddress(pub std::net::IpAddr);
+
 impl Principal {
     /// A part of the control plane, for instance `scheduler`. No rule, not even a deny, holds for it: the
     /// cloud cannot be locked out of itself.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use identity::aws::{Message, SignatureError};
 use identity::{Attributes, Authenticator, Decision, Holder, Policy, Principal, Signer, Token};
 use model::identity::{AccessKey, IamGroup, IamPolicy, IamRole, IamUser, Role, RoleBinding, User};
-use model::{ApiError, KindInfo, Reason, Resource, Timestamp};
+use model::{ApiError, KindInfo, Reason, Resource};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use store::{Entry, ListOptions, Revision, Store, StoreError};
@@ -90,23 +90,22 @@ impl Access {
         let signer = self.tables.read().authenticator.verify(message, regions, now)?;
         // Temporary credentials are too many to remember, and nobody asks.
         if signer.expires.is_none() {
-            self.note_use(&signer, now);
+            self.note_use(&signer.access_key_id, &signer.service, &signer.region);
         }
         Ok(signer)
     }
 
     /// Written down at most once in [`USE_MS`], so that calls do not wait for each other here.
-    fn note_use(&self, signer: &Signer, now: Timestamp) {
+    pub(crate) fn note_use(&self, key: &str, service: &str, region: &str) {
+        let now = self.environment.now();
         let is_noted = |used: &LastUsed| {
-            used.service == signer.service
-                && used.region == signer.region
-                && (0..USE_MS).contains(&(now.0 - used.at.0))
+            used.service == service && used.region == region && (0..USE_MS).contains(&(now.0 - used.at.0))
         };
-        if self.used.read().get(&signer.access_key_id).is_some_and(is_noted) {
+        if self.used.read().get(key).is_some_and(is_noted) {
             return;
         }
-        let used = LastUsed { at: now, service: signer.service.clone(), region: signer.region.clone() };
-        self.used.write().insert(signer.access_key_id.clone(), used);
+        let used = LastUsed { at: now, service: service.to_owned(), region: region.to_owned() };
+        self.used.write().insert(key.to_owned(), used);
     }
 
     pub(crate) fn last_used(&self, key: &str) -> Option<LastUsed> {

@@ -101,6 +101,11 @@ impl Server {
         self.inner.access.last_used(key)
     }
 
+    /// Notes that a key has signed, for a verifier of its own.
+    pub fn note_use(&self, key: &str, service: &str, region: &str) {
+        self.inner.access.note_use(key, service, region);
+    }
+
     fn with_iam<T>(&self, ask: impl FnOnce(&Directory) -> T) -> T {
         self.inner.access.with_iam(ask)
     }

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use identity::{Holder, Principal};
 use model::storage::Bucket;
 use model::{ApiError, Reason, Timestamp, Uid};
-use objects::{Objects, WhichVersion};
+use objects::{Key, Objects, WhichVersion};
 use server::http::{Body, Foreign};
 use server::{Environment, Server};
 
@@ -43,9 +43,11 @@ impl Protocol {
         let directory = layout.objects();
         let failed = |e: &dyn std::fmt::Display| Failure::failed(format!("{}: {e}", directory.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(|e| failed(&e))?;
+        let master = environment.master_key().ok_or_else(|| failed(&"the cloud has no master key"))?;
+        let key = Key::new(master.derive("objects"));
         let deadline = Instant::now() + PREDECESSOR_GONE_WITHIN;
         let objects = loop {
-            match Objects::open(&directory) {
+            match Objects::open(&directory, key.clone()) {
                 Err(objects::Error::InUse(_)) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(2));
                 }
@@ -112,6 +114,10 @@ struct Own {
 impl Cloud for Own {
     fn holder(&self, access_key_id: &str, token: Option<&str>) -> Option<Holder> {
         self.server.key_holder(access_key_id, token)
+    }
+
+    fn note_use(&self, access_key_id: &str) {
+        self.server.note_use(access_key_id, "s3", model::REGION);
     }
 
     fn client(&self, caller: &Principal) -> Client {

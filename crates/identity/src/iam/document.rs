@@ -106,7 +106,7 @@ impl Document {
     }
 
     /// Whether a condition or variable of it asks for a key that begins so.
-    pub(super) fn asks_for(&self, prefix: &str) -> bool {
+    pub fn asks_for(&self, prefix: &str) -> bool {
         self.statements.iter().flat_map(|s| &s.conditions).any(|c| c.key.starts_with(prefix))
     }
 }

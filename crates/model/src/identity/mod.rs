@@ -17,7 +17,7 @@ pub use quota::{Quota, QuotaSpec, QuotaStatus};
 pub use role::{
     Effect, Role, RoleBinding, RoleBindingSpec, RoleSpec, RoleStatus, Rule, Subject, SubjectKind,
 };
-pub use tenant::{Domain, DomainSpec, Project, ProjectSpec, TenantStatus};
+pub use tenant::{Domain, DomainSpec, Project, ProjectSpec, ProjectStatus, TenantStatus};
 pub use user::{User, UserSpec, UserStatus};
 
 pub(crate) const GROUP: &str = "identity.corten.dev";

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::GROUP;
-use crate::{Column, KindInfo, Object, Scope, Spec};
+use crate::{Column, Condition, KindInfo, Object, Scope, Spec};
 
 pub type Domain = Object<DomainSpec>;
 pub type Project = Object<ProjectSpec>;
@@ -32,6 +32,13 @@ pub struct ProjectSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TenantStatus {}
 
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProjectStatus {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
 impl Spec for DomainSpec {
     type Status = TenantStatus;
     const KIND: KindInfo = KindInfo {
@@ -47,7 +54,7 @@ impl Spec for DomainSpec {
 }
 
 impl Spec for ProjectSpec {
-    type Status = TenantStatus;
+    type Status = ProjectStatus;
     const KIND: KindInfo = KindInfo {
         group: GROUP,
         version: "v1",

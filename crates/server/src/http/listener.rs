@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use identity::Principal;
+use identity::{Principal, SourceAddress};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -63,8 +63,8 @@ impl Listener {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
-            let tcp = match self.tcp.accept().await {
-                Ok((tcp, _)) => tcp,
+            let (tcp, from) = match self.tcp.accept().await {
+                Ok((tcp, from)) => (tcp, SourceAddress(from.ip().to_canonical())),
                 Err(e) => {
                     // Out of file descriptors, most likely: wait for connections to end rather than spin.
                     tracing::warn!(error = %e, "cannot accept a connection");
@@ -74,20 +74,21 @@ impl Listener {
             };
             let (tls, face) = (self.tls.clone(), face.clone());
             tokio::spawn(async move {
-                connection(tcp, tls, face).await;
+                connection(tcp, from, tls, face).await;
                 drop(permit);
             });
         }
     }
 }
 
-async fn connection(tcp: TcpStream, tls: TlsAcceptor, face: Face) {
+async fn connection(tcp: TcpStream, from: SourceAddress, tls: TlsAcceptor, face: Face) {
     // Without this, small answers wait for the peer's delayed acknowledgement; failing to set it only costs time.
     let _ = tcp.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(tcp)).await else { return };
     let peer: Option<Principal> =
         stream.get_ref().1.peer_certificates().and_then(|chain| pki::principal(chain.first()?));
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(from);
         let (face, peer) = (face.clone(), peer.clone());
         async move { face.answer(peer, request).await }
     });
