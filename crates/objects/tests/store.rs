@@ -249,7 +249,8 @@ async fn a_key_of_the_writers_is_needed_and_its_digest_is_no_etag() {
     assert_ne!(theirs.etag, clear.etag);
     let read = |with| range(&objects, "k", 0..5, with);
     assert!(matches!(read(None).await, Err(Error::Sealed)));
-    assert!(matches!(read(Some(&Key::new([8; 32]))).await, Err(Error::WrongKey)));
+    let other = Key::new([8; 32]);
+    assert!(matches!(read(Some(&other)).await, Err(Error::WrongKey)));
     assert_eq!(read(Some(&key)).await.unwrap(), b"bytes");
     let Sealed::Customer(proof) = theirs.meta.sealed else { panic!("{:?}", theirs.meta.sealed) };
     assert!(proof.admits(&key) && !proof.admits(&Key::new([8; 32])));
