@@ -121,6 +121,14 @@ pub(crate) fn method(asked: Option<&str>) -> S3Result<bool> {
     }
 }
 
+/// How an object is kept of which nobody says how.
+pub(crate) fn by_bucket(spec: &BucketSpec) -> Sealing {
+    match spec.encryption {
+        BucketEncryption::Off => Sealing::Clear,
+        BucketEncryption::Aes256 => Sealing::Store,
+    }
+}
+
 /// How a new object is to be kept.
 pub(crate) fn of_new(
     spec: &BucketSpec,
@@ -134,10 +142,7 @@ pub(crate) fn of_new(
         )),
         (false, Some(customer)) => Ok(Sealing::Customer(customer.key.clone())),
         (true, None) => Ok(Sealing::Store),
-        (false, None) => Ok(match spec.encryption {
-            BucketEncryption::Off => Sealing::Clear,
-            BucketEncryption::Aes256 => Sealing::Store,
-        }),
+        (false, None) => Ok(by_bucket(spec)),
     }
 }
 

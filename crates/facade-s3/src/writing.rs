@@ -71,7 +71,7 @@ impl S3 {
         meta.headers.insert("content-type".to_owned(), content_type.to_owned());
         let written = async {
             self.known.follow(objects, bucket).await?;
-            let mut incoming = objects.incoming();
+            let mut incoming = objects.incoming(&sealing::by_bucket(&bucket.spec))?;
             incoming.write(bytes).await?;
             // It says nothing of locks that could be refused.
             let _ = lock(&bucket.spec, now.0, &mut meta);
