@@ -242,7 +242,6 @@ pub(crate) async fn of_bucket(
     let rule = ServerSideEncryptionRule {
         apply_server_side_encryption_by_default: Some(by_default),
         bucket_key_enabled: Some(false),
-        ..ServerSideEncryptionRule::default()
     };
     let server_side_encryption_configuration = Some(ServerSideEncryptionConfiguration { rules: vec![rule] });
     Ok(S3Response::new(GetBucketEncryptionOutput { server_side_encryption_configuration }))

@@ -49,7 +49,9 @@ async fn below(store: &Store, prefix: &Address) -> Result<usize, Failure> {
         if !some.is_empty() {
             let refused = store.delete_many(prefix, &some).await?;
             count += some.len() - refused.len();
-            refused.into_iter().for_each(|failure| failures.note(failure));
+            for failure in refused {
+                failures.note(failure);
+            }
         }
         after = page.next;
         if after.is_none() {

@@ -83,14 +83,14 @@ pub(crate) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
             cloud.api::<Bucket>().with(write_options(false)).create(&bucket).await?;
             output::created(&cloud, kind::of::<Bucket>(), &name)
         }
-        Command::Ls(args) => match args.address()? {
-            Some(below) => ls::objects(&Store::open(&cloud).await?, &below, args.recursive).await,
-            None => {
-                let (form, params) = (Form::Table, ListParams::default());
-                let listing = Listing { cloud: &cloud, form, all_projects: false, params };
-                listing.all(&[kind::of::<Bucket>()]).await
+        Command::Ls(args) => {
+            if let Some(below) = args.address()? {
+                return ls::objects(&Store::open(&cloud).await?, &below, args.recursive).await;
             }
-        },
+            let (form, params) = (Form::Table, ListParams::default());
+            let listing = Listing { cloud: &cloud, form, all_projects: false, params };
+            listing.all(&[kind::of::<Bucket>()]).await
+        }
         Command::Show { name } => {
             let word = format!("bucket/{name}");
             show::run(cloud.clone(), show::Args::of(word)).await?;

@@ -45,8 +45,10 @@ pub(super) async fn copy(copier: &Copier, from: &Place, to: &Place) -> Result<St
 async fn upload_all(copier: &Copier, from: &Path, to: &Address, tally: &mut Tally) -> Result<(), Failure> {
     let root = from.to_owned();
     let found = tokio::task::spawn_blocking(move || files_below(&root)).await;
-    let (files, odd) = found.map_err(|e| Failure::failed(e.to_string()))??;
-    odd.into_iter().for_each(|failure| tally.failures.note(failure));
+    let Found { files, odd } = found.map_err(|e| Failure::failed(e.to_string()))??;
+    for failure in odd {
+        tally.failures.note(failure);
+    }
     copier.meter.expect(&to.to_string(), files.iter().map(|(_, size)| size).sum());
     let prefix = to.prefix();
     let copies = files.iter().map(|(name, _)| {
@@ -60,9 +62,16 @@ async fn upload_all(copier: &Copier, from: &Path, to: &Address, tally: &mut Tall
     Ok(())
 }
 
-/// The files below a folder, by their names as keys have them, with their sizes; and what is not copied, and why.
+/// What lies below a folder.
+struct Found {
+    /// By their names as keys have them, with their sizes in bytes.
+    files: Vec<(String, u64)>,
+    /// Why something is not copied.
+    odd: Vec<Failure>,
+}
+
 /// Links are not followed: they may lead out of the folder, or round.
-fn files_below(root: &Path) -> Result<(Vec<(String, u64)>, Vec<Failure>), Failure> {
+fn files_below(root: &Path) -> Result<Found, Failure> {
     let (mut files, mut odd) = (Vec::new(), Vec::new());
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -96,7 +105,7 @@ fn files_below(root: &Path) -> Result<(Vec<(String, u64)>, Vec<Failure>), Failur
         }
     }
     files.sort_unstable();
-    Ok((files, odd))
+    Ok(Found { files, odd })
 }
 
 async fn download_all(copier: &Copier, from: &Address, to: &Path, tally: &mut Tally) -> Result<(), Failure> {
@@ -198,7 +207,7 @@ mod tests {
         std::fs::create_dir(dir.path().join("a")).unwrap();
         std::fs::write(dir.path().join("a/b"), "12").unwrap();
         std::os::unix::fs::symlink(dir.path(), dir.path().join("a/round")).unwrap();
-        let (files, odd) = files_below(dir.path()).unwrap();
+        let Found { files, odd } = files_below(dir.path()).unwrap();
         assert_eq!(files, [("a/b".to_owned(), 2)]);
         assert_eq!(odd.len(), 1);
     }

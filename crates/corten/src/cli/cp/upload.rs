@@ -109,12 +109,12 @@ async fn in_parts(copier: &Copier, file: &File, to: &Address) -> Result<(), Fail
             let bytes = file.read(offset, len.min(file.size - offset)).await?;
             let checksum = Checksum::of(&bytes);
             let size = bytes.len() as u64;
-            let part = match there.filter(|part| part.size == size && part.checksum == checksum.encoded()) {
-                Some(part) => part.clone(),
-                None => {
-                    let number = u32::try_from(number).unwrap_or(u32::MAX);
-                    tried(|| copier.store.put_part(to, upload, number, bytes.clone(), checksum)).await?
-                }
+            let is_there = |part: &&UploadedPart| part.size == size && part.checksum == checksum.encoded();
+            let part = if let Some(part) = there.filter(is_there) {
+                part.clone()
+            } else {
+                let number = u32::try_from(number).unwrap_or(u32::MAX);
+                tried(|| copier.store.put_part(to, upload, number, bytes.clone(), checksum)).await?
             };
             copier.meter.moved(size);
             Ok::<_, Failure>((part, checksum))
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(part_bytes(9 << 20), PART_BYTES);
         for size in [PART_BYTES * PARTS_MAX, PART_BYTES * PARTS_MAX + 1, 5 << 40] {
             let part = part_bytes(size);
-            assert!(size.div_ceil(part) <= PARTS_MAX && part % MIB == 0, "{size}: {part}");
+            assert!(size.div_ceil(part) <= PARTS_MAX && part.is_multiple_of(MIB), "{size}: {part}");
         }
     }
 }
