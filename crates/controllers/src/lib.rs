@@ -8,10 +8,12 @@ mod caches;
 mod context;
 mod event;
 mod garbage;
+mod gateway;
 mod host;
 mod instance_set;
 mod load_balancer;
 mod peering;
+mod place;
 mod project;
 mod scheduler;
 
@@ -48,7 +50,8 @@ impl Controllers {
             tokio::spawn(scheduler::run(context.clone(), caches.clone())),
             tokio::spawn(host::run(context.clone(), caches.clone())),
             tokio::spawn(instance_set::run(context.clone(), caches.clone())),
-            tokio::spawn(load_balancer::run(context.clone(), caches)),
+            tokio::spawn(load_balancer::run(context.clone(), caches.clone())),
+            tokio::spawn(gateway::run(context.clone(), caches)),
             tokio::spawn(garbage::run(context.clone())),
             tokio::spawn(project::run(context.clone())),
             tokio::spawn(backup::run_plans(context.clone())),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use driver::{PortPlan, Reach, RemotePlan, VpcPlan};
+use driver::{Hop, PortPlan, Reach, RemotePlan, VpcPlan};
 use ipnet::IpNet;
 use model::Uid;
 
@@ -62,22 +62,23 @@ pub(crate) fn check(plan: &VpcPlan) -> Result<(), VpcError> {
 fn check_hosts(plan: &VpcPlan) -> Result<(), VpcError> {
     let invalid = |why: String| Err(VpcError::Invalid(why));
     let mut hosts = BTreeMap::new();
-    for remote in members(plan) {
-        let Some(own) = plan.underlay else {
-            return invalid(format!(
-                "{} is on another host, but this one has no address between hosts",
-                remote.address
-            ));
-        };
-        if own.is_ipv4() != remote.host.is_ipv4() {
-            return invalid(format!("hosts {own} and {} are of different families", remote.host));
+    let Some(own) = plan.underlay else {
+        if let Some(remote) = members(plan).next() {
+            let why = "is on another host, but this one has no address between hosts";
+            return invalid(format!("{} {why}", remote.address));
         }
-        match hosts.insert(tunnel_mac(remote.host), remote.host) {
-            Some(other) if other != remote.host => {
-                return invalid(format!(
-                    "hosts {other} and {} share a tunnel address: renumber one",
-                    remote.host
-                ));
+        return match relays(plan).next() {
+            Some(host) => invalid(format!("{host} is to carry, but this host has no address between hosts")),
+            None => Ok(()),
+        };
+    };
+    for host in other_hosts(plan) {
+        if own.is_ipv4() != host.is_ipv4() {
+            return invalid(format!("hosts {own} and {host} are of different families"));
+        }
+        match hosts.insert(tunnel_mac(host), host) {
+            Some(other) if other != host => {
+                return invalid(format!("hosts {other} and {host} share a tunnel address: renumber one"));
             }
             _ => {}
         }
@@ -110,8 +111,21 @@ fn carried(plan: &VpcPlan) -> impl Iterator<Item = &RemotePlan> {
     })
 }
 
+/// Hosts that carry to the outside for this one.
+fn relays(plan: &VpcPlan) -> impl Iterator<Item = IpAddr> {
+    plan.tables.iter().flat_map(|table| &table.routes).filter_map(|route| match &route.target {
+        Hop::Host(host) => Some(*host),
+        _ => None,
+    })
+}
+
+/// Hosts with which packets pass in our overlay, some of them several times.
+pub(crate) fn other_hosts(plan: &VpcPlan) -> impl Iterator<Item = IpAddr> {
+    members(plan).map(|remote| remote.host).chain(relays(plan))
+}
+
 /// Ports on other hosts with which packets pass in our overlay.
-pub(crate) fn members(plan: &VpcPlan) -> impl Iterator<Item = &RemotePlan> {
+fn members(plan: &VpcPlan) -> impl Iterator<Item = &RemotePlan> {
     plan.remotes.iter().chain(carried(plan))
 }
 
@@ -147,6 +161,7 @@ pub(crate) fn wants_ipv6(plan: &VpcPlan) -> bool {
     plan.uplink.as_ref().is_some_and(|uplink| {
         uplink.nat.iter().chain(&uplink.egress).any(|network| network.addr().is_ipv6())
             || uplink.floating.iter().any(|(outside, _)| outside.is_ipv6())
+            || uplink.shared.iter().any(|shared| shared.address.is_ipv6())
     })
 }
 
@@ -171,10 +186,10 @@ fn add_remotes(tables: &mut Tables, plan: &VpcPlan, device: u32) {
     for remote in &plan.remotes {
         tables.routes.insert(Route::main(single(remote.address), device, Some(tunnel_hop(remote.host))));
     }
-    for remote in members(plan) {
-        let (hop, mac) = (tunnel_hop(remote.host), tunnel_mac(remote.host));
+    for host in other_hosts(plan) {
+        let (hop, mac) = (tunnel_hop(host), tunnel_mac(host));
         tables.neighbours.insert(Neighbour { device, address: hop, mac: Some(mac) });
-        tables.forwardings.insert(Forwarding { device, mac, host: remote.host });
+        tables.forwardings.insert(Forwarding { device, mac, host });
     }
 }
 

@@ -87,6 +87,7 @@ impl Map<'_> {
         match hop {
             // Told to the sender: a guest that tries IPv6 first goes on to IPv4 at once.
             Hop::Uplink => self.outside(is_ipv4).unwrap_or(Way::Unreachable),
+            Hop::Host(host) => self.overlay(*host).unwrap_or(Way::Blackhole),
             Hop::Port(address) if address.is_ipv4() == is_ipv4 => self.port(*address),
             Hop::Port(_) | Hop::Blackhole => Way::Blackhole,
             Hop::Peer(uid) => match self.plan.peers.iter().find(|peer| peer.uid == *uid) {
@@ -222,7 +223,7 @@ mod tests {
         assert!(by(7, found.get("10.1.0.0/16")));
         assert_eq!(found["10.2.0.0/16"], Way::Blackhole);
         let nat = vec![net("10.0.0.0/24")];
-        plan.uplink = Some(UplinkPlan { nat, floating: Vec::new(), egress: Vec::new(), closed: Vec::new() });
+        plan.uplink = Some(UplinkPlan { nat, ..UplinkPlan::default() });
         plan.tables[0].routes.push(route("::/0", Hop::Uplink));
         let found = ways(&plan);
         assert!(by(8, found.get("0.0.0.0/0")));

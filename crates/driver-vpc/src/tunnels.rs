@@ -13,7 +13,7 @@ use nft::{
 
 use crate::VpcOptions;
 use crate::error::VpcError;
-use crate::layout::members;
+use crate::layout::other_hosts;
 
 /// As of the host's other table.
 const PRIORITY: i32 = -10;
@@ -24,7 +24,7 @@ const UDP: u8 = 17;
 /// Lets the plan's hosts in, and nobody else.
 pub(crate) fn ensure(options: &VpcOptions, plan: &VpcPlan) -> Result<(), VpcError> {
     let vni = plan.underlay.map(|_| plan.vni);
-    let hosts = members(plan).map(|remote| remote.host).collect();
+    let hosts = other_hosts(plan).collect();
     let (mut connection, wanted, actual) = read(options, plan.vni, vni, &hosts)?;
     if vni.is_none() && !actual.exists {
         return Ok(());
@@ -35,7 +35,7 @@ pub(crate) fn ensure(options: &VpcOptions, plan: &VpcPlan) -> Result<(), VpcErro
 /// What differs from the plan.
 pub(crate) fn difference(options: &VpcOptions, plan: &VpcPlan) -> Result<Difference, VpcError> {
     let vni = plan.underlay.map(|_| plan.vni);
-    let hosts = members(plan).map(|remote| remote.host).collect();
+    let hosts = other_hosts(plan).collect();
     let (_, wanted, actual) = read(options, plan.vni, vni, &hosts)?;
     if vni.is_none() && !actual.exists {
         return Ok(Difference::default());

@@ -236,12 +236,13 @@ fn delete(rtnl: &mut Rtnl, link: &Link) -> Result<(), VpcError> {
     rtnl.delete_link(link.index).map_err(VpcError::network(format!("delete {}", link.name)))
 }
 
-/// Addresses that are ours outside: floating ones, and those of ports here that leave as themselves.
+/// Addresses that are ours outside: floating and shared ones, and those of ports here that leave as themselves.
 fn floating(plan: &VpcPlan) -> impl Iterator<Item = IpAddr> {
     plan.uplink.iter().flat_map(|uplink| {
         let ports = plan.ports.iter().flat_map(|port| &port.addresses).copied();
         let leaves = |address: &IpAddr| uplink.egress.iter().any(|network| network.contains(address));
-        uplink.floating.iter().map(|(outside, _)| *outside).chain(ports.filter(leaves))
+        let shared = uplink.shared.iter().map(|shared| shared.address);
+        uplink.floating.iter().map(|(outside, _)| *outside).chain(shared).chain(ports.filter(leaves))
     })
 }
 

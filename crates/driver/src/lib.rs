@@ -30,7 +30,7 @@ pub use log::{LogFormat, LogLine};
 pub use network::{
     AclPlan, AclRulePlan, Drift, GroupPlan, Hop, Link, Mac, NetworkDriver, Peer, PeerPlan, PortCounters,
     PortLink, PortPlan, Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SegmentPlan,
-    UplinkPlan, VpcPlan,
+    SharedPlan, UplinkPlan, VpcPlan,
 };
 pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
 pub use volume::{

@@ -94,6 +94,8 @@ pub struct RoutePlan {
 pub enum Hop {
     /// Out of this host; nowhere while the VPC has no uplink here.
     Uplink,
+    /// Out of another host, which translates for all: by its address between hosts.
+    Host(IpAddr),
     /// To the port of this address, here or on another host; dropped while there is none. The address is of the
     /// destination's family.
     Port(IpAddr),
@@ -137,7 +139,8 @@ impl PeerPlan {
 impl VpcPlan {
     /// Whether this host has anything to do with the VPC.
     pub fn is_empty(&self) -> bool {
-        self.ports.is_empty() && !self.peers.iter().any(PeerPlan::is_linked)
+        let shares = self.uplink.as_ref().is_some_and(|uplink| !uplink.shared.is_empty());
+        self.ports.is_empty() && !shares && !self.peers.iter().any(PeerPlan::is_linked)
     }
 }
 
@@ -253,17 +256,28 @@ pub enum Peer {
 }
 
 /// How a VPC reaches what is outside of it, on this host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UplinkPlan {
     /// Sources that are translated to the host's own address on the way out.
     pub nat: Vec<IpNet>,
     /// Floating addresses and the port address here that each stands for, one to one.
     pub floating: Vec<(IpAddr, IpAddr)>,
+    /// What leaves here for ports on all hosts.
+    pub shared: Vec<SharedPlan>,
     /// IPv6 networks whose ports leave as themselves; nobody outside begins to talk to them. What is in none of
-    /// these three does not leave.
+    /// these four does not leave.
     pub egress: Vec<IpNet>,
     /// Networks that guests must not reach through the uplink, such as the hosts' own.
     pub closed: Vec<IpNet>,
+}
+
+/// Networks whose ports, on whatever host, leave by this one and under one address of the outside. Nobody outside
+/// begins to talk to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedPlan {
+    pub address: IpAddr,
+    /// Of the address's family.
+    pub networks: Vec<IpNet>,
 }
 
 /// Where a port's link is, for whoever starts the guest.

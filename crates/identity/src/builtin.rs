@@ -110,7 +110,8 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         }
         (COMPUTE, "images", subresource) => request.verb == Verb::Get && subresource != "status",
         // Whether they are the host's own, or of its own, the server checks.
-        (COMPUTE, "instances", "status") | (NETWORK, "ports" | "floatingips" | "loadbalancers", "status") => {
+        (COMPUTE, "instances", "status")
+        | (NETWORK, "ports" | "floatingips" | "gateways" | "loadbalancers", "status") => {
             writes || request.verb == Verb::Get
         }
         (STORAGE, _, "") => request.verb.is_read(),

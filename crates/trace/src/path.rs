@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use model::network::{Gateway, GatewayType, Peering, Port, Route, RouteTable, RouteTarget, Subnet, Vpc};
+use model::network::{
+    FloatingIp, Gateway, GatewayType, Peering, Port, Route, RouteTable, RouteTarget, Subnet, Vpc,
+};
 
 use crate::objects::{Objects, has};
 use crate::services::{self, Own};
@@ -37,6 +39,8 @@ pub(crate) enum SeenAs<'a> {
     Floating(IpAddr, &'a str),
     /// An address of the host, which only the host knows.
     Host,
+    /// The floating address of a gateway, its name, and the host that translates.
+    Gateway(IpAddr, &'a str, &'a str),
     /// Its own address.
     Itself(IpAddr),
 }
@@ -197,15 +201,18 @@ fn by_table<'a>(
 }
 
 /// Whether a route of the family leads the port's subnet to such a gateway.
-fn leads(objects: &Objects, port: &Port, ipv4: bool, wanted: GatewayType) -> bool {
-    let table = objects.subnet_of(port).and_then(|subnet| table_of(objects, subnet));
-    table.is_some_and(|table| {
+fn leads(objects: &Objects, port: &Port, ipv4: bool, wanted: impl Fn(&Gateway) -> bool) -> bool {
+    objects.subnet_of(port).is_some_and(|subnet| leads_subnet(objects, subnet, ipv4, &wanted))
+}
+
+fn leads_subnet(objects: &Objects, subnet: &Subnet, ipv4: bool, wanted: &dyn Fn(&Gateway) -> bool) -> bool {
+    table_of(objects, subnet).is_some_and(|table| {
         let project = &table.metadata.namespace;
         table.spec.routes.iter().any(|route| {
             let is_it = |gateway: &Gateway| {
                 gateway.metadata.namespace == *project
                     && gateway.metadata.name == route.target.gateway
-                    && gateway.spec.gateway_type == wanted
+                    && wanted(gateway)
             };
             let list = objects.list(project, &route.prefix_list);
             let listed = list.into_iter().flat_map(|list| list.spec.entries.iter().filter_map(|e| e.cidr));
@@ -217,30 +224,79 @@ fn leads(objects: &Objects, port: &Port, ipv4: bool, wanted: GatewayType) -> boo
 
 /// Whether a floating address of the family works for the port: its subnet is led to a gateway for those.
 pub(crate) fn floats(objects: &Objects, port: &Port, ipv4: bool) -> bool {
-    [GatewayType::Internet, GatewayType::Nat].iter().any(|kind| leads(objects, port, ipv4, *kind))
+    leads(objects, port, ipv4, |gateway| is_internet(gateway) || is_everywhere(gateway))
+}
+
+fn is_internet(gateway: &Gateway) -> bool {
+    gateway.spec.gateway_type == GatewayType::Internet
+}
+
+/// Whether every host translates for its own guests.
+fn is_everywhere(gateway: &Gateway) -> bool {
+    gateway.spec.gateway_type == GatewayType::Nat && !gateway.has_one_place()
+}
+
+/// Why a gateway that translates takes nothing from `source`, and what would help; or under which address it does.
+fn translated<'a>(
+    objects: &'a Objects,
+    gateway: &'a Gateway,
+    source: IpAddr,
+) -> Result<SeenAs<'a>, (String, String)> {
+    let (project, spec) = (&gateway.metadata.namespace, &gateway.spec);
+    let subnet =
+        objects.subnets.iter().find(|s| s.metadata.namespace == *project && s.metadata.name == spec.subnet);
+    if subnet.is_some_and(|subnet| !leads_subnet(objects, subnet, true, &is_internet)) {
+        return Err((
+            format!("stands in subnet {}, which no route leads to an internet gateway", spec.subnet),
+            format!("let the route table of subnet {} lead to a gateway of spec.type internet", spec.subnet),
+        ));
+    }
+    if !gateway.has_one_place() {
+        return Ok(SeenAs::Host);
+    }
+    let named = |f: &&FloatingIp| f.metadata.namespace == *project && f.metadata.name == spec.floating_ip;
+    let Some(address) = objects.floating.iter().find(named).and_then(|floating| floating.spec.address) else {
+        let why = format!("sends from floating ip {}, which has no address", spec.floating_ip);
+        return Err((why, "give the gateway another floating ip".into()));
+    };
+    if address.0.is_ipv4() != source.is_ipv4() {
+        let remedy = "make a gateway with a floating ip of the other family".into();
+        return Err((format!("sends from {address}, which is of the other family"), remedy));
+    }
+    if gateway.status.host.is_empty() {
+        let why = gateway.status.conditions.iter().find(|condition| condition.kind == "Scheduled");
+        let why = why.map(|condition| format!(": {}", condition.message)).unwrap_or_default();
+        return Err((format!("is on no host{why}"), "a host with networks has to be ready".into()));
+    }
+    Ok(SeenAs::Gateway(address.0, &spec.floating_ip, &gateway.status.host))
 }
 
 fn by_gateway<'a>(
     objects: &'a Objects,
     by: &str,
-    gateway: &Gateway,
+    gateway: &'a Gateway,
     port: &'a Port,
     source: IpAddr,
 ) -> Way<'a> {
     let name = &gateway.metadata.name;
     let out = |seen_as| Way::Outside { by: format!("{by} gateway {name}").trim_start().to_owned(), seen_as };
-    if let Some(floating) = objects.floating_of(port, source)
+    if !gateway.has_one_place()
+        && let Some(floating) = objects.floating_of(port, source)
         && let Some(address) = floating.spec.address
         && floats(objects, port, source.is_ipv4())
     {
         return out(SeenAs::Floating(address.0, &floating.metadata.name));
     }
+    let kind = gateway.spec.gateway_type;
     // Whoever may be translated is, at whichever gateway.
-    if leads(objects, port, source.is_ipv4(), GatewayType::Nat) {
+    if kind != GatewayType::Nat && leads(objects, port, source.is_ipv4(), is_everywhere) {
         return out(SeenAs::Host);
     }
-    match gateway.spec.gateway_type {
-        GatewayType::Nat => out(SeenAs::Host),
+    match kind {
+        GatewayType::Nat => match translated(objects, gateway, source) {
+            Ok(seen_as) => out(seen_as),
+            Err((why, remedy)) => nowhere(format!("{by} gateway {name}, which {why}"), remedy),
+        },
         GatewayType::Egress if source.is_ipv6() => out(SeenAs::Itself(source)),
         GatewayType::Egress => {
             nowhere(format!("{by} gateway {name}, which is for IPv6 only"), "talk to its IPv6 address")

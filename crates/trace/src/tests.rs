@@ -287,6 +287,27 @@ fn an_internet_gateway_is_for_ports_with_a_floating_address() {
 }
 
 #[test]
+fn a_gateway_with_an_address_translates_on_one_host() {
+    let mut cloud = with_nat();
+    cloud.floating = vec![floating("192.0.2.8", "")];
+    cloud.gateways[0].spec.floating_ip = "fip".into();
+    let (stage, what, _) = stops(&cloud, "client", "192.0.2.9", tcp(443));
+    assert_eq!(stage, Stage::Route);
+    assert!(what.ends_with("gateway out, which is on no host"), "{what}");
+    cloud.gateways[0].status.host = "h2".into();
+    let out = passes(&cloud, "client", "192.0.2.9", tcp(443));
+    let seen = "out as 192.0.2.8, floating ip fip of the gateway, translated on host h2";
+    assert!(out.steps.last().unwrap().what.ends_with(seen), "{out}");
+    let (_, what, _) = stops(&cloud, "client", "2001:db8::9", tcp(443));
+    assert!(what.ends_with("sends from 192.0.2.8, which is of the other family"), "{what}");
+    // In a subnet it reaches what the subnet reaches.
+    cloud.gateways[0].spec.subnet = "s".into();
+    let (_, what, remedy) = stops(&cloud, "client", "192.0.2.9", tcp(443));
+    assert!(what.ends_with("stands in subnet s, which no route leads to an internet gateway"), "{what}");
+    assert!(remedy.contains("spec.type internet"), "{remedy}");
+}
+
+#[test]
 fn a_floating_address_is_its_port() {
     let near = Objects { floating: vec![floating("192.0.2.7", "server")], ..with_nat() };
     let trace = passes(&near, "client", "192.0.2.7", tcp(80));

@@ -170,7 +170,7 @@ impl<'a> Walk<'a> {
         if !path::floats(self.objects, port, destination.is_ipv4()) {
             let what =
                 format!("floating ip {floating} stands for port {of}, whose subnet no route leads outside");
-            let remedy = "add a route to a gateway of spec.type internet or nat to the subnet's route table";
+            let remedy = "add a route to a gateway of spec.type internet or nat (without a floatingIp) to the subnet's route table";
             return self.stop(Stage::Floating, what, remedy);
         }
         self.pass(Stage::Floating, format!("floating ip {floating} stands for {inside} of port {of}"));
@@ -181,7 +181,9 @@ impl<'a> Walk<'a> {
         }
         self.pass(Stage::Route, format!("port {of}, on host {}", port.status.host));
         let peer = match seen_as {
-            SeenAs::Floating(address, _) | SeenAs::Itself(address) => Some(address),
+            SeenAs::Floating(address, _) | SeenAs::Gateway(address, ..) | SeenAs::Itself(address) => {
+                Some(address)
+            }
             SeenAs::Host => None,
         };
         self.ingress(other, port, peer, None)
@@ -333,6 +335,9 @@ fn told(seen_as: SeenAs<'_>) -> String {
     match seen_as {
         SeenAs::Floating(address, name) => format!("{address}, floating ip {name}"),
         SeenAs::Host => "the host's own address".into(),
+        SeenAs::Gateway(address, name, host) => {
+            format!("{address}, floating ip {name} of the gateway, translated on host {host}")
+        }
         SeenAs::Itself(address) => format!("{address}, its own address"),
     }
 }

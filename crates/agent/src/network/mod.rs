@@ -16,6 +16,7 @@ mod matrix;
 mod peers;
 mod plan;
 mod programmed;
+mod report;
 mod resolver;
 mod roles;
 mod routes;
@@ -29,7 +30,7 @@ use client::Client;
 use driver::{DriverError, Link, NetworkDriver, PortLink, VpcPlan};
 use guest_services::{Directory, Handle};
 use model::compute::{Instance, Isolation, interfaces, leaving_ports, port_names};
-use model::network::{Address, FloatingIp, Port, PortState, SubnetMode, Vpc};
+use model::network::{Port, SubnetMode, Vpc};
 use model::{ApiError, Uid};
 use parking_lot::Mutex;
 use reconcile::{Cache, Outcome, Queue};
@@ -300,6 +301,14 @@ impl Networks {
             }
             cards.push(Card { port: Arc::clone(port), link });
         }
+        if plan.segment.is_none() {
+            for (gateway, _) in view.shared_here(vpc) {
+                self.report_gateway(gateway).await?;
+                if let Some(floating) = view.address_of(gateway) {
+                    self.report_floating(floating).await?;
+                }
+            }
+        }
         Ok(cards)
     }
 
@@ -356,31 +365,6 @@ impl Networks {
             self.inner.flows.forget(uid);
         }
         Ok(())
-    }
-
-    /// Where the port is now, when that is news.
-    async fn report(&self, port: &Arc<Port>, link: &PortLink) -> Result<(), NetworkError> {
-        let mut changed = (**port).clone();
-        changed.status.host.clone_from(&self.inner.host);
-        changed.status.host_address = self.inner.underlay.map(Address);
-        changed.status.state = PortState::Up;
-        changed.status.device.clone_from(&link.device);
-        changed.status.observed_generation = port.metadata.generation;
-        if changed.status == port.status {
-            return Ok(());
-        }
-        settled(self.inner.client.project::<Port>(&port.metadata.namespace).update_status(&changed).await)
-    }
-
-    /// Says that this host answers for the address, when that is news.
-    async fn report_floating(&self, floating: &Arc<FloatingIp>) -> Result<(), NetworkError> {
-        if floating.status.host == self.inner.host {
-            return Ok(());
-        }
-        let mut changed = (**floating).clone();
-        changed.status.host.clone_from(&self.inner.host);
-        let project = self.inner.client.project::<FloatingIp>(&floating.metadata.namespace);
-        settled(project.update_status(&changed).await)
     }
 
     /// The ports of the VPC that a subnet is of.
@@ -479,13 +463,5 @@ impl Networks {
             |number: u32| Some(Link::Veth { namespace: sandbox.clone()?, name: format!("eth{number}") });
         let names = interfaces(instance).into_iter();
         names.filter_map(|(number, name)| Some((name, link(number)?))).collect()
-    }
-}
-
-/// A report on what changed or went meanwhile is given up: the object's own event brings us back.
-fn settled<T>(report: Result<T, ApiError>) -> Result<(), NetworkError> {
-    match report {
-        Err(e) if !e.is_conflict() && !e.is_not_found() => Err(e.into()),
-        _ => Ok(()),
     }
 }

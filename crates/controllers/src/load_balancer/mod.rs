@@ -5,29 +5,20 @@
 //! balancer there, everyone else the new one, for packets go to the host that reports the port. Both do the same work.
 
 mod floating;
-mod place;
-
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
 
 use client::{ListParams, Recorder, Severity};
 use model::network::{Address, CertificateStatus, FloatingIp, LoadBalancer, Port};
 use model::secret::Secret;
 use model::topology::Host;
 use model::{ApiError, Condition, ConditionStatus, Resource, set_condition};
-use parking_lot::Mutex;
 use reconcile::{Cache, Change, Outcome, Queue};
-use tokio::time::Instant;
 
 use crate::Context;
 use crate::caches::Caches;
-use place::choose;
+use crate::place::{LOOK_AGAIN, Silence, choose};
 
-/// How long a host may be silent before its balancers go elsewhere; beyond its lease.
-const MOVE_AFTER: Duration = Duration::from_secs(30);
-/// How soon to look again for a host when there is none.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// What hosts call the driver that balances.
+const DRIVER: &str = "haproxy";
 
 struct Balancers {
     context: Context,
@@ -37,8 +28,7 @@ struct Balancers {
     ports: Cache<Port>,
     floating: Cache<FloatingIp>,
     secrets: Cache<Secret>,
-    /// Since when hosts are not heard of.
-    silent: Arc<Mutex<HashMap<String, Instant>>>,
+    silence: Silence,
 }
 
 pub(crate) async fn run(context: Context, caches: Caches) {
@@ -81,8 +71,8 @@ pub(crate) async fn run(context: Context, caches: Caches) {
     };
     tokio::join!(hosts.synced(), balancers.synced(), ports.synced(), floating.synced(), secrets.synced());
     let recorder = context.recorder("load-balancer-controller");
-    let silent = Arc::default();
-    let controller = Balancers { context, recorder, hosts, balancers, ports, floating, secrets, silent };
+    let silence = Silence::default();
+    let controller = Balancers { context, recorder, hosts, balancers, ports, floating, secrets, silence };
     reconcile::run("load-balancer", queue, 4, |key| controller.reconcile(key)).await;
 }
 
@@ -142,7 +132,7 @@ impl Balancers {
     fn place(&self, balancer: &mut LoadBalancer) -> Outcome {
         let now = (self.context.now)();
         let present = balancer.status.host.clone();
-        if let Some(outcome) = self.stays(&present) {
+        if let Some(outcome) = self.silence.stays(&self.hosts, &present) {
             if outcome == Outcome::Done {
                 let condition = Condition::new(
                     "Scheduled",
@@ -156,7 +146,7 @@ impl Balancers {
         }
         let loads = self.balancers.all().into_iter().map(|b| b.status.host.clone());
         let hosts = self.hosts.all();
-        let condition = match choose(&hosts, loads) {
+        let condition = match choose(DRIVER, &hosts, loads) {
             Ok(host) => {
                 let message = if present.is_empty() {
                     format!("is on host {host}")
@@ -173,20 +163,6 @@ impl Balancers {
         let placed = condition.status == ConditionStatus::True;
         set_condition(&mut balancer.status.conditions, condition, now);
         if placed { Outcome::Done } else { Outcome::RequeueAfter(LOOK_AGAIN) }
-    }
-
-    /// When to look again at one that stays where it is; `None` when it needs another host.
-    fn stays(&self, name: &str) -> Option<Outcome> {
-        if name.is_empty() {
-            return None;
-        }
-        let host = self.hosts.get(name)?;
-        if host.is_ready() {
-            self.silent.lock().remove(name);
-            return Some(Outcome::Done);
-        }
-        let since = *self.silent.lock().entry(name.to_owned()).or_insert_with(Instant::now);
-        MOVE_AFTER.checked_sub(since.elapsed()).filter(|rest| !rest.is_zero()).map(Outcome::RequeueAfter)
     }
 
     /// The port is made with the balancer; its groups follow the balancer's.

@@ -60,18 +60,18 @@ fn filter(plan: &VpcPlan, devices: &Devices) -> Table {
     peers::add(&mut table, plan, devices);
     services::add(&mut table, plan);
     if let (Some(uplink), Some(device)) = (&plan.uplink, devices.uplink) {
-        uplink::add(&mut table, plan, uplink, device);
+        uplink::add(&mut table, plan, uplink, devices, device);
     }
     table
 }
 
-/// Floating addresses that the table there was still translates and the wanted one does not. `elements` are those of a
+/// Floating and shared addresses that the table there was still translates and the wanted one does not. `elements` are those of a
 /// set of the table there was.
 pub(crate) fn lost_floating<'a, I: Iterator<Item = &'a nft::Element>>(
     wanted: &Table,
     elements: impl Fn(&'static str) -> I,
 ) -> Vec<IpAddr> {
-    let lost = uplink::FLOATING_IN.into_iter().flat_map(|map| {
+    let lost = uplink::FLOATING_IN.into_iter().chain(uplink::SHARED_AS).flat_map(|map| {
         let kept = wanted.sets.get(map).map(|set| &set.elements);
         elements(map).filter(move |element| kept.is_none_or(|kept| !kept.contains(element)))
     });

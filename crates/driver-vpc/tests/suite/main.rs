@@ -4,6 +4,7 @@
 
 mod connections;
 mod flows;
+mod gateways;
 mod groups;
 mod kills;
 mod life;

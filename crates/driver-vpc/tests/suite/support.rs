@@ -45,7 +45,7 @@ pub(crate) fn received_in(namespace: &Path) -> u64 {
 
 pub(crate) fn uplink() -> UplinkPlan {
     let nat = vec![net("10.0.0.0/16")];
-    UplinkPlan { nat, floating: Vec::new(), egress: Vec::new(), closed: Vec::new() }
+    UplinkPlan { nat, ..UplinkPlan::default() }
 }
 
 /// Hears what the kernel tells about links, addresses, routes, lookups and neighbours.

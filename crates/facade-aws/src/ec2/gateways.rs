@@ -27,7 +27,7 @@ pub(crate) const ACTIONS: &[Action] = &[
         &["SubnetId", "AllocationId", "ConnectivityType", "ClientToken", "TagSpecification"],
         |c| Box::pin(create_nat(c)),
     )
-    .noting("Every host translates for its own guests; a deleted one is gone at once."),
+    .noting("One host translates for all, under the address, and another one when it is lost; a deleted one is gone at once."),
     Action::ec2("DeleteNatGateway", &["NatGatewayId"], |c| Box::pin(delete_nat(c))),
     Action::ec2("DescribeNatGateways", describe!["NatGatewayId"], |c| Box::pin(describe_nat(c))),
 ];

@@ -54,7 +54,12 @@ impl FloatingIpSpec {
     /// What whoever uses a FloatingIp holds: a port or a gateway, but not both.
     pub fn use_claim(project: &str, name: &str, field: &str) -> Claim {
         let what = format!("the use of floating ip {name:?}");
-        Claim::new(format!("floating-use/{project}/{name}"), field, what)
+        Claim::new(Self::use_key(project, name), field, what)
+    }
+
+    /// The key of that claim.
+    pub fn use_key(project: &str, name: &str) -> String {
+        format!("floating-use/{project}/{name}")
     }
 }
 

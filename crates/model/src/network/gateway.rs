@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::rules::{check_name, require_name};
-use super::{FloatingIpSpec, GROUP, SubnetSpec, VpcSpec};
+use super::{Address, FloatingIpSpec, GROUP, SubnetSpec, VpcSpec};
 use crate::{Claim, Column, Condition, FieldErrors, KindInfo, Object, Reference, Scope, Spec};
 
 pub type Gateway = Object<GatewaySpec>;
@@ -18,10 +18,12 @@ pub struct GatewaySpec {
     pub vpc: String,
     #[serde(rename = "type")]
     pub gateway_type: GatewayType,
-    /// The subnet that a `nat` gateway stands in. Left out, every host translates for its own guests.
+    /// The subnet that a `nat` gateway stands in: it reaches the outside where the subnet's route table leads to an
+    /// `internet` gateway. Left out, it always does.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subnet: String,
-    /// The FloatingIp that a `nat` gateway sends from; the host's own address when left out.
+    /// The FloatingIp that a `nat` gateway sends from, wherever the guests are: one host translates for all. Left out,
+    /// every host translates for its own guests, to its own address.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub floating_ip: String,
 }
@@ -42,9 +44,22 @@ pub enum GatewayType {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GatewayStatus {
+    /// The host that translates, of a gateway with `spec.floatingIp`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// The host's address between hosts, once it is ready to translate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_address: Option<Address>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+impl Object<GatewaySpec> {
+    /// Whether one host does its work for all, rather than every host for its own guests.
+    pub fn has_one_place(&self) -> bool {
+        self.spec.gateway_type == GatewayType::Nat && !self.spec.floating_ip.is_empty()
+    }
 }
 
 impl Spec for GatewaySpec {
@@ -87,6 +102,7 @@ impl Spec for GatewaySpec {
             Column::text("Vpc", |g, _| json!(g.spec.vpc)),
             Column::text("Type", |g, _| json!(g.spec.gateway_type)),
             Column::text("FloatingIp", |g, _| json!(g.spec.floating_ip)),
+            Column::text("Host", |g, _| json!(g.status.host)),
         ];
         COLUMNS
     }

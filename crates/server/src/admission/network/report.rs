@@ -2,7 +2,7 @@
 
 use ::identity::Principal;
 use model::compute::Instance;
-use model::network::{FloatingIp, LoadBalancer, Port, Vpc};
+use model::network::{FloatingIp, FloatingIpSpec, Gateway, LoadBalancer, Port, Vpc};
 use model::{AnyObject, ApiError, Reason};
 
 use crate::server::Server;
@@ -31,12 +31,16 @@ impl Server {
             if let Some(floating) = new.as_any_mut().downcast_mut::<FloatingIp>() {
                 host.clone_into(&mut floating.status.host);
             }
-        } else if let (Some(old), Some(host)) = (old.as_any().downcast_ref::<LoadBalancer>(), caller.host()) {
-            if old.status.host != host {
-                let (name, own) = (&old.metadata.name, &old.status.host);
-                let message = format!("load balancer {name:?} is on host {own:?}, not on {host:?}");
-                return Err(ApiError::new(Reason::Forbidden, message));
+        } else if let (Some(old), Some(host)) = (old.as_any().downcast_ref::<Gateway>(), caller.host()) {
+            require_own_place("gateway", &old.metadata.name, &old.status.host, host)?;
+            if let Some(gateway) = new.as_any_mut().downcast_mut::<Gateway>() {
+                // Where it is, is the controller's to say.
+                let host_address = gateway.status.host_address;
+                gateway.status.clone_from(&old.status);
+                gateway.status.host_address = host_address;
             }
+        } else if let (Some(old), Some(host)) = (old.as_any().downcast_ref::<LoadBalancer>(), caller.host()) {
+            require_own_place("load balancer", &old.metadata.name, &old.status.host, host)?;
             if let Some(balancer) = new.as_any_mut().downcast_mut::<LoadBalancer>() {
                 // Where it is, under which addresses and with which secrets is the controller's to say.
                 balancer.status.host.clone_from(&old.status.host);
@@ -47,13 +51,21 @@ impl Server {
         Ok(())
     }
 
-    /// A host answers for the floating addresses of its ports.
+    /// A host answers for the floating addresses of its ports, and of gateways that are on it.
     async fn require_own_floating_ip(&self, host: &str, floating: &FloatingIp) -> Result<(), ApiError> {
         let (project, port) = (&floating.metadata.namespace, &floating.spec.port);
         if let Some(port) = self.read::<Port>(project, port).await? {
             return self.require_own_port(host, &port).await;
         }
-        let message = format!("floating ip {:?} stands for no port", floating.metadata.name);
+        let name = &floating.metadata.name;
+        let user = self.holder(&FloatingIpSpec::use_key(project, name)).await?;
+        if let Some(gateway) = user
+            && let Some(gateway) = self.read::<Gateway>(project, &gateway).await?
+            && gateway.spec.floating_ip == *name
+        {
+            return require_own_place("gateway", &gateway.metadata.name, &gateway.status.host, host);
+        }
+        let message = format!("floating ip {name:?} stands for no port and no gateway");
         Err(ApiError::new(Reason::Forbidden, message))
     }
 
@@ -80,6 +92,15 @@ impl Server {
         }
         Err(foreign(port, "an instance", &bound, host))
     }
+}
+
+/// What a controller has given a host, no other speaks for.
+fn require_own_place(kind: &str, name: &str, own: &str, host: &str) -> Result<(), ApiError> {
+    if own == host {
+        return Ok(());
+    }
+    let message = format!("{kind} {name:?} is on host {own:?}, not on {host:?}");
+    Err(ApiError::new(Reason::Forbidden, message))
 }
 
 fn foreign(port: &Port, owner: &str, bound: &str, host: &str) -> ApiError {
