@@ -302,3 +302,27 @@ async fn deleting_many_deletes_all_that_nobody_needs() {
     assert!(api::<SubnetSpec>(&cloud).get("free").await.is_err_and(|e| e.is_not_found()));
     api::<SubnetSpec>(&cloud).get("web").await.expect("a port is in it");
 }
+
+#[tokio::test]
+async fn a_port_on_a_wire_has_no_more_than_the_wire_gives() {
+    let cloud = cloud().await;
+    let _: SecurityGroup = make(&cloud, "g", json!({"vpc": "main"})).await.expect("a group");
+    let _: SecurityGroup =
+        make(&cloud, "default", json!({"vpc": "main", "isDefault": true})).await.expect("a default group");
+    let wire = json!({"vpc": "main", "cidr": "10.0.7.0/24", "mode": "bridge", "link": "eth1"});
+    let _: Subnet = make(&cloud, "wire", wire).await.expect("a subnet");
+    let port = |more: Value| {
+        let mut spec = json!({"subnet": "wire"});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        make::<PortSpec>(&cloud, "refused", spec)
+    };
+    let remedy = "leave it out, or use a subnet of spec.mode routed";
+    says(port(json!({"securityGroups": ["g"]})).await, "spec.securityGroups", "nobody filters");
+    says(port(json!({"securityGroups": ["g"]})).await, "spec.securityGroups", remedy);
+    says(port(json!({"rateBits": 1_000_000})).await, "spec.rateBits", "nobody limits");
+    says(port(json!({"flowLogs": true})).await, "spec.flowLogs", "nobody watches");
+    let plain: Port = make(&cloud, "plain", json!({"subnet": "wire"})).await.expect("a port");
+    assert!(plain.spec.security_groups.is_empty(), "nor is it in the default group");
+    assert!(plain.spec.mac.is_some() && plain.spec.addresses.len() == 1);
+    api::<PortSpec>(&cloud).update(&plain).await.expect("what is there may stay");
+}

@@ -1,6 +1,6 @@
 //! Ports: addresses of their subnet, a network card's address, and groups of their Vpc.
 
-use model::network::{Address, Cidr, Mac, Port, PortSpec, SecurityGroupSpec, Subnet};
+use model::network::{Address, Cidr, Mac, Port, PortSpec, SecurityGroupSpec, Subnet, SubnetMode};
 use model::{ApiError, Claim, FieldErrors};
 
 use crate::allocation::Choice;
@@ -33,6 +33,10 @@ impl Server {
         }
         if port.spec.mac.is_none() {
             port.spec.mac = Some(self.choose_mac(&project, &port.spec.subnet, draft).await?);
+        }
+        if subnet.spec.mode == SubnetMode::Bridge {
+            refuse_on_a_wire(port, old, errors);
+            return Ok(());
         }
         if port.spec.security_groups.is_empty() {
             let claim = SecurityGroupSpec::default_claim(&project, &subnet.spec.vpc);
@@ -114,6 +118,27 @@ impl Server {
         }
         Err(ApiError::internal("no free address of a network card was found; try again"))
     }
+}
+
+/// A physical segment carries what its ports say, to whoever is on it: what would be decided on the way there is refused
+/// where it is new, rather than kept and never done.
+fn refuse_on_a_wire(port: &Port, old: Option<&Port>, errors: &mut FieldErrors) {
+    let (spec, name) = (&port.spec, &port.spec.subnet);
+    let remedy = "leave it out, or use a subnet of spec.mode routed";
+    let had = |of: fn(&PortSpec) -> bool| old.is_some_and(|old| of(&old.spec));
+    let mut refuse = |asks: bool, had: bool, field: &str, what: &str| {
+        errors.require(
+            !asks || had,
+            field,
+            &format!("subnet {name:?} is a physical wire, which {what}; {remedy}"),
+        );
+    };
+    let same_groups = old.is_some_and(|old| old.spec.security_groups == spec.security_groups);
+    refuse(!spec.security_groups.is_empty(), same_groups, "spec.securityGroups", "nobody filters");
+    let limited = had(|spec| spec.rate_bits.is_some());
+    refuse(spec.rate_bits.is_some(), limited, "spec.rateBits", "nobody limits");
+    let logged = had(|spec| spec.flow_logs);
+    refuse(spec.flow_logs, logged, "spec.flowLogs", "nobody watches");
 }
 
 fn outside(address: Address, subnet: &Subnet) -> String {
