@@ -68,6 +68,8 @@ pub struct NetworkOptions {
     pub closed: Vec<IpAddr>,
     /// Where flow logs are kept.
     pub flows_dir: PathBuf,
+    /// Answer guests inside of their networks; not where those are none of the kernel's, as in simulations.
+    pub answers_guests: bool,
 }
 
 impl std::fmt::Debug for NetworkOptions {

@@ -2,6 +2,7 @@
 //! outlive the process that started them. For simulations and tests: it obeys scripts and virtual time.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -272,6 +273,10 @@ impl FakeDriver {
 impl ComputeDriver for FakeDriver {
     fn name(&self) -> &'static str {
         self.machine.0.lock().name
+    }
+
+    fn network_namespace(&self, uid: &Uid) -> Option<PathBuf> {
+        Some(PathBuf::from(format!("/fake/sandboxes/{uid}")))
     }
 
     async fn probe(&self) -> Result<DriverInfo, DriverError> {

@@ -36,6 +36,11 @@ impl FakeFabric {
         self.0.lock().vpcs.get(vpc).map(|vpc| vpc.plan.clone())
     }
 
+    /// The plans of all VPCs that are here.
+    pub fn plans(&self) -> Vec<VpcPlan> {
+        self.0.lock().vpcs.values().map(|vpc| vpc.plan.clone()).collect()
+    }
+
     /// How often anything had to change.
     pub fn changes(&self) -> u64 {
         self.0.lock().changes
@@ -66,8 +71,9 @@ impl FakeNetwork {
 
 #[async_trait]
 impl NetworkDriver for FakeNetwork {
+    /// As the real one: gateways are placed on hosts that have it.
     fn name(&self) -> &'static str {
-        "fake"
+        "vpc"
     }
 
     async fn probe(&self) -> Result<(), DriverError> {

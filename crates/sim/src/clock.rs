@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use model::Timestamp;
 use parking_lot::Mutex;
-use server::Environment;
+use server::{Environment, NetworkPlane};
 use tokio::time::Instant;
 
 use crate::dice::Dice;
 
 /// When every simulation begins, in milliseconds since 1970: any day will do.
 const BEGINNING: i64 = 1_900_000_000_000;
+/// Of every project's default Vpc.
+const DEFAULT_RANGE: &str = "10.0.0.0/16";
 
 /// More calls than this in one millisecond are of somebody who spins, for whom time never goes on.
 const CALLS_AT_ONCE_MAX: u64 = 20_000;
@@ -21,11 +23,13 @@ pub(crate) struct Clock {
     dice: Dice,
     /// The present millisecond, and how many calls there were in it.
     calls: Mutex<(u64, u64)>,
+    networked: bool,
 }
 
 impl Clock {
-    pub(crate) fn new(dice: Dice) -> Arc<Self> {
-        Arc::new(Self { start: Instant::now(), dice, calls: Mutex::default() })
+    /// `networked`: every project has a network.
+    pub(crate) fn new(dice: Dice, networked: bool) -> Arc<Self> {
+        Arc::new(Self { start: Instant::now(), dice, calls: Mutex::default(), networked })
     }
 
     /// Milliseconds of virtual time since the run began.
@@ -58,5 +62,10 @@ impl Environment for Clock {
             chunk.copy_from_slice(&self.dice.next().to_le_bytes());
         }
         bytes
+    }
+
+    fn network_plane(&self) -> Option<NetworkPlane> {
+        let default_range = DEFAULT_RANGE.parse().ok()?;
+        self.networked.then_some(NetworkPlane { default_range })
     }
 }

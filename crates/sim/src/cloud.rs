@@ -1,6 +1,7 @@
 //! All parts of one simulated cloud, and how they are put together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::control::ControlPlane;
 use crate::dice::Dice;
 use crate::host::{Parts, SimHost};
 use crate::ledger::Ledger;
+use crate::scenario::Options;
 use crate::store::SimStore;
 use crate::weather::Weather;
 use crate::wire::Link;
@@ -32,13 +34,16 @@ pub(crate) struct Cloud {
     /// Names of machines that were scrapped.
     scrapped: Mutex<BTreeSet<String>>,
     images: Arc<image::Cache>,
+    /// Guests have network cards.
+    pub(crate) networked: bool,
     dir: PathBuf,
     dice: Dice,
 }
 
 impl Cloud {
-    pub(crate) fn new(dice: &Dice, dir: PathBuf, traced: bool) -> Result<Arc<Self>, image::CacheError> {
-        let clock = Clock::new(dice.fork());
+    pub(crate) fn new(dice: &Dice, dir: PathBuf, options: Options) -> Result<Arc<Self>, image::CacheError> {
+        let Options { traced, networked, .. } = options;
+        let clock = Clock::new(dice.fork(), networked);
         let weather: Arc<Weather> = Arc::default();
         let ledger = Ledger::new(Arc::clone(&clock), traced);
         let store = SimStore::new(dice.fork(), Arc::clone(&weather), Arc::clone(&ledger));
@@ -55,6 +60,7 @@ impl Cloud {
             deleted: Mutex::default(),
             hosts: Mutex::default(),
             scrapped: Mutex::default(),
+            networked,
             dir,
             dice: dice.fork(),
         }))
@@ -63,7 +69,10 @@ impl Cloud {
     /// Adds a machine and starts its agent.
     pub(crate) fn add_host(&self) {
         let mut hosts = self.hosts.lock();
-        let name = format!("h{}", hosts.len() + self.scrapped.lock().len());
+        let number = hosts.len() + self.scrapped.lock().len();
+        let name = format!("h{number}");
+        // Between hosts; no two ever have the same.
+        let [.., high, low] = number.to_be_bytes();
         let capacity = Resources {
             cpu: CpuMillis::cores(self.dice.within(2..9)),
             memory: Bytes::mib(self.dice.within(4..17) * 512),
@@ -76,6 +85,7 @@ impl Cloud {
             link: Link::new(self.dice.fork(), Arc::clone(&self.weather)),
             control: Arc::clone(&self.control),
             clock: Arc::clone(&self.clock),
+            underlay: self.networked.then(|| IpAddr::from([172, 31, high, low])),
             name: name.clone(),
         });
         host.start_agent();

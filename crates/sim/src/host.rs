@@ -1,13 +1,15 @@
 //! A machine of the cloud: fake sandboxes that outlive the agent, a directory that outlives a crash, and the
 //! real agent, which may be killed and started at any moment.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use agent::{Agent, AgentOptions, Images, Machine, SharedBlobs};
+use agent::{Agent, AgentOptions, Images, Machine, NetworkOptions, SharedBlobs};
 use driver::fake::{FakeDriver, FakeMachine};
+use driver::fake_network::{FakeFabric, FakeNetwork};
 use driver::{ComputeDriver, DriverError, Observed};
 use identity::{Authentication, Principal};
 use model::compute::{Cell, Isolation, PayloadKind};
@@ -18,11 +20,15 @@ use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::control::ControlPlane;
+use crate::nobody::NoBalancers;
 use crate::wire::Link;
 
 /// Between two attempts of an agent to start.
 const START_AGAIN: Duration = Duration::from_secs(1);
-const CELL: Cell = Cell::new(Isolation::Process, PayloadKind::Command);
+const CELLS: [Cell; 2] = [
+    Cell::new(Isolation::Process, PayloadKind::Command),
+    Cell::new(Isolation::Namespace, PayloadKind::Rootfs),
+];
 
 pub(crate) struct SimHost {
     pub(crate) name: String,
@@ -33,6 +39,10 @@ pub(crate) struct SimHost {
     control: Arc<ControlPlane>,
     clock: Arc<Clock>,
     machine: Mutex<FakeMachine>,
+    /// Its networks; they go with the power.
+    pub(crate) fabric: FakeFabric,
+    /// Its address between hosts, where there are networks.
+    pub(crate) underlay: Option<IpAddr>,
     boots: AtomicU64,
     agent: Mutex<Option<JoinHandle<()>>>,
     /// It was taken away for good.
@@ -48,11 +58,12 @@ pub(crate) struct Parts {
     pub(crate) link: Link,
     pub(crate) control: Arc<ControlPlane>,
     pub(crate) clock: Arc<Clock>,
+    pub(crate) underlay: Option<IpAddr>,
 }
 
 impl SimHost {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { name, capacity, dir, images, link, control, clock } = parts;
+        let Parts { name, capacity, dir, images, link, control, clock, underlay } = parts;
         Arc::new(Self {
             name,
             link,
@@ -62,6 +73,8 @@ impl SimHost {
             control,
             clock,
             machine: Mutex::new(blank()),
+            fabric: FakeFabric::default(),
+            underlay,
             boots: AtomicU64::new(1),
             agent: Mutex::new(None),
             scrapped: AtomicBool::new(false),
@@ -114,6 +127,7 @@ impl SimHost {
     pub(crate) async fn lose_power(&self, forget: bool) {
         self.kill_agent().await;
         self.machine().crash();
+        self.fabric.crash();
         if forget {
             *self.machine.lock() = blank();
         }
@@ -154,7 +168,14 @@ impl SimHost {
             host: self.name.clone(),
             client,
             drivers: vec![driver],
-            network: None,
+            network: self.underlay.map(|underlay| NetworkOptions {
+                driver: Arc::new(FakeNetwork::new(&self.fabric)),
+                balancers: Arc::new(NoBalancers),
+                underlay: Some(underlay),
+                closed: Vec::new(),
+                flows_dir: self.dir.join("flows"),
+                answers_guests: false,
+            }),
             volumes: None,
             images,
             instances_dir: self.dir.join("instances"),
@@ -167,7 +188,7 @@ impl SimHost {
 }
 
 fn blank() -> FakeMachine {
-    FakeMachine::new("fake", vec![CELL])
+    FakeMachine::new("fake", CELLS.to_vec())
 }
 
 fn principal(host: &str) -> Principal {

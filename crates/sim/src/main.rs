@@ -22,6 +22,9 @@ struct Args {
     /// Virtual minutes of rough weather per seed.
     #[arg(long, default_value_t = 20)]
     minutes: u64,
+    /// Guests have network cards, and users make networks.
+    #[arg(long)]
+    networks: bool,
     /// Go on after a violation, and count them.
     #[arg(long)]
     keep_going: bool,
@@ -39,7 +42,8 @@ fn main() -> ExitCode {
         if done > 0 && done % TELL_EVERY == 0 {
             eprintln!("{done} seeds, {violations} violations so far");
         }
-        match run(Options { seed, rough: Duration::from_secs(args.minutes * 60), traced: args.trace }) {
+        let rough = Duration::from_secs(args.minutes * 60);
+        match run(Options { seed, rough, networked: args.networks, traced: args.trace }) {
             Ok(report) => {
                 hours += report.virtual_time.as_secs_f64() / 3600.0;
                 commits += report.commits;
@@ -53,8 +57,9 @@ fn main() -> ExitCode {
             Err(violation) => {
                 violations += 1;
                 println!(
-                    "{violation}\nreplay with: cargo xtask sim --seed {seed} --minutes {}",
-                    args.minutes
+                    "{violation}\nreplay with: cargo xtask sim --seed {seed} --minutes {}{}",
+                    args.minutes,
+                    if args.networks { " --networks" } else { "" }
                 );
                 if !args.keep_going {
                     return ExitCode::FAILURE;

@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep};
 use crate::cloud::Cloud;
 use crate::dice::Dice;
 use crate::mischief::Mischief;
+use crate::networks;
+use crate::outside::Outside;
 use crate::users::Users;
 use crate::verdict::complaints;
 
@@ -28,6 +30,8 @@ pub struct Options {
     pub seed: u64,
     /// How long users and mischief act.
     pub rough: Duration,
+    /// Guests have network cards, and users make networks.
+    pub networked: bool,
     /// Print every commit, to find where two histories part.
     pub traced: bool,
 }
@@ -66,8 +70,7 @@ pub fn run(options: Options) -> Result<Report, Violation> {
     runtime.block_on(async {
         let start = Instant::now();
         let dice = Dice::new(options.seed);
-        let cloud =
-            Cloud::new(&dice, dir.path().to_owned(), options.traced).map_err(|e| failed(e.to_string()))?;
+        let cloud = Cloud::new(&dice, dir.path().to_owned(), options).map_err(|e| failed(e.to_string()))?;
         let outcome = live(&cloud, &dice, options).await;
         let at = start.elapsed();
         outcome.map_err(|what| Violation { seed: options.seed, at, what })?;
@@ -88,11 +91,22 @@ async fn live(cloud: &Arc<Cloud>, dice: &Dice, options: Options) -> Result<(), S
     }
     let users = Users::new(Arc::clone(cloud), dice.fork());
     let mischief = Mischief::new(Arc::clone(cloud), dice.fork());
+    let outside = Outside::new(Arc::clone(cloud), &users, options.networked.then(|| dice.fork()));
+    outside.begin().await.map_err(|e| e.to_string())?;
     for _ in 0..dice.within(1..3) {
         users.create_project().await.map_err(|e| e.to_string())?;
     }
-    rough(cloud, dice, options.rough, &users, &mischief).await?;
-    calm(cloud, &users, &mischief).await
+    rough(cloud, dice, options.rough, (&users, &outside), &mischief).await?;
+    calm(cloud, &users, &mischief).await?;
+    if options.networked {
+        users.delete_everything().await.map_err(|e| e.to_string())?;
+        calm(cloud, &users, &mischief).await?;
+        let left = networks::left(cloud).await.map_err(|e| e.to_string())?;
+        if !left.is_empty() {
+            return Err(format!("when everything was deleted:\n  {}", left.join("\n  ")));
+        }
+    }
+    Ok(())
 }
 
 async fn watch(cloud: Arc<Cloud>) {
@@ -107,7 +121,7 @@ async fn rough(
     cloud: &Cloud,
     dice: &Dice,
     lasts: Duration,
-    users: &Users,
+    (users, outside): (&Users, &Outside),
     mischief: &Mischief,
 ) -> Result<(), String> {
     let end = Instant::now() + lasts;
@@ -116,6 +130,8 @@ async fn rough(
     while Instant::now() < end {
         if dice.per_mille(150) {
             under_way.spawn(mischief.clone().act());
+        } else if outside.wants_to_act() {
+            under_way.spawn(outside.clone().act());
         } else {
             under_way.spawn(users.clone().act());
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use client::{Api, DeleteOptions, ListParams, Propagation};
 use model::compute::{
     CommandPayload, Instance, InstanceSet, InstanceSetSpec, InstanceSpec, InstanceTemplate, Isolation,
-    Payload, PlacementSpec, Power, RestartPolicy, Strategy, TemplateMeta,
+    Payload, PlacementSpec, Power, RestartPolicy, RootfsPayload, Strategy, TemplateMeta,
 };
 use model::identity::{Project, ProjectSpec, Quota, QuotaSpec};
 use model::topology::{Host, Lease};
@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::cloud::Cloud;
 use crate::dice::Dice;
+use crate::outside::IMAGE;
 
 /// Beyond this many objects of a kind users delete rather than create.
 const PROJECTS_MAX: usize = 4;
@@ -26,7 +27,7 @@ const HOSTS_MIN: usize = 3;
 /// A crowd of users. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Users {
-    cloud: Arc<Cloud>,
+    pub(crate) cloud: Arc<Cloud>,
     dice: Dice,
     names: Arc<AtomicU64>,
 }
@@ -80,6 +81,23 @@ impl Users {
         let own = |project: &Project| project.metadata.name.starts_with("p-");
         let Some(project) = self.any::<Project>(own).await? else { return Ok(()) };
         self.delete(&self.cloud.client.all::<Project>(), &project, Propagation::Background).await
+    }
+
+    /// All that users have made.
+    pub(crate) async fn delete_everything(&self) -> Result<(), ApiError> {
+        let projects = self.all::<Project>().await?;
+        for project in projects.iter().filter(|project| project.metadata.name.starts_with("p-")) {
+            self.delete(&self.cloud.client.all::<Project>(), project, Propagation::Background).await?;
+        }
+        for instance in self.all::<Instance>().await? {
+            let api = self.cloud.client.project::<Instance>(&instance.metadata.namespace);
+            gone(self.delete(&api, &instance, Propagation::Background).await)?;
+        }
+        for set in self.all::<InstanceSet>().await? {
+            let api = self.cloud.client.project::<InstanceSet>(&set.metadata.namespace);
+            gone(self.delete(&api, &set, Propagation::Background).await)?;
+        }
+        Ok(())
     }
 
     async fn create_instance(&self) -> Result<(), ApiError> {
@@ -211,20 +229,29 @@ impl Users {
         Ok(())
     }
 
-    async fn all<R: Resource>(&self) -> Result<Vec<R>, ApiError> {
+    pub(crate) async fn all<R: Resource>(&self) -> Result<Vec<R>, ApiError> {
         Ok(self.cloud.client.all::<R>().list(&ListParams::default()).await?.items)
     }
 
     async fn any<R: Resource>(&self, wanted: impl Fn(&R) -> bool) -> Result<Option<R>, ApiError> {
+        self.any_by(&self.dice, wanted).await
+    }
+
+    /// By the luck of others.
+    pub(crate) async fn any_by<R: Resource>(
+        &self,
+        dice: &Dice,
+        wanted: impl Fn(&R) -> bool,
+    ) -> Result<Option<R>, ApiError> {
         let all: Vec<R> = self.all::<R>().await?.into_iter().filter(|object| wanted(object)).collect();
-        Ok(self.dice.pick(&all).cloned())
+        Ok(dice.pick(&all).cloned())
     }
 
     async fn project(&self) -> Result<Option<String>, ApiError> {
         Ok(self.any::<Project>(|p| p.metadata.name != "system").await?.map(|p| p.metadata.name))
     }
 
-    fn name(&self, prefix: &str) -> String {
+    pub(crate) fn name(&self, prefix: &str) -> String {
         format!("{prefix}-{}", self.names.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -240,12 +267,18 @@ impl Users {
         }
     }
 
-    fn instance(&self) -> InstanceSpec {
+    pub(crate) fn instance(&self) -> InstanceSpec {
         let policies = [RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never];
         let strategies = [Strategy::Spread, Strategy::Pack];
+        let (isolation, payload) = if self.cloud.networked {
+            (Isolation::Namespace, Payload::Rootfs(RootfsPayload { image: IMAGE.into(), init: Vec::new() }))
+        } else {
+            let command = CommandPayload { argv: vec!["serve".into()], env: Vec::new() };
+            (Isolation::Process, Payload::Command(command))
+        };
         InstanceSpec {
-            isolation: Isolation::Process,
-            payload: Payload::Command(CommandPayload { argv: vec!["serve".into()], env: Vec::new() }),
+            isolation,
+            payload,
             resources: self.resources(),
             power: if self.dice.per_mille(100) { Power::Stopped } else { Power::Running },
             restart_policy: self.dice.pick(&policies).copied().unwrap_or_default(),

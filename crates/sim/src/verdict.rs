@@ -11,6 +11,7 @@ use model::topology::Host;
 use model::{ApiError, Condition, ConditionStatus, Object, Resource, Resources, Spec, Uid};
 
 use crate::cloud::Cloud;
+use crate::networks;
 
 /// All there is to judge, read without faults.
 struct Facts {
@@ -42,6 +43,7 @@ pub(crate) async fn complaints(cloud: &Cloud) -> Result<Vec<String>, ApiError> {
         complaints
             .extend(facts.complaint_of_set(set).map(|what| format!("set {}: {what}", set.metadata.key())));
     }
+    complaints.extend(networks::complaints(cloud, &client).await?);
     Ok(complaints)
 }
 

@@ -99,9 +99,10 @@ struct Inner {
     programmed: Programmed,
     served: Mutex<HashMap<Uid, Served>>,
     roles: Arc<roles::Roles>,
+    answers_guests: bool,
     flows: Flows,
     /// One at a time looks at a project and makes its networks: an older look must not undo a newer one.
-    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// What answers the guests of one VPC here.
@@ -141,6 +142,7 @@ impl Networks {
             instances,
             queue,
             programmed: Programmed::default(),
+            answers_guests: options.answers_guests,
             served: Mutex::default(),
             flows: Flows::new(options.flows_dir, now),
             turns: Mutex::default(),
@@ -329,6 +331,9 @@ impl Networks {
         let roles = roles::of_instances(&self.inner.client, owners).await?;
         let next = Arc::new(directory::directory(view, vpc, plan, links, &keys, &roles));
         let mut served = self.inner.served.lock();
+        if !self.inner.answers_guests {
+            return Ok(());
+        }
         if let Some(known) = served.get(&plan.uid) {
             known.directory.send_replace(next);
             return Ok(());

@@ -65,6 +65,7 @@ pub(crate) fn network(
         balancers: Arc::new(balancers(layout)),
         underlay,
         closed,
+        answers_guests: true,
         flows_dir: layout.root().join("flows"),
     };
     networks_are_on().then(options)

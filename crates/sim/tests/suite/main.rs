@@ -5,9 +5,15 @@ use std::time::Duration;
 use sim::{Options, Report, run};
 
 fn live(seed: u64, minutes: u64) -> Report {
-    run(Options { seed, rough: Duration::from_secs(minutes * 60), traced: false }).unwrap_or_else(
-        |violation| panic!("{violation}\nreplay with: cargo xtask sim --seed {seed} --minutes {minutes}"),
-    )
+    live_with(seed, minutes, false)
+}
+
+fn live_with(seed: u64, minutes: u64, networked: bool) -> Report {
+    let rough = Duration::from_secs(minutes * 60);
+    run(Options { seed, rough, networked, traced: false }).unwrap_or_else(|violation| {
+        let more = if networked { " --networks" } else { "" };
+        panic!("{violation}\nreplay with: cargo xtask sim --seed {seed} --minutes {minutes}{more}")
+    })
 }
 
 #[test]
@@ -35,4 +41,16 @@ fn the_cloud_lives_through_rough_weather() {
         let report = live(seed, 10);
         assert!(report.commits > 1000, "seed {seed} hardly did anything: {report:?}");
     }
+}
+
+/// With network cards, floating addresses and gateways; at last everything is deleted, and nothing is left.
+#[test]
+fn networks_live_through_rough_weather() {
+    for seed in 1..=3 {
+        let report = live_with(seed, 6, true);
+        for what in ["ports created", "floating addresses created", "gateways created", "agent restarts"] {
+            assert!(report.counts.contains_key(what), "seed {seed}: no {what}: {report:?}");
+        }
+    }
+    assert_eq!(live_with(4, 2, true), live_with(4, 2, true), "one seed is one history");
 }
