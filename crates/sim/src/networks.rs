@@ -99,8 +99,8 @@ impl Facts {
         complaints.extend(all.map(|f| format!("floating ip {} was deleted and is there", f.metadata.key())));
         for port in self.ports.iter().filter(|port| !port.spec.instance.is_empty()) {
             let (project, owner) = (&port.metadata.namespace, &port.spec.instance);
-            let is_owner = |i: &&Instance| i.metadata.namespace == *project && i.metadata.name == *owner;
-            if self.instances.iter().find(is_owner).is_none() {
+            let is_owner = |i: &Instance| i.metadata.namespace == *project && i.metadata.name == *owner;
+            if !self.instances.iter().any(is_owner) {
                 complaints.push(format!("port {} outlived its instance", port.metadata.key()));
             }
         }
@@ -160,7 +160,7 @@ impl Facts {
             let at = |port: &Port| self.host_of(port, hosts);
             let here: BTreeSet<&Uid> = ports
                 .iter()
-                .filter(|port| at(port).as_deref() == Some(&host.name))
+                .filter(|port| at(port).as_deref() == Some(host.name.as_str()))
                 .map(|port| &port.metadata.uid)
                 .collect();
             let shares = self.gateways_here(vpc, host);
@@ -246,8 +246,8 @@ impl Facts {
         let hops = plan.tables.iter().flat_map(|table| &table.routes).map(|route| &route.target);
         for hop in hops {
             let Hop::Host(address) = hop else { continue };
-            let is_there = |g: &&Gateway| g.status.host_address.is_some_and(|own| own.0 == *address);
-            if Some(*address) == host.underlay || self.gateways.iter().find(is_there).is_none() {
+            let is_there = |g: &Gateway| g.status.host_address.is_some_and(|own| own.0 == *address);
+            if Some(*address) == host.underlay || !self.gateways.iter().any(is_there) {
                 wrong(format!("leads to {address}, where no gateway is"));
             }
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use client::{Api, DeleteOptions};
 use model::compute::{Image, ImageFormat, ImageSource, ImageSpec, Instance, Visibility};
 use model::network::{
-    AddressPool, AddressPoolSpec, FloatingIp, FloatingIpSpec, Gateway, GatewaySpec, GatewayType, Port,
-    PortSpec, RouteTable, SecurityGroup, Subnet, SubnetSpec,
+    Address, AddressPool, AddressPoolSpec, AddressRange, FloatingIp, FloatingIpSpec, Gateway, GatewaySpec,
+    GatewayType, Port, PortSpec, RouteTable, SecurityGroup, Subnet, SubnetSpec,
 };
 use model::{ApiError, Object, ObjectMeta, Resource};
 use serde_json::json;
@@ -59,7 +59,7 @@ impl Outside {
         };
         let images = self.cloud.client.project::<Image>(LIBRARY);
         images.create(&Object::new(ObjectMeta::in_project(LIBRARY, IMAGE), image)).await?;
-        let ranges = POOL_RANGE.parse().into_iter().collect();
+        let ranges = POOL_RANGE.parse::<AddressRange>().into_iter().collect();
         let pool = AddressPoolSpec { ranges, ..AddressPoolSpec::default() };
         let pools = self.cloud.client.all::<AddressPool>();
         pools.create(&Object::new(ObjectMeta::named(POOL), pool)).await.map(drop)
@@ -125,7 +125,7 @@ impl Outside {
         let Some(project) = self.project(dice).await? else { return Ok(()) };
         self.make_subnet(&project).await?;
         let address = format!("10.0.200.{}", dice.within(0..16));
-        let addresses = dice.per_mille(300).then(|| address.parse().ok()).flatten();
+        let addresses = dice.per_mille(300).then(|| address.parse::<Address>().ok()).flatten();
         let spec = PortSpec {
             subnet: SMALL.into(),
             addresses: addresses.into_iter().collect(),
