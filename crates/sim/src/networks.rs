@@ -84,7 +84,7 @@ pub(crate) async fn left(cloud: &Cloud) -> Result<Vec<String>, ApiError> {
     let claims = cloud.store.list(CLAIMS, ListOptions::default()).await;
     let claims = claims.map_err(|e| ApiError::internal(e.to_string()))?;
     let of_users = |key: &&str| key.contains("/p-") || key.starts_with("/claims/floating/");
-    let claims = claims.entries.iter().map(|entry| entry.key.as_str()).filter(of_users);
+    let claims = claims.entries.iter().map(|entry| &*entry.key).filter(of_users);
     left.extend(claims.map(|key| format!("claim {key} is left")));
     Ok(left)
 }
