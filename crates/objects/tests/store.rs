@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use objects::{
     CompletedPart, Condition, Error, Key, ListQuery, Meta, NewUpload, Objects, Put, Record, Sealed, Sealing,
     Source, Versioning, WhichVersion,
@@ -49,8 +49,8 @@ async fn put_sealed(
 }
 
 async fn get(objects: &Objects, key: &str, which: WhichVersion) -> Result<Vec<u8>, Error> {
-    let (record, _) = objects.get(BUCKET, key, which.clone()).await?;
-    range(objects, key, 0..record.size, None).await
+    let (record, content) = objects.get(BUCKET, key, which).await?;
+    all(content.read(0..record.size).await?).await
 }
 
 async fn range(
@@ -61,8 +61,11 @@ async fn range(
 ) -> Result<Vec<u8>, Error> {
     let (_, content) = objects.get(BUCKET, key, WhichVersion::Latest).await?;
     let content = content.with_key(with.cloned());
-    let chunks: Vec<bytes::Bytes> = content.read(range).await?.try_collect().await?;
-    Ok(chunks.concat())
+    all(content.read(range).await?).await
+}
+
+async fn all(blocks: impl Stream<Item = Result<bytes::Bytes, Error>>) -> Result<Vec<u8>, Error> {
+    Ok(blocks.try_collect::<Vec<_>>().await?.concat())
 }
 
 fn files(dir: &Path) -> Vec<std::path::PathBuf> {

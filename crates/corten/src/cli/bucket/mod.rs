@@ -51,7 +51,7 @@ enum Command {
     Versioning {
         #[arg(value_parser = name)]
         name: String,
-        #[arg(value_parser = parse::on_off())]
+        #[arg(value_parser = parse::on_off(), action = clap::ArgAction::Set)]
         on: bool,
     },
     /// Delete buckets
