@@ -1,5 +1,10 @@
 """Images and root volumes through boto3: made of machines and of snapshots, registered, copied, imported, protected."""
 
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
 import boto3
 
 from patience import Patient
@@ -258,7 +263,7 @@ class Images(Patient):
         image = lambda **disk: ec2.import_image(DiskContainers=[disk])
         image.__name__ = "import_image"
         for code, disk in (("MissingParameter", {"Format": "RAW"}), ("InvalidParameter", {"Format": "RAW", "UserBucket": {**place, "S3Bucket": "none"}}),
-                           ("InvalidParameterValue", {"Format": "OVA", "UserBucket": place}),
+                           ("InvalidParameterValue", {"Format": "FLOPPY", "UserBucket": place}),
                            ("InvalidParameterValue", {"Format": "RAW", "Url": "ftp://example.org/disk.raw"}),
                            ("InvalidParameterCombination", {"Format": "RAW", "UserBucket": place, "Url": "https://example.org/disk.raw"}),
                            ("InvalidSnapshot.NotFound", {"SnapshotId": "snap-00000000000000000"})):
@@ -279,6 +284,7 @@ class Images(Patient):
         refused("InvalidConversionTaskId.Malformed", ec2.cancel_import_task, ImportTaskId="import-ami-00000000000000000")
         refused("InvalidConversionTaskId.Malformed", ec2.cancel_import_task, ImportTaskId="x")
 
+        self.exported(s3, tasks)
         wish = {"Description": "brought in", "ClientToken": "brought", "TagSpecifications": tags("import-snapshot-task", a="b"),
                 "DiskContainer": {"Description": "plain", "Format": "RAW", "Url": "s3://disks/a/plain.raw"}}
         before = {i["ImageId"] for i in ec2.describe_images(Owners=["self"])["Images"]}
@@ -315,6 +321,24 @@ class Images(Patient):
         for key in ("a/plain.raw", "wrong.qcow2"):
             s3.delete_object(Bucket="disks", Key=key)
         s3.delete_bucket(Bucket="disks")
+
+    def exported(self, s3, tasks):
+        """What Hyper-V and VMware export: a VHD, and an OVA with one disk."""
+        with tempfile.TemporaryDirectory() as folder:
+            at = Path(folder)
+            (at / "disk.raw").write_bytes(b"a disk".ljust(2 << 20, b"\0"))
+            for form, name, options in (("vpc", "disk.vhd", "force_size=on"), ("vmdk", "disk.vmdk", "subformat=streamOptimized")):
+                subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", form, "-o", options, at / "disk.raw", at / name], check=True)
+            (at / "m.ovf").write_text("<Envelope/>")
+            with tarfile.open(at / "m.ova", "w", format=tarfile.USTAR_FORMAT) as ova:
+                for name in ("m.ovf", "disk.vmdk"):
+                    ova.add(at / name, arcname=name)
+            for form, name in (("VHD", "disk.vhd"), ("OVA", "m.ova")):
+                s3.upload_file(str(at / name), "disks", name)
+                task = self.ec2.import_image(DiskContainers=[{"Format": form, "UserBucket": {"S3Bucket": "disks", "S3Key": name}}])
+                done = self.until(f"a {form} is imported", lambda: (t := tasks(task))["Status"] == "completed" and t)
+                self.ec2.deregister_image(ImageId=done["ImageId"])
+                s3.delete_object(Bucket="disks", Key=name)
 
     def ends(self, instance, made):
         ec2 = self.ec2

@@ -52,7 +52,7 @@ pub(crate) fn convert(
         .command()
         .map_err(prepare(Path::new(QEMU_IMG)))?;
     Tool::from_command(command, "qemu-img convert", TIME_MAX)
-        .args(["convert", "-f", driver(format), "-O", "qcow2", "/from", "/to"])
+        .args(["convert", "--image-opts", &source(format), "-O", "qcow2", "/to"])
         .cancelled_by(&task.cancel)
         .run()?;
     chown(to, Some(0), Some(0)).map_err(prepare(to))
@@ -68,14 +68,17 @@ pub(crate) fn limits(virtual_size: u64) -> Limits {
     }
 }
 
-/// What qemu-img calls the format.
-fn driver(format: ImageFormat) -> &'static str {
-    match format {
+/// What is read, in qemu-img's words.
+fn source(format: ImageFormat) -> String {
+    let driver = match format {
         ImageFormat::Qcow2 => "qcow2",
-        ImageFormat::Vmdk => "vmdk",
+        ImageFormat::Vmdk | ImageFormat::Ova => "vmdk",
+        // As large as it says; a disk of Virtual PC is what its geometry comes to, unless this is said.
+        ImageFormat::Vhd => "vpc,force_size_calc=current_size",
         ImageFormat::Vhdx => "vhdx",
         ImageFormat::Raw | ImageFormat::Iso | ImageFormat::Kernel | ImageFormat::Oci => "raw",
-    }
+    };
+    format!("driver={driver},file.driver=file,file.filename=/from")
 }
 
 pub(crate) fn next_user() -> u32 {

@@ -2,7 +2,7 @@
 //! in a jail, inspection of the result; nothing is used before the step ahead of it passed.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use model::Bytes;
@@ -14,6 +14,7 @@ use crate::digest::Digest;
 use crate::fetch::{Egress, FetchError, agent, fetch};
 use crate::inspect::{InspectError, inspect};
 use crate::oci::{self, OciError};
+use crate::ova::{self, OvaError};
 use crate::task::Task;
 
 /// Copy in steps of this many bytes.
@@ -71,6 +72,8 @@ pub enum ImportError {
     NoInitrd(ImageFormat),
     #[error(transparent)]
     Oci(#[from] OciError),
+    #[error(transparent)]
+    Ova(#[from] OvaError),
     #[error("an image of a registry is named by its digest in the reference itself: HOST/NAME@sha256:HEX")]
     DigestInReference,
     #[error("the import was cancelled")]
@@ -104,9 +107,17 @@ pub fn import(cache: &Cache, import: Import, task: &Task) -> Result<Imported, Im
         ImageFormat::Oci => limits.oci(cache, |to| {
             oci::import(arrival.path(), to, &oci::Selection::default(), &oci::Limits::default())
         }),
-        ImageFormat::Raw | ImageFormat::Qcow2 | ImageFormat::Vmdk | ImageFormat::Vhdx | ImageFormat::Iso => {
-            limits.disk(cache, import.format, &arrival, task)
+        ImageFormat::Ova => {
+            let disk = limits.disk_of_ova(cache, &arrival, task)?;
+            drop(arrival);
+            limits.disk(cache, ImageFormat::Vmdk, &disk, task)
         }
+        ImageFormat::Raw
+        | ImageFormat::Qcow2
+        | ImageFormat::Vmdk
+        | ImageFormat::Vhd
+        | ImageFormat::Vhdx
+        | ImageFormat::Iso => limits.disk(cache, import.format, &arrival, task),
     }
 }
 
@@ -147,8 +158,31 @@ impl Limits<'_> {
         task: &Task,
     ) -> Result<Arrival, ImportError> {
         let read = |source| ImportError::Read { path: path.clone(), source };
-        let mut from = File::open(&path).map_err(read)?;
+        let from = File::open(&path).map_err(read)?;
         let total = from.metadata().map_err(read)?.len();
+        self.pour(cache, &path, from, total, sha256, task)
+    }
+
+    /// The disk in an OVA, as a file of its own.
+    fn disk_of_ova(&self, cache: &Cache, ova: &Arrival, task: &Task) -> Result<Arrival, ImportError> {
+        let read = |source| ImportError::Read { path: ova.path().to_owned(), source };
+        let mut file = File::open(ova.path()).map_err(read)?;
+        let disk = ova::disk(&mut file)?;
+        file.seek(SeekFrom::Start(disk.offset)).map_err(read)?;
+        self.pour(cache, ova.path(), file.take(disk.size), disk.size, disk.sha256, task)
+    }
+
+    /// Copies what is read of `path`, which should be `total` bytes.
+    fn pour(
+        &self,
+        cache: &Cache,
+        path: &Path,
+        mut from: impl Read,
+        total: u64,
+        sha256: Option<Digest>,
+        task: &Task,
+    ) -> Result<Arrival, ImportError> {
+        let read = |source| ImportError::Read { path: path.to_owned(), source };
         self.check("file", total)?;
         let mut staging = cache.stage()?;
         let mut chunk = vec![0; CHUNK];

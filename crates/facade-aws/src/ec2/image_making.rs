@@ -374,7 +374,9 @@ fn format_of(location: &str) -> Result<ImageFormat, Failure> {
     let formats = [
         (".qcow2", ImageFormat::Qcow2),
         (".vmdk", ImageFormat::Vmdk),
+        (".vhd", ImageFormat::Vhd),
         (".vhdx", ImageFormat::Vhdx),
+        (".ova", ImageFormat::Ova),
         (".iso", ImageFormat::Iso),
         (".raw", ImageFormat::Raw),
         (".img", ImageFormat::Raw),
@@ -382,7 +384,7 @@ fn format_of(location: &str) -> Result<ImageFormat, Failure> {
     let format = formats.iter().find(|(end, _)| location.ends_with(end)).map(|(_, format)| *format);
     format.ok_or_else(|| {
         Failure::value(
-            "ImageLocation must end in .qcow2, .vmdk, .vhdx, .iso, .raw or .img: a format is never guessed",
+            "ImageLocation must end in .qcow2, .vmdk, .vhd, .vhdx, .ova, .iso, .raw or .img: a format is never guessed",
         )
     })
 }

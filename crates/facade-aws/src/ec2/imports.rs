@@ -29,10 +29,12 @@ use crate::xml::Xml;
 /// On images and snapshots that are brought in: what was asked for, as a JSON object.
 const IMPORT: &str = "aws.corten.dev/import";
 /// Formats by the words of EC2, and those that have the same meaning here.
-const FORMATS: [(&str, ImageFormat); 4] = [
+const FORMATS: [(&str, ImageFormat); 6] = [
     ("raw", ImageFormat::Raw),
     ("vmdk", ImageFormat::Vmdk),
+    ("vhd", ImageFormat::Vhd),
     ("vhdx", ImageFormat::Vhdx),
+    ("ova", ImageFormat::Ova),
     ("qcow2", ImageFormat::Qcow2),
 ];
 
@@ -54,7 +56,7 @@ pub(crate) const ACTIONS: &[Action] = &[
         |c| Box::pin(image(c)),
     )
     .noting(
-        "One disk, of format RAW, VMDK, VHDX or QCOW2: in a bucket of the account, at an http(s) address, or a snapshot. The \
+        "One disk, of format RAW, VMDK, VHD, VHDX, OVA (with one disk) or QCOW2: in a bucket of the account, at an http(s) address, or a snapshot. The \
          caller's own rights are asked for, no role's. The task is the image: a cancelled one is gone.",
     ),
     Action::ec2(
@@ -337,7 +339,7 @@ async fn place(c: &Context, disk: &Params) -> Result<(ImageFormat, ImageSource, 
     let format = match disk.get("Format").map(str::to_ascii_lowercase) {
         _ if of_snapshot.is_some() => ImageFormat::Qcow2,
         Some(given) => known(&given).ok_or_else(|| {
-            disk.invalid("Format", &given, "must be RAW, VMDK, VHDX or QCOW2 in this cloud")
+            disk.invalid("Format", &given, "must be RAW, VMDK, VHD, VHDX, OVA or QCOW2 in this cloud")
         })?,
         None => known(place.rsplit('.').next().unwrap_or("")).ok_or_else(|| Failure::missing("Format"))?,
     };

@@ -5,6 +5,7 @@
 //! it passed (OpenStack's CVE-2022-47951, -2024-32498 and -2024-40767 are what happens otherwise).
 
 mod qcow2;
+mod vhd;
 mod vhdx;
 mod vmdk;
 
@@ -38,10 +39,11 @@ pub fn inspect(format: ImageFormat, file: &mut (impl Read + Seek)) -> Result<u64
     let size = match format {
         ImageFormat::Qcow2 => qcow2::inspect(file, length)?,
         ImageFormat::Vmdk => vmdk::inspect(file)?,
+        ImageFormat::Vhd => vhd::inspect(file, length)?,
         ImageFormat::Vhdx => vhdx::inspect(file)?,
         // Whatever the bytes look like, they are the disk's content.
         ImageFormat::Raw | ImageFormat::Iso => length,
-        ImageFormat::Kernel | ImageFormat::Oci => {
+        ImageFormat::Ova | ImageFormat::Kernel | ImageFormat::Oci => {
             return Err(InspectError::NotThis { format: "a disk", what: "its format is not a disk's" });
         }
     };

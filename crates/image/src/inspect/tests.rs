@@ -193,6 +193,60 @@ fn a_hostile_second_region_table_is_not_overlooked() {
     check(ImageFormat::Vhdx, &file, Err("metadata signature"));
 }
 
+/// The footer of a VHD of this type.
+fn vhd_footer(kind: u8, size: u64) -> [u8; 512] {
+    let mut footer = [0; 512];
+    put(&mut footer, 0, b"conectix");
+    put(&mut footer, 16, &512_u64.to_be_bytes());
+    put(&mut footer, 48, &size.to_be_bytes());
+    footer[63] = kind;
+    let sum: u32 = footer.iter().map(|byte| u32::from(*byte)).sum();
+    put(&mut footer, 64, &(!sum).to_be_bytes());
+    footer
+}
+
+/// A dynamic VHD of 10 MiB.
+fn vhd(kind: u8) -> Vec<u8> {
+    let mut file = vhd_footer(kind, 10 * MIB).to_vec();
+    file.resize(2048, 0);
+    put(&mut file, 512, b"cxsparse");
+    put(&mut file, 512 + 28, &5_u32.to_be_bytes());
+    put(&mut file, 512 + 32, &(2_u32 << 20).to_be_bytes());
+    file.extend(vhd_footer(kind, 10 * MIB));
+    file
+}
+
+fn fixed_vhd(kind: u8, size: u64) -> Vec<u8> {
+    [&[0; 4096][..], &vhd_footer(kind, size)].concat()
+}
+
+#[test]
+fn vhd_passes_only_without_parent() {
+    check(ImageFormat::Vhd, &vhd(3), Ok(10 * MIB));
+    check(ImageFormat::Vhd, &vhd(4), Err("a parent"));
+    check(ImageFormat::Vhd, &vhd(2), Err("disk type"));
+    check(ImageFormat::Vhd, &fixed_vhd(2, 4096), Ok(4096));
+    check(ImageFormat::Vhd, &fixed_vhd(3, 4096), Err("disk type"));
+    check(ImageFormat::Vhd, &fixed_vhd(2, 10 * MIB), Err("virtual size"));
+    check(ImageFormat::Vhd, b"QFI\xfb", Err("not vhd"));
+    let mut file = vhd(3);
+    put(&mut file, 512 + 28, &4_u32.to_be_bytes());
+    check(ImageFormat::Vhd, &file, Err("block count"));
+    put(&mut file, 512 + 28, &u32::MAX.to_be_bytes());
+    check(ImageFormat::Vhd, &file, Err("block count"));
+    put(&mut file, 48, &(1_u64 << 60).to_be_bytes());
+    check(ImageFormat::Vhd, &file, Err("checksum"));
+}
+
+#[test]
+fn what_a_guest_wrote_into_the_first_sector_of_a_fixed_vhd_is_looked_at() {
+    let mut file = fixed_vhd(2, 4096);
+    put(&mut file, 0, &vhd_footer(4, MIB));
+    check(ImageFormat::Vhd, &file, Err("a parent"));
+    put(&mut file, 0, &vhd_footer(3, MIB));
+    check(ImageFormat::Vhd, &file, Err("header signature"));
+}
+
 #[test]
 fn raw_is_whatever_it_is() {
     let mut file = qcow2_with(8, &1024_u64.to_be_bytes());
@@ -206,6 +260,7 @@ fn sound(format: ImageFormat) -> Vec<u8> {
     match format {
         ImageFormat::Qcow2 => qcow2(),
         ImageFormat::Vmdk => vmdk(DESCRIPTOR),
+        ImageFormat::Vhd => vhd(3),
         _ => vhdx(0, 0, None),
     }
 }
@@ -221,7 +276,12 @@ proptest! {
 
     #[test]
     fn damaged_headers_never_panic(
-        format in prop::sample::select(vec![ImageFormat::Qcow2, ImageFormat::Vmdk, ImageFormat::Vhdx]),
+        format in prop::sample::select(vec![
+            ImageFormat::Qcow2,
+            ImageFormat::Vmdk,
+            ImageFormat::Vhd,
+            ImageFormat::Vhdx,
+        ]),
         damage in prop::collection::vec((0_usize..2048, any::<u8>()), 1..16),
         region in prop::sample::select(vec![0_usize, 64 << 10, 192 << 10, 320 << 10, 384 << 10]),
         cut in any::<prop::sample::Index>(),

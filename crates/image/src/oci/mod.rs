@@ -32,4 +32,5 @@ pub use error::OciError;
 pub use import::{Selection, import};
 pub use limits::Limits;
 pub use registry::{Credentials, PullRequest, Reference, Version, pull};
+pub(crate) use tarball::walk;
 pub use unpack::{Unpacked, inspect, unpack};

@@ -76,6 +76,8 @@ fn every_disk_format_becomes_the_same_disk() {
         (ImageFormat::Qcow2, &["-O", "qcow2", "-c", "-o", "compression_type=zstd,extended_l2=on"]),
         (ImageFormat::Vmdk, &["-O", "vmdk"]),
         (ImageFormat::Vmdk, &["-O", "vmdk", "-o", "subformat=streamOptimized"]),
+        (ImageFormat::Vhd, &["-O", "vpc", "-o", "force_size=on"]),
+        (ImageFormat::Vhd, &["-O", "vpc", "-o", "force_size=on,subformat=fixed"]),
         (ImageFormat::Vhdx, &["-O", "vhdx"]),
         (ImageFormat::Raw, &["-O", "raw"]),
         (ImageFormat::Iso, &["-O", "raw"]),
@@ -86,6 +88,33 @@ fn every_disk_format_becomes_the_same_disk() {
         assert_eq!(imported.virtual_size, Bytes(3 << 20), "{options:?}");
         assert!(case.content(&imported) == disk(), "{options:?}");
     }
+}
+
+#[test]
+fn an_exported_machine_is_its_disk() {
+    let case = case();
+    fs::write(case.path("raw"), disk()).unwrap();
+    let arguments = ["convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized"];
+    qemu_img(&arguments, &[&case.path("raw"), &case.path("m-disk1.vmdk")]);
+    let digest = Digest::of(&fs::read(case.path("m-disk1.vmdk")).unwrap());
+    let export = |name: &str, digest: &Digest| {
+        fs::write(case.path("m.ovf"), "<Envelope/>").unwrap();
+        fs::write(case.path("m.mf"), format!("SHA256(m-disk1.vmdk)= {digest}\n")).unwrap();
+        let members = ["m.ovf", "m.mf", "m-disk1.vmdk"];
+        let mut tar = Command::new("tar");
+        tar.arg("-C").arg(case.dir.path()).arg("-cf").arg(case.path(name));
+        let status = tar.args(["--format=ustar"]).args(members).status().unwrap();
+        assert!(status.success());
+    };
+    export("m.ova", &digest);
+    let imported = case.import(ImageFormat::Ova, "m.ova").unwrap();
+    assert!(case.content(&imported) == disk());
+    export("changed.ova", &Digest::of(b"another"));
+    let error = case.import(ImageFormat::Ova, "changed.ova").unwrap_err();
+    assert!(error.to_string().contains("was declared"), "{error}");
+    let error = case.import(ImageFormat::Ova, "m-disk1.vmdk").unwrap_err();
+    assert!(!error.to_string().is_empty(), "{error}");
+    assert_eq!(case.cache.list().unwrap().len(), 1);
 }
 
 #[test]

@@ -35,7 +35,11 @@ pub enum ImageFormat {
     Raw,
     Qcow2,
     Vmdk,
+    /// Virtual PC's and Azure's, fixed or dynamic.
+    Vhd,
     Vhdx,
+    /// A machine that VMware or VirtualBox exported, with one disk.
+    Ova,
     Iso,
     /// A Linux kernel or a unikernel, with an optional initrd.
     Kernel,
@@ -44,15 +48,26 @@ pub enum ImageFormat {
 }
 
 impl ImageFormat {
-    pub const ALL: [Self; 7] =
-        [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhdx, Self::Iso, Self::Kernel, Self::Oci];
+    pub const ALL: [Self; 9] = [
+        Self::Raw,
+        Self::Qcow2,
+        Self::Vmdk,
+        Self::Vhd,
+        Self::Vhdx,
+        Self::Ova,
+        Self::Iso,
+        Self::Kernel,
+        Self::Oci,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
             Self::Vmdk => "vmdk",
+            Self::Vhd => "vhd",
             Self::Vhdx => "vhdx",
+            Self::Ova => "ova",
             Self::Iso => "iso",
             Self::Kernel => "kernel",
             Self::Oci => "oci",
@@ -62,9 +77,11 @@ impl ImageFormat {
     /// The payload an image of this format makes.
     pub fn payload(self) -> PayloadKind {
         match self {
-            Self::Raw | Self::Qcow2 | Self::Vmdk | Self::Vhdx | Self::Iso => PayloadKind::Disk,
             Self::Kernel => PayloadKind::Kernel,
             Self::Oci => PayloadKind::Containers,
+            Self::Raw | Self::Qcow2 | Self::Vmdk | Self::Vhd | Self::Vhdx | Self::Ova | Self::Iso => {
+                PayloadKind::Disk
+            }
         }
     }
 }

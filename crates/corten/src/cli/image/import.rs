@@ -128,11 +128,13 @@ fn declared(source: &str) -> Result<ImageFormat, Failure> {
     match extension.to_ascii_lowercase().as_str() {
         "qcow2" => Ok(ImageFormat::Qcow2),
         "vmdk" => Ok(ImageFormat::Vmdk),
+        "vhd" => Ok(ImageFormat::Vhd),
         "vhdx" => Ok(ImageFormat::Vhdx),
+        "ova" => Ok(ImageFormat::Ova),
         "iso" => Ok(ImageFormat::Iso),
         "img" | "raw" => Ok(ImageFormat::Raw),
         _ => Err(Failure::usage(format!("the name {path:?} does not say which format it has"))
-            .hint("say so with --format: raw, qcow2, vmdk, vhdx, iso, kernel or oci")),
+            .hint("say so with --format: raw, qcow2, vmdk, vhd, vhdx, ova, iso, kernel or oci")),
     }
 }
 
