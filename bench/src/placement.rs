@@ -235,6 +235,7 @@ fn host(n: usize) -> HostView {
         allocatable: Resources { cpu: CpuMillis::cores(128), memory: Bytes::gib(64), disk: Bytes::gib(1000) },
         cells: vec![VM, POD],
         images: (0..IMAGES / 10).map(|i| image((n * 7 + i * 11) % IMAGES)).collect(),
+        pools: BTreeMap::new(),
     }
 }
 

@@ -22,14 +22,17 @@ use crate::machine::Machine;
 use crate::meter::Meter;
 use crate::network::balancer::{Assigned, Balancers};
 use crate::network::{Networks, Own};
-use crate::registration::{Registration, probe, probe_balancers, probe_network};
+use crate::registration::{Contact, Registration, probe, probe_balancers, probe_network};
 use crate::streams::Streams;
+use crate::volume::pools::Pools;
 use crate::volume::{Given, Volumes};
 
 /// Instances worked on at the same time. Stopping waits for guests, so this is more than there are cores.
 const WORKERS: usize = 64;
 /// How often sandboxes without an instance are looked for.
 const ORPHANS_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked whether the cloud is still there.
+const FENCE_EVERY: Duration = Duration::from_secs(1);
 /// How often a failed look for orphans is tried again at the start.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -113,11 +116,18 @@ impl Agent {
         if let Some(network) = &network {
             statuses.push(probe_balancers(&*network.balancers).await);
         }
+        let contact = Contact::default();
+        let pools = options.volumes.as_ref().map(|driver| Pools::new(&options.host, &options.client, driver));
+        if let Some(pools) = &pools {
+            pools.look().await?;
+        }
         let registration = Registration {
             host: options.host.clone(),
             client: options.client.clone(),
             endpoint: options.endpoint.clone(),
             incarnation: options.incarnation.clone(),
+            contact: contact.clone(),
+            pools: pools.clone(),
             now: Arc::clone(&options.now),
         };
         registration.report(&(options.machine)(), &statuses).await?;
@@ -137,11 +147,12 @@ impl Agent {
             (networks, balancers)
         });
         let (networks, balancers) = networks.unzip();
-        let volumes = options.volumes.clone().map(|driver| {
+        let volumes = options.volumes.clone().zip(pools.clone()).map(|(driver, pools)| {
             Volumes::follow(Given {
                 host: options.host.clone(),
                 client: options.client.clone(),
                 driver,
+                pools,
                 drivers: serving.clone(),
                 images: options.images.clone(),
                 instances: cache.clone(),
@@ -158,6 +169,7 @@ impl Agent {
             homes: homes.clone(),
             networks: networks.clone(),
             volumes: volumes.clone(),
+            contact,
             cache: cache.clone(),
             now: Arc::clone(&options.now),
             restarts: parking_lot::Mutex::default(),
@@ -176,6 +188,7 @@ impl Agent {
             tokio::spawn(keep_registered(registration, Arc::clone(&options.machine), statuses)),
             tokio::spawn(work(Arc::clone(&instances), queue.clone())),
             tokio::spawn(collect_orphans(Arc::clone(&instances))),
+            tokio::spawn(fence(Arc::clone(&instances))),
             tokio::spawn(meter.run(
                 options.drivers.clone(),
                 networks.clone(),
@@ -186,6 +199,9 @@ impl Agent {
         if let Some(networks) = networks {
             tasks.push(tokio::spawn(networks.clone().record_flows()));
             tasks.push(tokio::spawn(networks.run()));
+        }
+        if let Some(pools) = pools {
+            tasks.push(tokio::spawn(pools.run()));
         }
         if let Some(volumes) = volumes {
             tasks.push(tokio::spawn(volumes.run()));
@@ -261,6 +277,15 @@ async fn collect_orphans(instances: Arc<Instances>) {
             }
         };
         tokio::time::sleep(wait).await;
+    }
+}
+
+/// Ends what may be started elsewhere when the cloud is out of reach.
+async fn fence(instances: Arc<Instances>) {
+    instances.cache.synced().await;
+    loop {
+        tokio::time::sleep(FENCE_EVERY).await;
+        instances.fence().await;
     }
 }
 

@@ -7,10 +7,13 @@ use client::Client;
 use driver::{BalancerDriver, ComputeDriver, DriverError};
 use model::topology::{DriverStatus, Host, HostSpec, Lease, LeaseSpec};
 use model::{ApiError, ObjectMeta, Reason, Timestamp};
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::agent::NetworkOptions;
 use crate::instance::Serving;
 use crate::machine::Machine;
+use crate::volume::pools::Pools;
 
 /// How long the cloud waits after the last sign of life before it holds the host for lost.
 pub(crate) const LEASE_DURATION: Duration = Duration::from_secs(20);
@@ -18,8 +21,27 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// How often the host's facts (free disk, drivers) are reported anew.
 const REPORT_EVERY: Duration = Duration::from_secs(300);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Who hears nothing for this long ends what may be started elsewhere: well before the cloud holds the host for lost, who
+/// counts from later on and waits for more.
+const SILENCE_MAX: Duration = Duration::from_secs(18);
 /// How often a report is written while others change the same entry.
 const TRIES_MAX: u32 = 10;
+
+/// When the cloud last took a sign of life of this host. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Contact(Arc<Mutex<Option<Instant>>>);
+
+impl Contact {
+    /// The cloud took a sign that was sent at that moment or later.
+    fn note(&self, sent: Instant) {
+        *self.0.lock() = Some(sent);
+    }
+
+    /// The cloud may hold this host for lost, and start its instances elsewhere.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.lock().is_none_or(|sent| sent.elapsed() >= SILENCE_MAX)
+    }
+}
 
 pub(crate) struct Registration {
     pub(crate) host: String,
@@ -27,6 +49,9 @@ pub(crate) struct Registration {
     pub(crate) endpoint: String,
     /// Of this run of the agent; two hosts with one name show themselves here.
     pub(crate) incarnation: String,
+    pub(crate) contact: Contact,
+    /// `None` where this host keeps no volumes.
+    pub(crate) pools: Option<Pools>,
     pub(crate) now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
@@ -122,6 +147,7 @@ impl Registration {
         }
         status.capacity = machine.capacity;
         status.drivers = drivers.to_vec();
+        status.pools = self.pools.as_ref().map(Pools::report).unwrap_or_default();
         status.endpoint.clone_from(&self.endpoint);
         status.machine_id.clone_from(&machine.machine_id);
         status.boot_id.clone_from(&machine.boot_id);
@@ -133,22 +159,39 @@ impl Registration {
 
     /// Renews the lease and reports, for ever.
     pub(crate) async fn keep(&self, facts: impl Fn() -> Machine, drivers: &[DriverStatus]) {
-        let mut next_report = tokio::time::Instant::now();
+        let mut next_report = Instant::now();
         loop {
             if let Err(e) = self.renew().await {
                 tracing::warn!(error = %e, "the lease could not be renewed; guests keep running");
             }
-            if tokio::time::Instant::now() >= next_report {
+            if Instant::now() >= next_report {
                 match self.report(&facts(), drivers).await {
-                    Ok(()) => next_report = tokio::time::Instant::now() + REPORT_EVERY,
+                    Ok(()) => next_report = Instant::now() + REPORT_EVERY,
                     Err(e) => tracing::warn!(error = %e, "the host's facts could not be reported"),
                 }
             }
-            tokio::time::sleep(RENEW_EVERY).await;
+            tokio::select! {
+                () = tokio::time::sleep(RENEW_EVERY) => {}
+                () = self.pools_changed() => next_report = Instant::now(),
+            }
+        }
+    }
+
+    async fn pools_changed(&self) {
+        match &self.pools {
+            Some(pools) => pools.changed().await,
+            None => std::future::pending().await,
         }
     }
 
     pub(crate) async fn renew(&self) -> Result<(), ApiError> {
+        let sent = Instant::now();
+        self.renew_lease().await?;
+        self.contact.note(sent);
+        Ok(())
+    }
+
+    async fn renew_lease(&self) -> Result<(), ApiError> {
         let leases = self.client.all::<Lease>();
         let name = &self.host;
         let spec = LeaseSpec {

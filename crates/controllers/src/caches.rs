@@ -3,6 +3,7 @@
 use client::{Client, ListParams};
 use model::Resource;
 use model::compute::Instance;
+use model::storage::{Pool, Volume};
 use model::topology::Host;
 use reconcile::Cache;
 
@@ -11,11 +12,32 @@ use reconcile::Cache;
 pub(crate) struct Caches {
     pub(crate) hosts: Cache<Host>,
     pub(crate) instances: Cache<Instance>,
+    pub(crate) volumes: Cache<Volume>,
+    pub(crate) pools: Cache<Pool>,
 }
 
 impl Caches {
     pub(crate) fn start(client: &Client) -> Self {
-        Self { hosts: follow(client), instances: follow(client) }
+        Self {
+            hosts: follow(client),
+            instances: follow(client),
+            volumes: follow(client),
+            pools: follow(client),
+        }
+    }
+
+    pub(crate) async fn synced(&self) {
+        tokio::join!(
+            self.hosts.synced(),
+            self.instances.synced(),
+            self.volumes.synced(),
+            self.pools.synced()
+        );
+    }
+
+    /// Whether a volume is in a pool that hosts share.
+    pub(crate) fn is_shared(&self, volume: &Volume) -> bool {
+        self.pools.get(&volume.spec.pool).is_some_and(|pool| pool.spec.is_shared())
     }
 }
 

@@ -16,6 +16,7 @@ mod peering;
 mod place;
 mod project;
 mod scheduler;
+mod volume;
 
 pub mod backup;
 pub mod flow_log;
@@ -51,7 +52,8 @@ impl Controllers {
             tokio::spawn(host::run(context.clone(), caches.clone())),
             tokio::spawn(instance_set::run(context.clone(), caches.clone())),
             tokio::spawn(load_balancer::run(context.clone(), caches.clone())),
-            tokio::spawn(gateway::run(context.clone(), caches)),
+            tokio::spawn(gateway::run(context.clone(), caches.clone())),
+            tokio::spawn(volume::run(context.clone(), caches)),
             tokio::spawn(garbage::run(context.clone())),
             tokio::spawn(project::run(context.clone())),
             tokio::spawn(backup::run_plans(context.clone())),

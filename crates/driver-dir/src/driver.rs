@@ -1,100 +1,98 @@
 //! The contract of volumes, kept by files. One change at a time: each takes milliseconds.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ::driver::{
-    ChangesPlan, DiskFormat, DriverError, MergePlan, ObservedVolume, OpenedVolume, PoolUsage, VolumeDriver,
-    VolumeOrigin, VolumePlace, VolumePlan,
+    ChangesPlan, DiskFormat, DriverError, MergePlan, ObservedVolume, OpenedVolume, PoolUsage, SharedPool,
+    VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan,
 };
 use async_trait::async_trait;
 use model::{Bytes, Uid};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use crate::NAME;
+use crate::create::may_make;
 use crate::merge::Merging;
 use crate::pool::{Pool, failed};
 use crate::record::{SnapshotRecord, VolumeRecord};
+use crate::shared::{Shared, Turn};
 use crate::survey::Survey;
 
-/// Volumes below one folder of this host.
+/// Volumes below one folder of this host, and in folders that it has in common with others.
 #[derive(Debug)]
 pub struct DirDriver {
-    root: PathBuf,
-    turn: Mutex<()>,
+    pub(crate) root: PathBuf,
+    /// Its name in pools that others have too.
+    pub(crate) host: String,
+    pub(crate) shared: parking_lot::Mutex<BTreeMap<String, Shared>>,
+    turn: Arc<Mutex<()>>,
     merging: Merging,
     /// One merge, or one reading of changes, at a time.
     tidying: Mutex<()>,
     /// Files for changes that somebody writes or reads.
-    copies: parking_lot::Mutex<HashSet<PathBuf>>,
+    pub(crate) copies: parking_lot::Mutex<HashSet<PathBuf>>,
 }
 
 impl DirDriver {
-    /// `root` has a folder for each pool; made when missing.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
+    /// `root` has a folder for each pool of this host alone; made when missing.
+    pub fn new(root: impl Into<PathBuf>, host: impl Into<String>) -> Self {
         Self {
             root: root.into(),
-            turn: Mutex::new(()),
+            host: host.into(),
+            shared: parking_lot::Mutex::default(),
+            turn: Arc::default(),
             merging: Merging::default(),
             tidying: Mutex::new(()),
             copies: parking_lot::Mutex::default(),
         }
     }
 
-    async fn pool(&self, name: &str) -> Result<(Pool, MutexGuard<'_, ()>), DriverError> {
-        let turn = self.turn.lock().await;
-        Ok((Pool::open(&self.root, name)?, turn))
-    }
-
-    /// A volume of what was put into its file. The long work is done before anybody else has to wait for it.
-    async fn create_filled(&self, plan: &VolumePlan) -> Result<(), DriverError> {
-        let uid = &plan.place.uid;
-        let (fill, copy) = {
-            let (pool, _turn) = self.pool(&plan.place.pool).await?;
-            if pool.volume(uid)?.is_some() {
-                return Ok(());
+    pub(crate) async fn pool(&self, name: &str) -> Result<(Pool, Turn), DriverError> {
+        let shared = self.shared.lock().get(name).cloned();
+        match shared {
+            Some(shared) => shared.enter(&self.host).await,
+            None => {
+                let turn = Turn::of_host(&self.turn).await;
+                Ok((Pool::open(self.root.join(name), "")?, turn))
             }
-            pool.keep_reserve()?;
-            let copy = pool.copy_path(uid);
-            self.copies.lock().insert(copy.clone());
-            (pool.fill_path(uid), copy)
-        };
-        let converted = Pool::convert(&fill, &copy).await;
-        let (pool, _turn) = self.pool(&plan.place.pool).await?;
-        self.copies.lock().remove(&copy);
-        let least = converted?;
-        let name = Pool::head_name(uid, 0);
-        pool.take_in(&copy, &name)?;
-        let size = plan.size.max(least);
-        if size > least {
-            pool.resize(&name, size).await?;
         }
-        pool.keep_volume(uid, &VolumeRecord { size, head: 0, epoch: 0, holder: None, pending: None })?;
-        crate::record::remove(&fill).map_err(failed("removing what was left"))
     }
 
     /// No merge touches the volume's files from now on, until the turn ends.
-    async fn interrupt(&self, pool: &Pool, uid: &Uid, volume: &VolumeRecord) -> Result<(), DriverError> {
-        self.merging.interrupt(pool, &pool.chain(&Pool::head_name(uid, volume.head))?).await;
-        Ok(())
+    pub(crate) async fn interrupt(
+        &self,
+        pool: &Pool,
+        uid: &Uid,
+        volume: &VolumeRecord,
+    ) -> Result<(), DriverError> {
+        self.interrupt_chain(pool, &pool.chain(&Pool::head_name(uid, volume.head))?).await
+    }
+
+    async fn interrupt_chain(&self, pool: &Pool, chain: &[String]) -> Result<(), DriverError> {
+        self.merging.interrupt(pool, chain).await;
+        pool.interrupt_others(chain).await
     }
 
     /// Merges one layer with what stands on it; false when there is none.
     async fn merge_one(&self, name: &str) -> Result<bool, DriverError> {
-        let (pool, merge, run) = {
+        let (pool, merge, run, work) = {
             let (pool, _turn) = self.pool(name).await?;
             pool.settle_layers()?;
             pool.sweep()?;
             let Some(merge) = Survey::of(&pool)?.find_merge() else { return Ok(false) };
             pool.check_chain(&merge.top)?;
+            let Some(work) = pool.begin_work(&merge.top)? else { return Ok(false) };
             let run = self.merging.begin(&pool, &merge.top);
-            (pool, merge, run)
+            (pool, merge, run, work)
         };
-        let written = pool.write_down(&merge, run.until_stopped()).await;
+        let written = pool.write_down(&merge, work.until_stopped(run.until_stopped())).await;
         // Whoever interrupts has the turn and waits for this word.
         run.end();
-        let _turn = self.turn.lock().await;
-        if run.was_stopped() {
+        drop(work);
+        let (_, _turn) = self.pool(name).await?;
+        if !pool.end_work(&merge.top)? || run.was_stopped() {
             return Ok(true);
         }
         written?;
@@ -103,8 +101,18 @@ impl DirDriver {
     }
 }
 
-fn there(pool: &Pool, uid: &Uid) -> Result<VolumeRecord, DriverError> {
-    pool.volume(uid)?.ok_or_else(|| DriverError::NotFound(format!("{uid} (a volume)")))
+/// A volume that this host may change.
+pub(crate) fn there(pool: &Pool, uid: &Uid) -> Result<VolumeRecord, DriverError> {
+    let volume = pool.volume(uid)?.ok_or_else(|| DriverError::NotFound(format!("{uid} (a volume)")))?;
+    require_kept_here(pool, &volume)?;
+    Ok(volume)
+}
+
+pub(crate) fn require_kept_here(pool: &Pool, volume: &VolumeRecord) -> Result<(), DriverError> {
+    if volume.host == pool.host() {
+        return Ok(());
+    }
+    Err(DriverError::WrongState(format!("the volume is host {:?}'s, not {:?}'s", volume.host, pool.host())))
 }
 
 fn require_unheld(volume: &VolumeRecord, what: &str) -> Result<(), DriverError> {
@@ -129,7 +137,7 @@ fn settle(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), Drive
 }
 
 /// Like [`settle`], when the head that is to be may not be there.
-fn settle_offline(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), DriverError> {
+pub(crate) fn settle_offline(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), DriverError> {
     if volume.pending.is_some() {
         let (old, new) = (Pool::head_name(uid, volume.head), Pool::head_name(uid, volume.head + 1));
         pool.make(&new, volume.size, Some(&old))?;
@@ -143,20 +151,33 @@ impl VolumeDriver for DirDriver {
         NAME
     }
 
+    async fn serve(&self, pool: &SharedPool) -> Result<(), DriverError> {
+        self.serve_shared(pool).await
+    }
+
+    async fn keep(&self, place: &VolumePlace, moves: u64, lost: &[String]) -> Result<(), DriverError> {
+        self.keep_here(place, moves, lost).await
+    }
+
     async fn create(&self, plan: &VolumePlan) -> Result<(), DriverError> {
         if plan.source == VolumeOrigin::Filled {
             return self.create_filled(plan).await;
         }
         let uid = &plan.place.uid;
+        let brought = match &plan.source {
+            VolumeOrigin::Image(image) => self.bring_image(&plan.place.pool, image).await?,
+            _ => None,
+        };
         let (pool, _turn) = self.pool(&plan.place.pool).await?;
-        if pool.volume(uid)?.is_some() {
+        if !may_make(&pool, uid)? {
             return Ok(());
         }
         pool.keep_reserve()?;
         let (backing, least) = match &plan.source {
             VolumeOrigin::Empty | VolumeOrigin::Filled => (None, Bytes(0)),
             VolumeOrigin::Image(image) => {
-                let (name, size) = pool.adopt_image(image)?;
+                let name = Pool::image_name(image);
+                let size = pool.adopt_image(&name, brought.as_ref().map_or(image, |b| &b.path))?;
                 (Some(name), size)
             }
             VolumeOrigin::Snapshot(snapshot) => {
@@ -172,8 +193,7 @@ impl VolumeDriver for DirDriver {
             )));
         }
         pool.make(&Pool::head_name(uid, 0), size, backing.as_deref())?;
-        let volume = VolumeRecord { size, head: 0, epoch: 0, holder: None, pending: None };
-        pool.keep_volume(uid, &volume)
+        pool.keep_volume(uid, &VolumeRecord::new(size, pool.host()))
     }
 
     async fn grow(&self, place: &VolumePlace, size: Bytes) -> Result<(), DriverError> {
@@ -202,12 +222,14 @@ impl VolumeDriver for DirDriver {
     async fn delete(&self, place: &VolumePlace) -> Result<(), DriverError> {
         let (pool, _turn) = self.pool(&place.pool).await?;
         if let Some(mut volume) = pool.volume(&place.uid)? {
+            require_kept_here(&pool, &volume)?;
             require_unheld(&volume, "deleted")?;
             self.interrupt(&pool, &place.uid, &volume).await?;
             settle_offline(&pool, &place.uid, &mut volume)?;
+            pool.note_gone(&place.uid)?;
             pool.forget_volume(&place.uid)?;
         }
-        crate::record::remove(&pool.fill_path(&place.uid)).map_err(failed("removing what was left"))?;
+        pool.remove_fills(&place.uid)?;
         pool.sweep()
     }
 
@@ -239,7 +261,7 @@ impl VolumeDriver for DirDriver {
     async fn close(&self, place: &VolumePlace, holder: &Uid) -> Result<(), DriverError> {
         let (pool, _turn) = self.pool(&place.pool).await?;
         let Some(mut volume) = pool.volume(&place.uid)? else { return Ok(()) };
-        if volume.holder.as_ref() != Some(holder) {
+        if volume.holder.as_ref() != Some(holder) || volume.host != pool.host() {
             return Ok(());
         }
         settle_offline(&pool, &place.uid, &mut volume)?;
@@ -357,7 +379,7 @@ impl VolumeDriver for DirDriver {
         pool.check_chain(&found.layer)?;
         pool.freeze(&found.layer)?;
         let chain = pool.chain(&found.layer)?;
-        self.merging.interrupt(&pool, &chain).await;
+        self.interrupt_chain(&pool, &chain).await?;
         Ok(chain.iter().map(|name| pool.data(name)).collect())
     }
 
@@ -372,21 +394,33 @@ impl VolumeDriver for DirDriver {
 
     async fn changes(&self, place: &VolumePlace, plan: &ChangesPlan) -> Result<Option<Uid>, DriverError> {
         let _alone = self.tidying.lock().await;
-        let (pool, head, size, run) = {
+        let (pool, head, size, run, work) = {
             let (pool, _turn) = self.pool(&place.pool).await?;
             let mut volume = there(&pool, &place.uid)?;
             require_unheld(&volume, "read")?;
+            self.interrupt(&pool, &place.uid, &volume).await?;
             settle_offline(&pool, &place.uid, &mut volume)?;
             let head = Pool::head_name(&place.uid, volume.head);
             pool.settle_layer(&head)?;
             pool.check_chain(&head)?;
+            let Some(work) = pool.begin_work(&head)? else {
+                return Err(DriverError::WrongState(
+                    "another host reads or merges files of the pool; try again".into(),
+                ));
+            };
             let run = self.merging.begin(&pool, &head);
-            (pool, head, volume.size.0, run)
+            (pool, head, volume.size.0, run, work)
         };
-        let written = pool.write_changes(&head, size, plan, run.until_stopped()).await;
+        let stop = work.until_stopped(run.until_stopped());
+        let written = pool.write_changes(&head, size, plan, stop).await;
         // Whoever interrupts waits for this word.
         run.end();
-        if run.was_stopped() {
+        drop(work);
+        let was_ours = {
+            let (_, _turn) = self.pool(&place.pool).await?;
+            pool.end_work(&head)?
+        };
+        if !was_ours || run.was_stopped() {
             return Err(DriverError::WrongState("the volume is needed now; its backup is begun anew".into()));
         }
         written
@@ -420,12 +454,14 @@ impl VolumeDriver for DirDriver {
     }
 
     async fn held_by(&self, holder: &Uid) -> Result<Vec<VolumePlace>, DriverError> {
-        let pools = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
         let mut held = Vec::new();
-        for name in pools.filter_map(|entry| entry.file_name().into_string().ok()) {
+        for name in self.pools_with_holders() {
             let (pool, _turn) = self.pool(&name).await?;
             for uid in pool.volumes()? {
-                if pool.volume(&uid)?.is_some_and(|volume| volume.holder.as_ref() == Some(holder)) {
+                let is_held = |volume: &VolumeRecord| {
+                    volume.holder.as_ref() == Some(holder) && volume.host == pool.host()
+                };
+                if pool.volume(&uid)?.as_ref().is_some_and(is_held) {
                     held.push(VolumePlace { pool: name.clone(), uid });
                 }
             }

@@ -6,14 +6,20 @@
 //! `POOL/volumes/UID` and `POOL/snapshots/UID` are records, written whole and synced; `POOL/data/` has the files.
 //! What a guest's own QEMU wrote is never trusted: before a tool opens a file, its header has to name just the
 //! layer that our record names.
+//!
+//! A folder may be one that several hosts have mounted. Then it says which pool it is, hosts change records in turn, and
+//! each volume has one host, which is in its record with the count of its moves.
 
 mod changes;
+mod create;
 mod driver;
 mod empty;
 mod header;
+mod keep;
 mod merge;
 mod pool;
 mod record;
+mod shared;
 mod survey;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Thousands of random operations against a model that keeps contents in memory, with a crash between any two steps
-//! on the disk. `CORTEN_VOLUME_STEPS` makes it longer, `CORTEN_VOLUME_SEED` repeats one.
+//! on the disk: in a pool of one host, and in one that two hosts share. `CORTEN_VOLUME_STEPS` makes it longer,
+//! `CORTEN_VOLUME_SEED` repeats one.
 #![allow(clippy::unwrap_used)]
 
 use std::cell::Cell;
@@ -71,16 +72,24 @@ struct Model {
     /// Those that have a holder, with their epoch.
     open: BTreeMap<Uid, u64>,
     epochs: BTreeMap<Uid, u64>,
+    /// Which host has a volume, and how often it went to another.
+    keepers: BTreeMap<Uid, (&'static str, u64)>,
 }
 
 struct Run {
     root: PathBuf,
+    /// Those that share the pool; one without a name has it alone.
+    hosts: &'static [&'static str],
+    /// The one whose driver it is.
+    host: &'static str,
     driver: DirDriver,
     dice: Dice,
     model: Model,
     made: u64,
     crashes: u64,
     merged: u64,
+    moved: u64,
+    taken: u64,
 }
 
 fn uid(number: u64) -> Uid {
@@ -104,7 +113,7 @@ macro_rules! persist {
             match result {
                 Err(e) if e.to_string().contains("crash") => {
                     $run.crashes += 1;
-                    $run.driver = DirDriver::new(&$run.root);
+                    $run.driver = $run.driver_anew().await;
                 }
                 result => break result,
             }
@@ -112,16 +121,24 @@ macro_rules! persist {
     };
 }
 
+// Behind the macro, which it uses.
+mod hosts;
+
 impl Run {
-    fn new(root: &Path, seed: u64) -> Self {
+    async fn new(root: &Path, hosts: &'static [&'static str], seed: u64) -> Self {
+        let host = hosts[0];
         Self {
             root: root.to_owned(),
-            driver: DirDriver::new(root),
+            hosts,
+            host,
+            driver: hosts::driver(root, host).await,
             dice: Dice(seed),
             model: Model::default(),
             made: 0,
             crashes: 0,
             merged: 0,
+            moved: 0,
+            taken: 0,
         }
     }
 
@@ -154,6 +171,7 @@ impl Run {
         let plan =
             VolumePlan { place: place(&uid), size: Bytes(blocks * BLOCK), source: VolumeOrigin::Empty };
         persist!(self, d => d.create(&plan)).unwrap();
+        self.model.keepers.insert(uid.clone(), (self.host, 0));
         self.model.volumes.insert(uid, vec![0; usize::try_from(blocks).unwrap()]);
     }
 
@@ -166,24 +184,25 @@ impl Run {
         let source = VolumeOrigin::Snapshot(snapshot.clone());
         let plan = VolumePlan { place: place(&uid), size: Bytes(0), source };
         persist!(self, d => d.create(&plan)).unwrap();
+        self.model.keepers.insert(uid.clone(), (self.host, 0));
         self.model.volumes.insert(uid, self.model.snapshots[&snapshot].clone());
     }
 
     async fn snapshot(&mut self) {
-        let Some(volume) = self.any_volume() else { return };
+        let Some(volume) = self.any_volume().await else { return };
         if self.model.snapshots.len() >= SNAPSHOTS_MAX {
             return;
         }
         let (snapshot, place) = (self.fresh(), place(&volume));
         persist!(self, d => d.begin_snapshot(&place, &snapshot)).unwrap();
         // The agent may be gone in between.
-        self.driver = DirDriver::new(&self.root);
+        self.driver = self.driver_anew().await;
         persist!(self, d => d.finish_snapshot(&place, &snapshot)).unwrap();
         self.model.snapshots.insert(snapshot, self.model.volumes[&volume].clone());
     }
 
     async fn revert(&mut self) {
-        let Some(volume) = self.any_volume() else { return };
+        let Some(volume) = self.any_volume().await else { return };
         let Some(snapshot) = self.dice.pick(self.model.snapshots.keys().cloned()) else { return };
         let place = place(&volume);
         let result = persist!(self, d => d.revert(&place, &snapshot));
@@ -203,7 +222,7 @@ impl Run {
     }
 
     async fn grow(&mut self) {
-        let Some(volume) = self.closed_volume() else { return };
+        let Some(volume) = self.closed_volume().await else { return };
         let content = self.model.volumes.get_mut(&volume).unwrap();
         content.resize(content.len() + 1, 0);
         let (place, size) = (place(&volume), Bytes(content.len() as u64 * BLOCK));
@@ -211,7 +230,7 @@ impl Run {
     }
 
     async fn delete(&mut self) {
-        let Some(volume) = self.any_volume() else { return };
+        let Some(volume) = self.any_volume().await else { return };
         let place = place(&volume);
         let result = persist!(self, d => d.delete(&place));
         if self.model.open.contains_key(&volume) {
@@ -220,6 +239,7 @@ impl Run {
         }
         result.unwrap();
         self.model.volumes.remove(&volume);
+        self.model.keepers.remove(&volume);
     }
 
     async fn delete_snapshot(&mut self) {
@@ -247,7 +267,7 @@ impl Run {
 
     /// What an agent does with a volume that a guest uses: the guest's QEMU writes layers into the head.
     async fn merge_open(&mut self) {
-        let Some(volume) = self.dice.pick(self.model.open.keys().cloned()) else { return };
+        let Some(volume) = self.open_volume().await else { return };
         let place = place(&volume);
         let Some(plan) = persist!(self, d => d.begin_merge(&place)).unwrap() else { return };
         if self.dice.below(3) > 0 {
@@ -261,19 +281,19 @@ impl Run {
             assert!(done.status.success(), "{done:?}");
             self.merged += 1;
         }
-        self.driver = DirDriver::new(&self.root);
+        self.driver = self.driver_anew().await;
         persist!(self, d => d.finish_merge(&place)).unwrap();
     }
 
     async fn close(&mut self) {
-        let Some(volume) = self.dice.pick(self.model.open.keys().cloned()) else { return };
+        let Some(volume) = self.open_volume().await else { return };
         let (place, holder) = (place(&volume), Uid::parse(HOLDER).unwrap());
         persist!(self, d => d.close(&place, &holder)).unwrap();
         self.model.open.remove(&volume);
     }
 
     async fn write(&mut self) {
-        let Some(volume) = self.any_volume() else { return };
+        let Some(volume) = self.any_volume().await else { return };
         let path = self.open(&volume).await;
         let content = self.model.volumes.get_mut(&volume).unwrap();
         let mut commands = Vec::new();
@@ -308,7 +328,10 @@ impl Run {
 
     /// Everything is what the model says, and nothing else is there.
     async fn check(&mut self) {
-        for (uid, content) in &self.model.volumes {
+        for uid in self.model.volumes.keys().cloned().collect::<Vec<_>>() {
+            self.be_at(&uid).await;
+            let content = &self.model.volumes[&uid];
+            let uid = &uid;
             let observed = self.driver.observe(&place(uid)).await.unwrap();
             assert_eq!(observed.size, Bytes(content.len() as u64 * BLOCK));
             assert_eq!(observed.holder.is_some(), self.model.open.contains_key(uid));
@@ -333,13 +356,21 @@ impl Run {
         self.root.join(POOL).join("data").join(format!("{uid}.{}.qcow2", record["head"]))
     }
 
-    fn any_volume(&mut self) -> Option<Uid> {
-        self.dice.pick(self.model.volumes.keys().cloned())
+    async fn any_volume(&mut self) -> Option<Uid> {
+        let volume = self.dice.pick(self.model.volumes.keys().cloned())?;
+        self.go_on(&volume).await;
+        Some(volume)
     }
 
-    fn closed_volume(&mut self) -> Option<Uid> {
-        let open = &self.model.open;
-        self.dice.pick(self.model.volumes.keys().filter(|uid| !open.contains_key(*uid)).cloned())
+    async fn closed_volume(&mut self) -> Option<Uid> {
+        let volume = self.any_volume().await?;
+        (!self.model.open.contains_key(&volume)).then_some(volume)
+    }
+
+    async fn open_volume(&mut self) -> Option<Uid> {
+        let volume = self.dice.pick(self.model.open.keys().cloned())?;
+        self.go_on(&volume).await;
+        self.model.open.contains_key(&volume).then_some(volume)
     }
 
     async fn clear(&mut self) {
@@ -420,12 +451,11 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-#[tokio::test]
-async fn a_pool_is_what_a_simple_model_says_through_crashes() {
+async fn is_what_the_model_says(hosts: &'static [&'static str]) {
     let seed = number("CORTEN_VOLUME_SEED", u64::from(std::process::id()));
     let steps = number("CORTEN_VOLUME_STEPS", STEPS);
     let dir = tempfile::tempdir().unwrap();
-    let mut run = Run::new(dir.path(), seed);
+    let mut run = Run::new(dir.path(), hosts, seed).await;
     println!("CORTEN_VOLUME_SEED={seed}");
     for step in 0..steps {
         run.step().await;
@@ -434,7 +464,21 @@ async fn a_pool_is_what_a_simple_model_says_through_crashes() {
         }
     }
     run.check().await;
-    println!("{steps} steps, {} crashes, {} layers merged", run.crashes, run.merged);
-    assert!(run.crashes > steps / 40 && run.merged > 0, "it tried what it is there to try");
+    let Run { crashes, merged, moved, taken, .. } = run;
+    println!(
+        "{steps} steps, {crashes} crashes, {merged} layers merged, {moved} moves, {taken} from lost hosts"
+    );
+    assert!(crashes > steps / 40 && merged > 0, "it tried what it is there to try");
+    assert!(hosts.len() == 1 || (moved > steps / 40 && taken > 0), "it tried what it is there to try");
     run.clear().await;
+}
+
+#[tokio::test]
+async fn a_pool_is_what_a_simple_model_says_through_crashes() {
+    is_what_the_model_says(&[""]).await;
+}
+
+#[tokio::test]
+async fn a_pool_that_hosts_share_is_what_a_simple_model_says_through_crashes() {
+    is_what_the_model_says(&["h1", "h2"]).await;
 }

@@ -26,20 +26,37 @@ pub(crate) const FROZEN: u32 = 0o444;
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Pool(PathBuf);
+pub(crate) struct Pool {
+    folder: PathBuf,
+    /// This host, in a pool that others have too; empty in one that is its own.
+    host: String,
+}
 
 impl Pool {
-    pub(crate) fn open(root: &Path, name: &str) -> Result<Self, DriverError> {
-        let pool = Self(root.join(name));
+    pub(crate) fn open(folder: PathBuf, host: &str) -> Result<Self, DriverError> {
+        let pool = Self { folder, host: host.to_owned() };
         // Guests' own users pass through to files whose names they cannot list.
         let folders =
             [("data", 0o711), ("copies", 0o711), ("fills", 0o700), ("volumes", 0o700), ("snapshots", 0o700)];
         for (folder, mode) in folders {
-            let made = DirBuilder::new().recursive(true).mode(mode).create(pool.0.join(folder));
-            made.map_err(failed("making the pool's folder"))?;
+            make_folder(&pool.folder.join(folder), mode)?;
         }
-        fs::set_permissions(&pool.0, Permissions::from_mode(0o711)).map_err(failed("opening the pool"))?;
+        if pool.is_shared() {
+            make_folder(&pool.copies(), 0o711)?;
+            make_folder(&pool.gone(), 0o700)?;
+        }
+        fs::set_permissions(&pool.folder, Permissions::from_mode(0o711))
+            .map_err(failed("opening the pool"))?;
         Ok(pool)
+    }
+
+    /// Whether other hosts have it too.
+    pub(crate) fn is_shared(&self) -> bool {
+        !self.host.is_empty()
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
     pub(crate) fn volume(&self, uid: &Uid) -> Result<Option<VolumeRecord>, DriverError> {
@@ -76,7 +93,7 @@ impl Pool {
 
     /// Keeps some room back, so that volumes of a pool that is full can be closed and deleted.
     pub(crate) fn keep_reserve(&self) -> Result<(), DriverError> {
-        let path = self.0.join(RESERVE);
+        let path = self.folder.join(RESERVE);
         if path.exists() {
             return Ok(());
         }
@@ -93,7 +110,7 @@ impl Pool {
     fn write(&self, path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
         match record::write(path, value) {
             Err(e) if e.kind() == io::ErrorKind::StorageFull => {
-                record::remove(&self.0.join(RESERVE))?;
+                record::remove(&self.folder.join(RESERVE))?;
                 record::write(path, value)
             }
             result => result,
@@ -102,7 +119,7 @@ impl Pool {
 
     /// Removes what was cut off while it was written.
     fn sweep_records(&self, folder: &str) -> Result<(), DriverError> {
-        let folder = self.0.join(folder);
+        let folder = self.folder.join(folder);
         for name in names(&folder)?.iter().filter(|name| Uid::parse(name).is_none()) {
             record::remove(&folder.join(name)).map_err(failed("removing what was left"))?;
         }
@@ -110,7 +127,7 @@ impl Pool {
     }
 
     fn uids(&self, folder: &str) -> Result<Vec<Uid>, DriverError> {
-        names(&self.0.join(folder)).map(|names| names.iter().filter_map(|n| Uid::parse(n)).collect())
+        names(&self.folder.join(folder)).map(|names| names.iter().filter_map(|n| Uid::parse(n)).collect())
     }
 
     /// A volume's file by its number.
@@ -118,8 +135,14 @@ impl Pool {
         format!("{uid}.{number}{SUFFIX}")
     }
 
+    /// The file of an image, which the cache names by its digest.
+    pub(crate) fn image_name(image: &Path) -> String {
+        let digest = image.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        format!("{IMAGE_PREFIX}{digest}{SUFFIX}")
+    }
+
     pub(crate) fn data(&self, name: &str) -> PathBuf {
-        self.0.join("data").join(name)
+        self.folder.join("data").join(name)
     }
 
     /// Makes an empty file of this name that shows what `backing` has. One that is there is left alone.
@@ -150,13 +173,11 @@ impl Pool {
 
     /// Brings an image of the cache in, without copying where the file system is the same, so that it stays as long
     /// as a volume stands on it.
-    pub(crate) fn adopt_image(&self, image: &Path) -> Result<(String, Bytes), DriverError> {
-        let digest = image.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let name = format!("{IMAGE_PREFIX}{digest}{SUFFIX}");
-        let path = self.data(&name);
+    pub(crate) fn adopt_image(&self, name: &str, image: &Path) -> Result<Bytes, DriverError> {
+        let path = self.data(name);
         let bring = || {
             if !path.exists() {
-                record::write(&self.layer_path(&name), &LayerRecord::on(None))?;
+                record::write(&self.layer_path(name), &LayerRecord::on(None))?;
                 let unfinished = path.with_extension("new");
                 let _ = fs::remove_file(&unfinished);
                 if fs::hard_link(image, &unfinished).is_err() {
@@ -169,7 +190,7 @@ impl Pool {
             header::check(&path, &[None])?;
             header::virtual_size(&path)
         };
-        bring().map(|size| (name.clone(), Bytes(size))).map_err(failed("bringing the image into the pool"))
+        bring().map(Bytes).map_err(failed("bringing the image into the pool"))
     }
 
     /// Nobody writes to it any more.
@@ -217,7 +238,7 @@ impl Pool {
     /// What the volume's own files take.
     pub(crate) fn used(&self, uid: &Uid) -> Result<Bytes, DriverError> {
         let prefix = format!("{uid}.");
-        let own = names(&self.0.join("data"))?;
+        let own = names(&self.folder.join("data"))?;
         let own = own.iter().filter(|name| name.starts_with(&prefix));
         let blocks: u64 = own.filter_map(|name| fs::metadata(self.data(name)).ok()).map(|m| m.blocks()).sum();
         Ok(Bytes(blocks * 512))
@@ -227,14 +248,14 @@ impl Pool {
         let files = self.files()?;
         let blocks: u64 =
             files.iter().filter_map(|name| fs::metadata(self.data(name)).ok()).map(|m| m.blocks()).sum();
-        let free = sys::disk::free_bytes(&self.0).map_err(failed("asking for the pool's room"))?;
+        let free = sys::disk::free_bytes(&self.folder).map_err(failed("asking for the pool's room"))?;
         Ok(PoolUsage { used: Bytes(blocks * 512), free: Bytes(free) })
     }
 
     /// Removes every file that no volume and no snapshot stands on.
     pub(crate) fn sweep(&self) -> Result<(), DriverError> {
         if self.volumes()?.is_empty() && self.snapshots()?.is_empty() {
-            record::remove(&self.0.join(RESERVE)).map_err(failed("giving room back"))?;
+            record::remove(&self.folder.join(RESERVE)).map_err(failed("giving room back"))?;
         }
         self.sweep_records("volumes")?;
         self.sweep_records("snapshots")?;
@@ -248,19 +269,39 @@ impl Pool {
         Ok(())
     }
 
-    /// Where what changed in a volume is written for a backup.
-    pub(crate) fn copy_path(&self, backup: &Uid) -> PathBuf {
-        self.0.join("copies").join(format!("{backup}{SUFFIX}"))
+    /// Each host's own: what is in it is written without a turn, and swept by who wrote it.
+    pub(crate) fn copies(&self) -> PathBuf {
+        self.folder.join("copies").join(&self.host)
     }
 
-    /// Where what is to be in a volume is put.
+    /// The uids of volumes that are no more, so that a host that stood still does not make them anew.
+    pub(crate) fn gone(&self) -> PathBuf {
+        self.folder.join("gone")
+    }
+
+    /// Where what changed in a volume is written for a backup.
+    pub(crate) fn copy_path(&self, backup: &Uid) -> PathBuf {
+        self.copies().join(format!("{backup}{SUFFIX}"))
+    }
+
+    /// Where what is to be in a volume is put: by one host in its own file, whatever another still does.
     pub(crate) fn fill_path(&self, volume: &Uid) -> PathBuf {
-        self.0.join("fills").join(volume.as_str())
+        let by = if self.is_shared() { format!(".{}", self.host) } else { String::new() };
+        self.folder.join("fills").join(format!("{volume}{by}"))
+    }
+
+    /// Removes what was put anywhere for a volume.
+    pub(crate) fn remove_fills(&self, volume: &Uid) -> Result<(), DriverError> {
+        let folder = self.folder.join("fills");
+        for name in names(&folder)?.iter().filter(|name| name.split('.').next() == Some(volume.as_str())) {
+            record::remove(&folder.join(name)).map_err(failed("removing what was left"))?;
+        }
+        Ok(())
     }
 
     /// Removes files for changes but those that are being written.
     pub(crate) fn sweep_copies(&self, busy: impl Fn(&Path) -> bool) -> Result<(), DriverError> {
-        let folder = self.0.join("copies");
+        let folder = self.copies();
         for path in names(&folder)?.iter().map(|name| folder.join(name)).filter(|path| !busy(path)) {
             record::remove(&path).map_err(failed("removing a file for changes"))?;
         }
@@ -287,11 +328,11 @@ impl Pool {
 
     /// Every file of data, and every record of one.
     pub(crate) fn files(&self) -> Result<Vec<String>, DriverError> {
-        names(&self.0.join("data"))
+        names(&self.folder.join("data"))
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 
     fn layer_path(&self, name: &str) -> PathBuf {
@@ -299,19 +340,24 @@ impl Pool {
     }
 
     fn volume_path(&self, uid: &Uid) -> PathBuf {
-        self.0.join("volumes").join(uid.as_str())
+        self.folder.join("volumes").join(uid.as_str())
     }
 
     fn snapshot_path(&self, uid: &Uid) -> PathBuf {
-        self.0.join("snapshots").join(uid.as_str())
+        self.folder.join("snapshots").join(uid.as_str())
     }
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<(), DriverError> {
+    let made = DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(failed("making the pool's folder"))
 }
 
 pub(crate) fn failed(what: &'static str) -> impl Fn(io::Error) -> DriverError {
     move |e| DriverError::failed(what, e)
 }
 
-fn names(folder: &Path) -> Result<Vec<String>, DriverError> {
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>, DriverError> {
     let list = || -> io::Result<Vec<String>> {
         let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
         Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())

@@ -21,6 +21,28 @@ pub(crate) struct VolumeRecord {
     /// A snapshot that was begun: the head with the next number may be in use already.
     #[serde(default)]
     pub(crate) pending: Option<Uid>,
+    /// The only host that changes it, and on which its holder is; empty where just one host has the pool.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) host: String,
+    /// How often the cloud had given it to another host when this one got it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) moves: u64,
+    /// Its head had the number before, and may have that name still.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) renamed: bool,
+}
+
+// serde's skip_serializing_if hands out a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl VolumeRecord {
+    pub(crate) fn new(size: Bytes, host: &str) -> Self {
+        let host = host.to_owned();
+        Self { size, head: 0, epoch: 0, holder: None, pending: None, host, moves: 0, renamed: false }
+    }
 }
 
 /// A snapshot's record.

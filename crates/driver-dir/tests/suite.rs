@@ -1,10 +1,10 @@
-//! The suite of volume drivers, and that nothing is left in the folder.
+//! The suite of volume drivers, on a pool of one host and on one that hosts share, and that nothing is left in the folder.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 
 use driver::volume_conformance as suite;
-use driver::{ChangesPlan, VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan};
+use driver::{ChangesPlan, DriverError, SharedPool, VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan};
 use driver_dir::DirDriver;
 use model::{Bytes, Uid};
 
@@ -16,18 +16,41 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
     found
 }
 
+fn shared(folder: &Path) -> SharedPool {
+    let identity = Uid::parse("ee01").unwrap();
+    SharedPool { name: "default".into(), identity, folder: folder.to_owned(), is_new: true }
+}
+
+/// A driver whose pool is its own, and one that shares it; both have it at the same place.
+async fn both(work: impl AsyncFn(DirDriver)) {
+    for is_shared in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("default");
+        let driver = if is_shared {
+            std::fs::create_dir(&folder).unwrap();
+            let driver = DirDriver::new(dir.path().join("own"), "h1");
+            driver.serve(&shared(&folder)).await.unwrap();
+            driver
+        } else {
+            DirDriver::new(dir.path(), "h1")
+        };
+        work(driver).await;
+        let is_kept = |file: &std::path::PathBuf| {
+            ["identity", "locks", "gone"].iter().any(|kept| is_shared && file.starts_with(folder.join(kept)))
+        };
+        let left: Vec<_> = files(dir.path()).into_iter().filter(|file| !is_kept(file)).collect();
+        assert_eq!(left, Vec::<std::path::PathBuf>::new());
+    }
+}
+
 #[tokio::test]
 async fn epochs_only_grow() {
-    let dir = tempfile::tempdir().unwrap();
-    suite::epochs_only_grow(&DirDriver::new(dir.path())).await;
-    assert_eq!(files(dir.path()), Vec::<std::path::PathBuf>::new());
+    both(async |driver| suite::epochs_only_grow(&driver).await).await;
 }
 
 #[tokio::test]
 async fn clones_stand_on_snapshots() {
-    let dir = tempfile::tempdir().unwrap();
-    suite::clones_stand_on_snapshots(&DirDriver::new(dir.path())).await;
-    assert_eq!(files(dir.path()), Vec::<std::path::PathBuf>::new());
+    both(async |driver| suite::clones_stand_on_snapshots(&driver).await).await;
 }
 
 fn tool(program: &str, args: &[&str]) {
@@ -52,14 +75,11 @@ fn read(disk: &Path) -> Vec<(u64, bool)> {
 
 #[tokio::test]
 async fn changes_are_told() {
-    let dir = tempfile::tempdir().unwrap();
-    suite::changes_are_told(&DirDriver::new(dir.path()), write, read).await;
-    assert_eq!(files(dir.path()), Vec::<std::path::PathBuf>::new());
+    both(async |driver| suite::changes_are_told(&driver, write, read).await).await;
 }
 
 #[tokio::test]
 async fn volumes_are_filled() {
-    let dir = tempfile::tempdir().unwrap();
     let show = |disk: &Path| {
         let raw = disk.with_extension("raw");
         tool(
@@ -70,15 +90,14 @@ async fn volumes_are_filled() {
         std::fs::remove_file(&raw).unwrap();
         content
     };
-    suite::volumes_are_filled(&DirDriver::new(dir.path()), show).await;
-    assert_eq!(files(dir.path()), Vec::<std::path::PathBuf>::new());
+    both(async |driver| suite::volumes_are_filled(&driver, show).await).await;
 }
 
 /// Whoever had it open was killed: what it noted misses changes, and the volume can grow all the same.
 #[tokio::test]
 async fn a_note_that_misses_changes_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
-    let driver = DirDriver::new(dir.path());
+    let driver = DirDriver::new(dir.path(), "h1");
     let place = VolumePlace { pool: "default".into(), uid: Uid::parse("aa").unwrap() };
     let plan = VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty };
     driver.create(&plan).await.unwrap();
@@ -105,7 +124,7 @@ async fn a_note_that_misses_changes_does_not_count() {
 #[tokio::test]
 async fn a_header_that_names_a_file_of_the_host_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let driver = DirDriver::new(dir.path());
+    let driver = DirDriver::new(dir.path(), "h1");
     let place = VolumePlace { pool: "default".into(), uid: Uid::parse("aa").unwrap() };
     let plan = VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty };
     driver.create(&plan).await.unwrap();
@@ -118,4 +137,61 @@ async fn a_header_that_names_a_file_of_the_host_is_refused() {
     ] {
         assert!(error.to_string().contains("tampered with"), "{error}");
     }
+}
+
+/// What is not mounted looks like an empty folder, and what another pool is in like anything.
+#[tokio::test]
+async fn a_folder_that_is_not_the_pools_is_not_taken_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mounted = dir.path().join("mounted");
+    let place = VolumePlace { pool: "default".into(), uid: Uid::parse("aa").unwrap() };
+    let plan = VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty };
+    let driver = DirDriver::new(dir.path().join("own"), "h1");
+    let refused = async |pool: SharedPool, why: &str| {
+        let looked = driver.serve(&pool).await.unwrap_err();
+        assert!(looked.to_string().contains(why), "{looked}");
+        let made = driver.create(&plan).await.unwrap_err();
+        assert!(made.to_string().contains(why), "{made}");
+    };
+    let pool = shared(&mounted);
+    refused(pool.clone(), "not mounted").await;
+    std::fs::create_dir(&mounted).unwrap();
+    refused(SharedPool { is_new: false, ..pool.clone() }, "not mounted").await;
+    std::fs::write(mounted.join("photo"), "").unwrap();
+    let taken = driver.serve(&pool).await.unwrap_err();
+    assert!(matches!(&taken, DriverError::Invalid(_)) && taken.to_string().contains("photo"), "{taken}");
+    std::fs::remove_file(mounted.join("photo")).unwrap();
+    driver.serve(&pool).await.unwrap();
+    driver.create(&plan).await.unwrap();
+    // Another host, on which nothing is mounted there for a while.
+    let away = dir.path().join("away");
+    std::fs::rename(&mounted, &away).unwrap();
+    std::fs::create_dir(&mounted).unwrap();
+    let gone = driver.observe(&place).await.unwrap_err();
+    assert!(gone.to_string().contains("not mounted"), "{gone}");
+    assert!(driver.held_by(&Uid::parse("bb").unwrap()).await.is_err(), "what is held is not known");
+    refused(SharedPool { is_new: false, ..pool.clone() }, "not mounted").await;
+    assert_eq!(files(&mounted), Vec::<std::path::PathBuf>::new(), "nothing was put there");
+    std::fs::remove_dir(&mounted).unwrap();
+    std::fs::rename(&away, &mounted).unwrap();
+    driver.serve(&SharedPool { is_new: false, ..pool.clone() }).await.unwrap();
+    driver.observe(&place).await.unwrap();
+    let other = SharedPool { identity: Uid::parse("ee02").unwrap(), is_new: false, ..pool };
+    refused(other, "another pool").await;
+}
+
+/// A host that stood still since before the volume was made comes back after it is gone.
+#[tokio::test]
+async fn a_volume_that_is_gone_is_not_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = VolumePlace { pool: "default".into(), uid: Uid::parse("aa").unwrap() };
+    let plan = VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty };
+    let (late, driver) = (DirDriver::new("own", "h1"), DirDriver::new("own", "h2"));
+    for driver in [&late, &driver] {
+        driver.serve(&shared(dir.path())).await.unwrap();
+    }
+    driver.create(&plan).await.unwrap();
+    assert!(matches!(late.create(&plan).await, Err(DriverError::WrongState(_))));
+    driver.delete(&place).await.unwrap();
+    assert!(matches!(late.create(&plan).await, Err(DriverError::WrongState(_))));
 }

@@ -34,5 +34,6 @@ pub use network::{
 };
 pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
 pub use volume::{
-    MergePlan, ObservedVolume, OpenedVolume, PoolUsage, VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan,
+    MergePlan, ObservedVolume, OpenedVolume, PoolUsage, SharedPool, VolumeDriver, VolumeOrigin, VolumePlace,
+    VolumePlan,
 };

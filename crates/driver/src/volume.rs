@@ -62,6 +62,17 @@ pub struct MergePlan {
     pub base: Option<PathBuf>,
 }
 
+/// A pool whose folder several hosts have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedPool {
+    pub name: String,
+    /// What the folder has to say of itself: one that says nothing is not this pool, however empty it is.
+    pub identity: Uid,
+    pub folder: PathBuf,
+    /// No host has ever seen it, and this one was chosen to make it.
+    pub is_new: bool,
+}
+
 /// How full a pool is on this host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PoolUsage {
@@ -77,6 +88,15 @@ pub struct PoolUsage {
 pub trait VolumeDriver: Send + Sync + 'static {
     /// The driver's name in messages, e.g. `dir`.
     fn name(&self) -> &'static str;
+
+    /// Looks whether a pool that hosts share is there. From then on its name means that pool, whether it was there or
+    /// not.
+    async fn serve(&self, pool: &SharedPool) -> Result<(), DriverError>;
+
+    /// From now on this host, and no other, changes a volume that hosts share: the cloud has given it to another host
+    /// `moves` times. Refused when it went further since, and while an instance of another host holds it, unless that
+    /// host is one of `lost`: then nothing may have it open any more, and its holder's path leads nowhere.
+    async fn keep(&self, place: &VolumePlace, moves: u64, lost: &[String]) -> Result<(), DriverError>;
 
     async fn create(&self, plan: &VolumePlan) -> Result<(), DriverError>;
 

@@ -115,7 +115,7 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
             writes || request.verb == Verb::Get
         }
         (STORAGE, _, "") => request.verb.is_read(),
-        (STORAGE, "volumes" | "volumesnapshots", "status") => writes || request.verb == Verb::Get,
+        (STORAGE, "volumes" | "volumesnapshots" | "pools", "status") => writes || request.verb == Verb::Get,
         // One at a time and by name; that the host needs it, the server checks.
         ("", SECRETS, "") | (STORAGE, "volumebackups", "content") => request.verb == Verb::Get,
         // The host's word that nothing of a deleted thing is left, and credentials of an instance's role; the server

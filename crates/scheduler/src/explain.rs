@@ -15,6 +15,8 @@ pub enum Reason {
     OtherZone,
     NoDriver,
     OtherLabels,
+    /// A pool with volumes of the instance is not there.
+    NoPool,
     Tainted,
     NotReady,
     Cordoned,
@@ -32,11 +34,12 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::OtherHost,
         Self::OtherZone,
         Self::NoDriver,
         Self::OtherLabels,
+        Self::NoPool,
         Self::Tainted,
         Self::NotReady,
         Self::Cordoned,
@@ -56,6 +59,7 @@ impl Reason {
             Self::OtherZone => "in another zone",
             Self::NoDriver => "without a driver for it",
             Self::OtherLabels => "without the asked-for labels",
+            Self::NoPool => "without its pool",
             Self::Tainted => "tainted",
             Self::NotReady => "not ready",
             Self::Cordoned => "cordoned",

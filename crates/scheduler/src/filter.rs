@@ -16,6 +16,7 @@ pub(crate) struct Eligibility {
     pub(crate) zone: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) tolerations: Vec<Toleration>,
+    pub(crate) pools: Vec<String>,
 }
 
 pub(crate) struct Filter {
@@ -42,6 +43,15 @@ pub(crate) const FILTERS: &[Filter] = &[
         passes: |host, wanted| missing_label(host, wanted).is_none(),
         objection: |host, wanted| {
             missing_label(host, wanted).map(|(key, value)| format!("has no label {key}={value}"))
+        },
+    },
+    Filter {
+        reason: Reason::NoPool,
+        passes: |host, wanted| missing_pool(host, wanted).is_none(),
+        objection: |host, wanted| {
+            let (pool, why) = missing_pool(host, wanted)?;
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+            Some(format!("has no pool {pool:?}{why}"))
         },
     },
     Filter {
@@ -72,6 +82,7 @@ impl Eligibility {
             zone: placement.zone.clone(),
             labels: placement.host_labels.clone(),
             tolerations: placement.tolerations.clone(),
+            pools: request.pools.clone(),
         }
     }
 
@@ -95,6 +106,14 @@ impl Filter {
 
 fn missing_label<'a>(host: &HostView, wanted: &'a Eligibility) -> Option<(&'a String, &'a String)> {
     wanted.labels.iter().find(|(key, value)| host.labels.get(*key) != Some(*value))
+}
+
+/// The first pool that it cannot use, and why, where that is known.
+fn missing_pool<'a>(host: &'a HostView, wanted: &'a Eligibility) -> Option<(&'a str, &'a str)> {
+    wanted.pools.iter().find_map(|pool| match host.pools.get(pool) {
+        Some(why) if why.is_empty() => None,
+        why => Some((pool.as_str(), why.map_or("", String::as_str))),
+    })
 }
 
 fn repelling_taint<'a>(host: &'a HostView, tolerations: &[Toleration]) -> Option<&'a Taint> {

@@ -24,6 +24,8 @@ pub struct HostView {
     pub cells: Vec<Cell>,
     /// Digests of the images in its cache.
     pub images: Vec<String>,
+    /// Pools that hosts share, and why one of them cannot be used here; empty where it can.
+    pub pools: BTreeMap<String, String>,
 }
 
 impl From<&Host> for HostView {
@@ -40,6 +42,7 @@ impl From<&Host> for HostView {
             allocatable: host.allocatable(),
             cells: usable.flat_map(|d| d.cells.iter().copied()).collect(),
             images: host.status.images.clone(),
+            pools: host.status.pools.iter().map(|p| (p.name.clone(), p.unavailable.clone())).collect(),
         }
         .normalized()
     }

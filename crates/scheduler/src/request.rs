@@ -16,6 +16,8 @@ pub struct Request {
     pub placement: PlacementSpec,
     /// Digests of the images it starts from.
     pub images: Vec<String>,
+    /// Pools that hosts share and that have volumes of it, in order.
+    pub pools: Vec<String>,
 }
 
 impl Request {
@@ -29,6 +31,7 @@ impl Request {
             resources: instance.spec.resources,
             placement: instance.spec.placement.clone(),
             images,
+            pools: Vec::new(),
         }
     }
 

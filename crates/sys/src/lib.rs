@@ -9,6 +9,7 @@ pub mod disk;
 pub mod frame;
 pub mod inherit;
 pub mod jail;
+pub mod lock;
 pub mod memory;
 pub mod mount;
 pub mod mounts;

@@ -2,6 +2,7 @@
 
 mod cards;
 mod decide;
+mod fence;
 mod home;
 mod plan;
 mod report;
@@ -19,6 +20,7 @@ use reconcile::{Cache, Outcome};
 use tokio::time::Instant;
 
 use crate::images::Images;
+use crate::registration::Contact;
 use decide::{Step, decide};
 pub(crate) use home::{Homes, Serving, driver_for};
 pub(crate) use plan::ROOT_DISK;
@@ -68,6 +70,8 @@ pub(crate) struct Instances {
     pub(crate) networks: Option<crate::network::Networks>,
     /// `None` where this host keeps no volumes.
     pub(crate) volumes: Option<crate::volume::Volumes>,
+    /// When the cloud was last in reach.
+    pub(crate) contact: Contact,
     pub(crate) cache: Cache<Instance>,
     pub(crate) now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     pub(crate) restarts: Mutex<std::collections::HashMap<String, Restarts>>,
@@ -183,6 +187,7 @@ impl Instances {
     ) -> Result<(), InstanceError> {
         let wanted = instance.clone();
         let preparation = async {
+            self.require_contact(&wanted)?;
             let prepared = self.prepare_volumes(&wanted, driver).await?;
             let disks = prepared.as_ref().map(|p| p.disks.clone()).unwrap_or_default();
             let plan = self.plan(&wanted, disks).await?;

@@ -131,6 +131,7 @@ impl Volumes {
     ) -> Result<DiskPlan, VolumeError> {
         let (place, holder) = (place(volume), &instance.metadata.uid);
         let name = &volume.metadata.name;
+        self.keep(volume).await?;
         let observed = self.0.driver.observe(&place).await.map_err(|e| match e {
             DriverError::NotFound(_) => VolumeError::Waits(format!("volume {name:?} is not made yet")),
             e => e.into(),
@@ -206,12 +207,16 @@ impl Volumes {
             Some(volume) => (*volume).clone(),
             None => self.0.client.project::<Volume>(project).get(name).await?,
         };
+        self.0.pools.know(&volume.spec.pool).await?;
         match volume.status.host.as_str() {
             here if here == self.0.host => Ok(volume),
             "" => {
                 self.0.queue.add(format!("v/{}", volume.metadata.key()));
                 Err(VolumeError::Waits(format!("volume {name:?} is not made yet")))
             }
+            there if self.0.pools.require(&volume.spec.pool)? => Err(VolumeError::Waits(format!(
+                "volume {name:?} is still with host {there:?}, and comes when nothing there has it open any more"
+            ))),
             there => Err(VolumeError::Waits(format!(
                 "volume {name:?} is on host {there:?}, the instance on {:?}: detach it, or make the instance there",
                 self.0.host

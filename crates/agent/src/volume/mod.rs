@@ -5,12 +5,14 @@
 mod attach;
 mod backup;
 mod origin;
+pub(crate) mod pools;
 mod read;
 mod report;
 mod rest;
 mod room;
 
 pub(crate) use attach::Prepared;
+use pools::Pools;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use std::time::Duration;
 use client::{Client, ListParams};
 use driver::{DriverError, ObservedVolume, VolumeAccess, VolumeDriver, VolumePlace};
 use model::compute::Instance;
-use model::storage::{Pool, Volume, VolumeSnapshot};
+use model::storage::{Volume, VolumeSnapshot};
 use model::{ApiError, Bytes, Resource, Timestamp, Uid};
 use parking_lot::Mutex;
 use reconcile::{Cache, Change, Outcome, Queue};
@@ -57,6 +59,7 @@ struct Inner {
     host: String,
     client: Client,
     driver: Arc<dyn VolumeDriver>,
+    pools: Pools,
     drivers: Vec<Serving>,
     images: Images,
     volumes: Cache<Volume>,
@@ -82,6 +85,7 @@ pub(crate) struct Given {
     pub(crate) host: String,
     pub(crate) client: Client,
     pub(crate) driver: Arc<dyn VolumeDriver>,
+    pub(crate) pools: Pools,
     pub(crate) drivers: Vec<Serving>,
     pub(crate) images: Images,
     pub(crate) instances: Cache<Instance>,
@@ -92,7 +96,7 @@ pub(crate) struct Given {
 impl Volumes {
     pub(crate) fn follow(given: Given) -> Self {
         let queue = Queue::new();
-        let Given { host, client, driver, drivers, images, instances, instances_queue, now } = given;
+        let Given { host, client, driver, pools, drivers, images, instances, instances_queue, now } = given;
         // Keys of two kinds in one line; a project's name has no slash.
         let volumes = listen::<Volume>(&client, &queue, "v/");
         let snapshots = listen::<VolumeSnapshot>(&client, &queue, "s/");
@@ -100,6 +104,7 @@ impl Volumes {
             host,
             client,
             driver,
+            pools,
             drivers,
             images,
             volumes,
@@ -126,6 +131,7 @@ impl Volumes {
     async fn reconcile(&self, key: String) -> Result<Outcome, VolumeError> {
         if let Some(key) = key.strip_prefix("v/") {
             let Some(volume) = self.0.volumes.get(key) else { return Ok(Outcome::Done) };
+            self.0.pools.know(&volume.spec.pool).await?;
             return self.volume((*volume).clone()).await;
         }
         let key = key.trim_start_matches("s/");
@@ -135,15 +141,27 @@ impl Volumes {
 
     async fn volume(&self, volume: Volume) -> Result<Outcome, VolumeError> {
         if volume.status.host != self.0.host {
-            if volume.status.host.is_empty() && !volume.metadata.is_deleting() && self.is_wanted_here(&volume)
+            let unclaimed = volume.status.host.is_empty() && !volume.metadata.is_deleting();
+            // Which host has the work of one that hosts share, the cloud says.
+            if unclaimed
+                && self.0.pools.require(&volume.spec.pool).is_ok_and(|shared| !shared)
+                && self.is_wanted_here(&volume)
             {
                 self.claim(&volume).await?;
             }
             return Ok(Outcome::Done);
         }
         let _changing = self.lock(&volume.metadata.uid).await;
-        let result =
-            if volume.metadata.is_deleting() { self.delete(&volume).await } else { self.make(&volume).await };
+        // While it waited the volume may have gone to another host and come back.
+        let volume = match self.0.volumes.get(&volume.metadata.key()) {
+            Some(latest) if latest.metadata.uid == volume.metadata.uid => (*latest).clone(),
+            _ => volume,
+        };
+        let result = match self.keep(&volume).await {
+            Ok(()) if volume.metadata.is_deleting() => self.delete(&volume).await,
+            Ok(()) => self.make(&volume).await,
+            Err(e) => Err(e),
+        };
         match result {
             Ok(outcome) => Ok(outcome),
             Err(e) => {
@@ -153,6 +171,18 @@ impl Volumes {
                     e => Err(e),
                 }
             }
+        }
+    }
+
+    /// Makes sure that no other host has the volume, where hosts share its pool.
+    async fn keep(&self, volume: &Volume) -> Result<(), VolumeError> {
+        if !self.0.pools.require(&volume.spec.pool)? {
+            return Ok(());
+        }
+        match self.0.driver.keep(&place(volume), volume.status.moves, &volume.status.lost).await {
+            // Another has it still, or again.
+            Err(DriverError::WrongState(why)) => Err(VolumeError::Waits(why)),
+            result => Ok(result?),
         }
     }
 
@@ -175,6 +205,7 @@ impl Volumes {
             Err(DriverError::NotFound(_)) => {
                 self.require_room(volume).await?;
                 self.create(volume).await?;
+                self.keep(volume).await?;
                 self.0.driver.observe(&place).await?
             }
             Err(e) => return Err(e.into()),
@@ -247,7 +278,14 @@ impl Volumes {
         if snapshot.metadata.is_deleting() {
             if snapshot.status.host == self.0.host {
                 // Whichever pool it is in: the volume may be gone.
-                for pool in self.pools().await? {
+                let known = &snapshot.status.pool;
+                if let Err(e) = self.0.pools.require(known)
+                    && !known.is_empty()
+                {
+                    tracing::warn!(snapshot = snapshot.metadata.key(), error = %e, "it cannot be deleted now");
+                    return Ok(Outcome::RequeueAfter(LOOK_AGAIN));
+                }
+                for pool in self.0.pools.usable() {
                     let place = VolumePlace { pool, uid: snapshot.metadata.uid.clone() };
                     self.0.driver.delete_snapshot(&place).await?;
                     self.0.driver.delete(&place).await?;
@@ -269,7 +307,11 @@ impl Volumes {
             return Ok(Outcome::Done);
         }
         let _changing = self.lock(&volume.metadata.uid).await;
-        let taken = match self.rests(&snapshot, &volume).await {
+        let free = match self.keep(&volume).await {
+            Ok(()) => self.rests(&snapshot, &volume).await,
+            Err(e) => Err(e),
+        };
+        let taken = match free {
             Ok(()) => self.take(&volume, &snapshot.metadata.uid).await,
             Err(e) => Err(e),
         };
@@ -330,11 +372,6 @@ impl Volumes {
         let instance = self.0.instances.filter(|i| i.metadata.uid == holder).into_iter().next()?;
         let driver = driver_for(&self.0.drivers, instance.spec.cell())?;
         Some((driver.volumes()?, holder))
-    }
-
-    async fn pools(&self) -> Result<Vec<String>, VolumeError> {
-        let pools = self.0.client.all::<Pool>().list(&ListParams::default()).await?;
-        Ok(pools.items.into_iter().map(|pool| pool.metadata.name).collect())
     }
 
     async fn lock(&self, uid: &Uid) -> OwnedMutexGuard<()> {

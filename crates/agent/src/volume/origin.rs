@@ -24,6 +24,7 @@ impl Volumes {
             // A snapshot under the clone's own uid, for as long as it takes to put the clone on it.
             let uid = volume.metadata.uid.clone();
             let _changing = self.lock(&found.metadata.uid).await;
+            self.keep(&found).await?;
             self.take(&found, &uid).await?;
             moment = Some(VolumePlace { pool: found.spec.pool.clone(), uid: uid.clone() });
             VolumeOrigin::Snapshot(uid)
@@ -107,7 +108,7 @@ impl Volumes {
             return Ok((DEFAULT_POOL.into(), VolumeOrigin::Image(disk)));
         }
         let uid = self.ready_snapshot(project, &spec.snapshot)?;
-        for pool in self.pools().await? {
+        for pool in self.0.pools.usable() {
             match self.0.driver.layers(&VolumePlace { pool: pool.clone(), uid: uid.clone() }).await {
                 Ok(_) => return Ok((pool, VolumeOrigin::Snapshot(uid))),
                 Err(DriverError::NotFound(_)) => {}
@@ -140,7 +141,7 @@ impl Volumes {
     }
 
     async fn forget_passing(&self, snapshot: &VolumeSnapshot) -> Result<(), VolumeError> {
-        for pool in self.pools().await? {
+        for pool in self.0.pools.usable() {
             let place = VolumePlace { pool, uid: snapshot.metadata.uid.clone() };
             self.0.driver.delete(&place).await?;
         }
@@ -155,7 +156,9 @@ impl Volumes {
         if !found.status.ready {
             return Err(VolumeError::Waits(format!("snapshot {name:?} is not taken yet")));
         }
-        if found.status.host != self.0.host {
+        let pool = &found.status.pool;
+        let is_shared = !pool.is_empty() && self.0.pools.require(pool).is_ok_and(|shared| shared);
+        if !is_shared && found.status.host != self.0.host {
             let host = &found.status.host;
             return Err(VolumeError::Invalid(format!("snapshot {name:?} is on host {host:?}")));
         }

@@ -34,7 +34,7 @@ impl Volumes {
     }
 
     pub(crate) async fn read_snapshot(&self, uid: &Uid) -> Result<Arrival, DiskError> {
-        for pool in self.pools().await? {
+        for pool in self.0.pools.usable() {
             let place = VolumePlace { pool, uid: uid.clone() };
             match self.read(&place).await {
                 Err(DiskError::Driver(driver::DriverError::NotFound(_))) => {}

@@ -1,7 +1,7 @@
 //! What is known of volumes and snapshots, written only when it changed.
 
 use driver::{DriverError, ObservedVolume};
-use model::storage::{Volume, VolumeAttachment, VolumePhase, VolumeSnapshot};
+use model::storage::{DEFAULT_POOL, Volume, VolumeAttachment, VolumePhase, VolumeSnapshot};
 use model::{Bytes, Condition, ConditionStatus, Resource, set_condition};
 
 use super::{VolumeError, Volumes};
@@ -31,6 +31,8 @@ impl Volumes {
         new.status.size = observed.size;
         new.status.used_bytes = observed.used;
         new.status.epoch = observed.epoch;
+        // Nothing of theirs is left in the pool's record.
+        new.status.lost.clear();
         new.status.reverts_done = reverts_done;
         let ready = Condition::new("Ready", ConditionStatus::True, "Made", String::new());
         set_condition(&mut new.status.conditions, ready, (self.0.now)());
@@ -78,6 +80,9 @@ impl Volumes {
         let mut new = snapshot.clone();
         new.status.host.clone_from(&self.0.host);
         new.status.ready = taken.is_some();
+        if new.status.pool.is_empty() {
+            new.status.pool = self.pool_of(snapshot);
+        }
         new.status.size = taken.unwrap_or_default();
         let (status, reason) = match (taken, trouble) {
             (Some(_), _) => (ConditionStatus::True, "Taken"),
@@ -94,6 +99,20 @@ impl Volumes {
             Err(e) if !e.is_conflict() && !e.is_not_found() => Err(e.into()),
             _ => Ok(()),
         }
+    }
+
+    /// The pool that has it or is to have it.
+    fn pool_of(&self, snapshot: &VolumeSnapshot) -> String {
+        let (project, spec) = (&snapshot.metadata.namespace, &snapshot.spec);
+        if !spec.image.is_empty() {
+            return DEFAULT_POOL.into();
+        }
+        if !spec.snapshot.is_empty() {
+            let source = self.0.snapshots.get(&format!("{project}/{}", spec.snapshot));
+            return source.map(|source| source.status.pool.clone()).unwrap_or_default();
+        }
+        let volume = self.0.volumes.get(&format!("{project}/{}", spec.volume));
+        volume.map(|volume| volume.spec.pool.clone()).unwrap_or_default()
     }
 
     /// Tells the server that nothing of it is left here; with that the object goes.

@@ -17,16 +17,9 @@ impl Volumes {
     pub(super) async fn tidy(&self) {
         loop {
             let _ = timeout(TIDY_EVERY, self.0.tidy.notified()).await;
-            let pools = match self.pools().await {
-                Ok(pools) => pools,
-                Err(e) => {
-                    tracing::debug!(error = %e, "pools were not tidied");
-                    continue;
-                }
-            };
             // Whoever reads a snapshot's layers needs them where they are.
             let _alone = self.0.reading.write().await;
-            for pool in pools {
+            for pool in self.0.pools.usable() {
                 if let Err(e) = self.0.driver.tidy(&pool).await {
                     tracing::warn!(pool, error = %e, "a pool was not tidied");
                 }
@@ -72,14 +65,15 @@ impl Volumes {
         }
     }
 
-    /// The pool's limit on what its volumes promise on this host.
+    /// The pool's limit on what its volumes promise, on this host or wherever hosts share it.
     pub(super) async fn require_room(&self, volume: &Volume) -> Result<(), VolumeError> {
         let pool = self.0.client.all::<Pool>().find(&volume.spec.pool).await?;
         let Some(capacity) = pool.and_then(|pool| pool.spec.capacity) else { return Ok(()) };
+        let shared = self.0.pools.require(&volume.spec.pool)?;
         let others = self.0.volumes.filter(|v| {
             v.metadata.uid != volume.metadata.uid
                 && v.spec.pool == volume.spec.pool
-                && v.status.host == self.0.host
+                && (shared || v.status.host == self.0.host)
         });
         let taken: u64 = others.iter().map(|v| v.status.size.0).sum();
         if taken.saturating_add(volume.spec.size.0) <= capacity.0 {

@@ -1,6 +1,7 @@
 //! What becomes of the instances of a host that is not heard of, or is no more.
 
-use model::compute::{Instance, InstancePhase};
+use client::{Severity, Verb};
+use model::compute::{Instance, InstancePhase, OnHostLoss};
 use model::{ApiError, Condition, ConditionStatus, set_condition};
 
 use super::Hosts;
@@ -59,6 +60,42 @@ impl Hosts {
             self.release(&instance).await?;
         }
         Ok(())
+    }
+
+    /// Takes instances from a host that has ended them, so that they get another. What they wrote to is shared by
+    /// hosts, and decides for itself when it can be opened there.
+    pub(super) async fn restart_elsewhere(&self, host: &str) -> Result<(), ApiError> {
+        for instance in self.instances.filter(|i| i.status.host == host && !i.metadata.is_deleting()) {
+            if !self.may_restart(&instance, host) {
+                continue;
+            }
+            let message = format!("host {host:?} is lost: it is started on another one");
+            let body = serde_json::json!({ "host": "", "from": host, "message": message });
+            let api = self.context.client.project::<Instance>(&instance.metadata.namespace);
+            let request = api.request(Verb::Create, &instance.metadata.name);
+            let request = request.subresource("binding").body(body.to_string());
+            match self.context.client.transport().call(request).await {
+                Ok(_) => self.recorder.record(&*instance, Severity::Warning, "HostLost", &message).await,
+                // It went, or got another host, meanwhile.
+                Err(e) if e.is_not_found() || e.is_conflict() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Only what has nothing but what hosts share, and at least something of it: that is what proves that no second
+    /// one writes.
+    fn may_restart(&self, instance: &Instance, host: &str) -> bool {
+        let placement = &instance.spec.placement;
+        let mut volumes = instance.spec.named_volumes().peekable();
+        placement.on_host_loss == OnHostLoss::Restart
+            && placement.host != host
+            && volumes.peek().is_some()
+            && volumes.all(|(_, name)| {
+                let volume = self.caches.volumes.get(&format!("{}/{name}", instance.metadata.namespace));
+                volume.is_some_and(|volume| self.caches.is_shared(&volume))
+            })
     }
 
     async fn release(&self, instance: &Instance) -> Result<(), ApiError> {

@@ -15,7 +15,7 @@ use client::{Api, Fence, ListParams, Recorder, Severity, Verb, WriteOptions};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::compute::{Image, Instance};
-use model::storage::Volume;
+use model::storage::{Pool, Volume};
 use model::topology::Host;
 use model::{ApiError, Condition, ConditionStatus, set_condition};
 use parking_lot::Mutex;
@@ -43,6 +43,7 @@ struct Scheduler {
     instances: Cache<Instance>,
     images: Cache<Image>,
     volumes: Cache<Volume>,
+    pools: Cache<Pool>,
     leadership: Leadership,
 }
 
@@ -54,19 +55,20 @@ enum Attempt {
     Again { key: String },
 }
 
-pub(crate) async fn run(context: Context, Caches { hosts, instances }: Caches) {
+pub(crate) async fn run(context: Context, caches: Caches) {
+    let Caches { hosts, instances, volumes, pools } = caches.clone();
     let index = Arc::new(Mutex::new(Index::new()));
     let pending: Arc<Mutex<Pending>> = Arc::default();
     let wake = Arc::new(Notify::new());
     follow_hosts(&hosts, &index, &pending, &wake);
     follow_instances(&instances, &index, &pending, &wake);
     let images = Cache::start(context.client.all::<Image>(), ListParams::default(), Vec::new());
-    let volumes = follow_volumes(&context, &pending, &wake);
-    tokio::join!(hosts.synced(), instances.synced(), images.synced(), volumes.synced());
+    follow_volumes(&volumes, &pending, &wake);
+    tokio::join!(caches.synced(), images.synced());
     let recorder = context.recorder("scheduler");
     let leadership = Leadership::start(context.clone());
     let scheduler =
-        Scheduler { context, recorder, index, pending, wake, instances, images, volumes, leadership };
+        Scheduler { context, recorder, index, pending, wake, instances, images, volumes, pools, leadership };
     scheduler.run().await;
 }
 
@@ -92,9 +94,9 @@ fn follow_hosts(
 }
 
 /// A volume that has got its host, or that is gone, may be what an instance waits for.
-fn follow_volumes(context: &Context, pending: &Arc<Mutex<Pending>>, wake: &Arc<Notify>) -> Cache<Volume> {
+fn follow_volumes(volumes: &Cache<Volume>, pending: &Arc<Mutex<Pending>>, wake: &Arc<Notify>) {
     let (pending, wake) = (Arc::clone(pending), Arc::clone(wake));
-    let listener = move |change: &Change<Volume>| {
+    volumes.listen(move |change: &Change<Volume>| {
         let moved = match change {
             Change::Applied { old, new } => old.as_ref().is_none_or(|old| old.home() != new.home()),
             Change::Deleted(_) => true,
@@ -103,8 +105,7 @@ fn follow_volumes(context: &Context, pending: &Arc<Mutex<Pending>>, wake: &Arc<N
             pending.lock().retry_refused();
             wake.notify_one();
         }
-    };
-    Cache::start(context.client.all::<Volume>(), ListParams::default(), vec![Box::new(listener)])
+    });
 }
 
 fn follow_instances(
@@ -115,7 +116,11 @@ fn follow_instances(
 ) {
     let (index, pending, wake) = (Arc::clone(index), Arc::clone(pending), Arc::clone(wake));
     instances.listen(move |change| match change {
-        Change::Applied { new, .. } if new.status.host.is_empty() => {
+        Change::Applied { old, new } if new.status.host.is_empty() => {
+            if old.as_ref().is_some_and(|old| !old.status.host.is_empty()) {
+                // Its host was lost.
+                index.lock().unbind(&new.metadata.key());
+            }
             let mut pending = pending.lock();
             if new.metadata.is_deleting() {
                 pending.remove(&new.metadata.key());
@@ -196,11 +201,17 @@ impl Scheduler {
             return None;
         }
         let mut request = Request::new(&instance, self.image_digests(&instance));
-        let pin = volumes::pin(&instance, &self.volumes);
-        if let Ok(Some(host)) = &pin {
-            request.placement.host.clone_from(host);
-        }
-        let decision = if let Err(why) = pin {
+        let decision = match volumes::place(&instance, &self.volumes, &self.pools) {
+            Err(why) => Err(why),
+            Ok(volumes::Place { host, pools }) => {
+                if let Some(host) = host {
+                    request.placement.host = host;
+                }
+                request.pools = pools;
+                Ok(())
+            }
+        };
+        let decision = if let Err(why) = decision {
             Err(why)
         } else {
             let mut index = self.index.lock();

@@ -1,28 +1,46 @@
-//! Where an instance's volumes are: in a pool whose volumes stay on their host, that decides where it can run.
+//! Where an instance's volumes are: in a pool whose volumes stay on their host, that decides where it can run; in one
+//! that hosts share, any host that has the pool will do.
 
 use model::compute::Instance;
-use model::storage::Volume;
+use model::storage::{Pool, Volume};
 use reconcile::Cache;
 
-/// The one host on which the instance can have its volumes; none when they do not decide. The error says why there is
-/// no such host.
-pub(super) fn pin(instance: &Instance, volumes: &Cache<Volume>) -> Result<Option<String>, String> {
+/// What the volumes of an instance ask of its host.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// The only host that has them; none when they do not decide.
+    pub(super) host: Option<String>,
+    /// Pools that hosts share, in order.
+    pub(super) pools: Vec<String>,
+}
+
+/// The error says why no host can have them.
+pub(super) fn place(
+    instance: &Instance,
+    volumes: &Cache<Volume>,
+    pools: &Cache<Pool>,
+) -> Result<Place, String> {
     let asked = &instance.spec.placement.host;
-    let mut pin: Option<(String, &str)> = None;
+    let mut place = Place::default();
+    let mut pinned_by = "";
     for (_, named) in instance.spec.named_volumes() {
         let key = format!("{}/{named}", instance.metadata.namespace);
         let Some(volume) = volumes.get(&key) else {
             // It was made in the same moment as the instance, and will be heard of: only then it is known where it is.
             return Err(format!("volume {named:?} is not known yet"));
         };
+        if pools.get(&volume.spec.pool).is_some_and(|pool| pool.spec.is_shared()) {
+            place.pools.push(volume.spec.pool.clone());
+            continue;
+        }
         let host = volume.home();
         if host.is_empty() {
             continue;
         }
-        match &pin {
-            Some((other, name)) if other != host => {
+        match &place.host {
+            Some(other) if other != host => {
                 return Err(format!(
-                    "no host can run it: volume {name:?} is on host {other:?} and volume {named:?} on {host:?}; detach one"
+                    "no host can run it: volume {pinned_by:?} is on host {other:?} and volume {named:?} on {host:?}; detach one"
                 ));
             }
             _ if !asked.is_empty() && asked != host => {
@@ -30,8 +48,10 @@ pub(super) fn pin(instance: &Instance, volumes: &Cache<Volume>) -> Result<Option
                     "no host can run it: it is asked for on host {asked:?}, and volume {named:?} is on {host:?}"
                 ));
             }
-            _ => pin = Some((host.to_owned(), named)),
+            _ => (place.host, pinned_by) = (Some(host.to_owned()), named),
         }
     }
-    Ok(pin.map(|(host, _)| host))
+    place.pools.sort_unstable();
+    place.pools.dedup();
+    Ok(place)
 }

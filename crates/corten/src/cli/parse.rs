@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use model::compute::{ImageFormat, Instance, InstanceVolume, Isolation, RestartPolicy};
+use model::compute::{ImageFormat, Instance, InstanceVolume, Isolation, OnHostLoss, RestartPolicy};
 use model::network::{Cidr, CidrError};
 use model::storage::WhenFull;
 use model::{Bytes, CpuMillis, Name, Resource};
@@ -94,6 +94,10 @@ pub(crate) fn when_full() -> impl TypedValueParser<Value = WhenFull> {
 
 pub(crate) fn on_off() -> impl TypedValueParser<Value = bool> {
     one_of(&[("on", true), ("off", false)])
+}
+
+pub(crate) fn on_host_loss() -> impl TypedValueParser<Value = OnHostLoss> {
+    one_of(&[("wait", OnHostLoss::Wait), ("restart", OnHostLoss::Restart)])
 }
 
 pub(crate) fn format() -> impl TypedValueParser<Value = ImageFormat> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::compute::{
     Container, ContainersPayload, DiskPayload, EnvVar, Image, Instance, InstanceNetwork, InstanceSpec,
-    InstanceVolume, Isolation, KernelPayload, Payload, PayloadKind, PlacementSpec, RestartPolicy,
+    InstanceVolume, Isolation, KernelPayload, OnHostLoss, Payload, PayloadKind, PlacementSpec, RestartPolicy,
     VolumeTemplate,
 };
 use model::network::Address;
@@ -81,6 +81,9 @@ pub(crate) struct Args {
     /// What to do when it ends by itself
     #[arg(long, default_value = "on-failure", value_parser = parse::restart())]
     restart: RestartPolicy,
+    /// When its host is lost, whether it waits for it or is started on another one, with its volumes of shared pools
+    #[arg(long, default_value = "wait", value_parser = parse::on_host_loss())]
+    on_host_loss: OnHostLoss,
     /// How many; with --name they are numbered
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
@@ -188,7 +191,11 @@ fn spec(args: &Args, image: Option<&Image>) -> Result<InstanceSpec, Failure> {
         user_data: args.user_data.as_deref().map(super::cloud::read).transpose()?.unwrap_or_default(),
         networks: networks(args),
         volumes: args.volume.clone(),
-        placement: PlacementSpec { host: args.host.clone().unwrap_or_default(), ..PlacementSpec::default() },
+        placement: PlacementSpec {
+            host: args.host.clone().unwrap_or_default(),
+            on_host_loss: args.on_host_loss,
+            ..PlacementSpec::default()
+        },
         ..InstanceSpec::default()
     })
 }

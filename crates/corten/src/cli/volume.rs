@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use client::ListParams;
 use model::compute::{Instance, InstancePhase, InstanceVolume};
-use model::storage::{Volume, VolumeLimits, VolumePhase, VolumeSource, VolumeSpec, WhenFull};
+use model::storage::{Pool, Volume, VolumeLimits, VolumePhase, VolumeSource, VolumeSpec, WhenFull};
 use model::{Bytes, ConditionStatus, ObjectMeta};
 use serde_json::{Value, json};
 
@@ -155,8 +155,8 @@ async fn create(cloud: &Cloud, args: CreateArgs) -> Result<(), Failure> {
     };
     let volume = Volume::new(ObjectMeta::in_project(cloud.project(), &args.name), spec);
     let made = cloud.api::<Volume>().with(write_options(false)).create(&volume).await?;
-    // With no host chosen it is made by its first attachment.
-    if !made.spec.host.is_empty() {
+    // With no host chosen it is made by its first attachment; what hosts share, by any of them.
+    if !made.spec.host.is_empty() || is_shared(cloud, &made.spec.pool).await {
         let target = Target::new(kind::of::<Volume>(), &args.name)?;
         wait::until(cloud, target, args.timeout, "made", |volume| {
             judge(volume, |volume| volume.status.phase != VolumePhase::Pending)
@@ -164,6 +164,12 @@ async fn create(cloud: &Cloud, args: CreateArgs) -> Result<(), Failure> {
         .await?;
     }
     say(cloud, &args.name, "created")
+}
+
+/// Whether hosts share the pool, as far as the caller may know.
+async fn is_shared(cloud: &Cloud, pool: &str) -> bool {
+    let found = cloud.client.all::<Pool>().find(pool).await;
+    found.ok().flatten().is_some_and(|pool| pool.spec.is_shared())
 }
 
 async fn attach(cloud: &Cloud, args: AttachArgs) -> Result<(), Failure> {

@@ -49,9 +49,9 @@ pub(crate) fn quick_moves(layout: &Layout) -> Option<QuickMoves> {
         .ok()
 }
 
-/// The driver of volumes: pools of files beside the rest of the data.
-pub(crate) fn volumes(layout: &Layout) -> Arc<dyn VolumeDriver> {
-    Arc::new(DirDriver::new(layout.pools()))
+/// The driver of volumes: pools of files beside the rest of the data, and where this host shares folders with others.
+pub(crate) fn volumes(layout: &Layout, host: &str) -> Arc<dyn VolumeDriver> {
+    Arc::new(DirDriver::new(layout.pools(), host))
 }
 
 /// The network driver, unless networks are switched off: `CORTEN_NETWORKS=off`.

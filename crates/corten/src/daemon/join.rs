@@ -128,7 +128,7 @@ async fn run(
         images: Images::new(cache, layout.layers(), Arc::new(RemoteBlobs::new(https)), client.clone()),
         client,
         drivers: drivers::all(layout),
-        volumes: Some(drivers::volumes(layout)),
+        volumes: Some(drivers::volumes(layout, &membership.name)),
         network: drivers::network(
             layout,
             underlay::of_joined(own_underlay, own)?,

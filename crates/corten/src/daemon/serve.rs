@@ -101,7 +101,7 @@ pub(crate) async fn serve(
         host: host.clone(),
         client,
         drivers: drivers::all(&layout),
-        volumes: Some(drivers::volumes(&layout)),
+        volumes: Some(drivers::volumes(&layout, &host)),
         network: drivers::network(&layout, underlay::of_server(own_underlay, listen.ip())?, Vec::new()),
         instances_dir: layout.instances(),
         endpoint: String::new(),

@@ -30,7 +30,9 @@ pub use payload::{
     Cell, CommandPayload, Container, ContainersPayload, DiskPayload, EnvVar, Isolation, KernelPayload,
     Payload, PayloadKind, RootfsPayload,
 };
-pub use placement::{Affinity, PlacementSpec, SpreadConstraint, Strategy, Toleration, TopologyKey};
+pub use placement::{
+    Affinity, OnHostLoss, PlacementSpec, SpreadConstraint, Strategy, Toleration, TopologyKey,
+};
 pub use placement_group::{GroupStrategy, PlacementGroup, PlacementGroupSpec, PlacementGroupStatus};
 pub use volumes::{InstanceVolume, VOLUMES_MAX, VolumeTemplate};
 

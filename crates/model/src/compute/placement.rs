@@ -37,6 +37,28 @@ pub struct PlacementSpec {
     /// An instance of higher priority may take the place of one of lower priority.
     #[serde(skip_serializing_if = "is_zero")]
     pub priority: i32,
+    /// What becomes of it when its host is lost.
+    #[serde(skip_serializing_if = "is_wait")]
+    pub on_host_loss: OnHostLoss,
+}
+
+// serde's skip_serializing_if hands out a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_wait(loss: &OnHostLoss) -> bool {
+    *loss == OnHostLoss::Wait
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum OnHostLoss {
+    /// It waits for its host, on which it may be running.
+    #[default]
+    Wait,
+    /// It is started on another host, with the volumes that it has in pools that hosts share, as soon as it can no
+    /// longer write to them where it was. What its first host had of it alone, as a disk made of an image, is made
+    /// anew. For that its host ends it when the cloud is out of reach for too long.
+    Restart,
 }
 
 // serde's skip_serializing_if hands out a reference.

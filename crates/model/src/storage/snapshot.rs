@@ -36,6 +36,9 @@ pub struct VolumeSnapshotStatus {
     /// The host that keeps it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
+    /// The Pool that has it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pool: String,
     /// The size of the volume at that moment.
     #[serde(skip_serializing_if = "Bytes::is_zero")]
     pub size: Bytes,

@@ -29,7 +29,7 @@ pub struct VolumeSpec {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pool: String,
     /// The host that keeps it, in a pool whose volumes stay on their host; chosen by the first attachment when left
-    /// out and the cloud has several.
+    /// out and the cloud has several. Not for pools that hosts share.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
     /// How fast it may be used.
@@ -144,9 +144,15 @@ pub struct VolumeAttachment {
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeStatus {
     pub phase: VolumePhase,
-    /// The host that keeps it.
+    /// The host that keeps it; in a pool that hosts share, the one that has its work now.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
+    /// How often it was given to another host, in a pool that hosts share: the pool refuses whoever comes with less.
+    #[serde(skip_serializing_if = "is_default")]
+    pub moves: u64,
+    /// Hosts that had it and are lost: what an instance held there counts no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<String>,
     /// How large it is now.
     #[serde(skip_serializing_if = "is_default")]
     pub size: Bytes,

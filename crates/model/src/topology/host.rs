@@ -55,6 +55,9 @@ pub struct HostStatus {
     pub capacity: Resources,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drivers: Vec<DriverStatus>,
+    /// Pools that hosts share, and whether they are there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<HostPool>,
     /// How the control plane reaches the agent, `address:port`; empty when it runs in the same process.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub endpoint: String,
@@ -94,7 +97,30 @@ pub struct DriverStatus {
     pub unavailable: String,
 }
 
+/// A pool that hosts share, as this host has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostPool {
+    pub name: String,
+    /// Why it cannot be used here, when it cannot.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub unavailable: String,
+}
+
+/// Set while a host is silent for so long that what it would have had to end by itself has ended.
+pub const FENCED: &str = "Fenced";
+
 impl Object<HostSpec> {
+    /// Whether it has been silent for so long that its instances may be started elsewhere, as far as time tells.
+    pub fn is_fenced(&self) -> bool {
+        self.status.conditions.iter().any(|c| c.kind == FENCED && c.status == ConditionStatus::True)
+    }
+
+    /// Whether it has a pool that hosts share.
+    pub fn has_pool(&self, name: &str) -> bool {
+        self.status.pools.iter().any(|pool| pool.name == name && pool.unavailable.is_empty())
+    }
+
     /// Whether the host's agent has been heard of lately.
     pub fn is_ready(&self) -> bool {
         self.status.conditions.iter().any(|c| c.kind == "Ready" && c.status == ConditionStatus::True)

@@ -4,7 +4,7 @@ mod host;
 mod lease;
 mod places;
 
-pub use host::{DriverStatus, Host, HostSpec, HostStatus, Taint};
+pub use host::{DriverStatus, FENCED, Host, HostPool, HostSpec, HostStatus, Taint};
 pub use lease::{Lease, LeaseSpec, LeaseStatus};
 pub use places::{Cluster, ClusterSpec, PlaceStatus, Rack, RackSpec, Zone, ZoneSpec};
 

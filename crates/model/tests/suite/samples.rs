@@ -120,7 +120,10 @@ fn storage(kind: &str) -> Option<Value> {
             "status": {},
         }),
         "Pool" => {
-            json!({"spec": {"driver": "dir", "capacity": "1Ti"}, "status": {"conditions": [condition()]}})
+            json!({
+                "spec": {"driver": "files", "path": "/mnt/pool", "capacity": "1Ti"},
+                "status": {"maker": "h1", "made": true, "conditions": [condition()]},
+            })
         }
         "Volume" => json!({
             "spec": {
@@ -129,14 +132,14 @@ fn storage(kind: &str) -> Option<Value> {
                 "revert": {"snapshot": "monday", "count": 2}, "whenFull": "error",
             },
             "status": {
-                "phase": "InUse", "host": "h1", "size": "10Gi", "usedBytes": "1Gi",
+                "phase": "InUse", "host": "h1", "moves": 2, "lost": ["h2"], "size": "10Gi", "usedBytes": "1Gi",
                 "attachment": {"instance": "web", "device": "vdb", "epoch": 4}, "epoch": 4, "usedAs": "Disk", "revertsDone": 1,
                 "conditions": [condition()],
             },
         }),
         "VolumeSnapshot" => json!({
             "spec": {"volume": "data"},
-            "status": {"ready": true, "host": "h1", "size": "10Gi", "conditions": [condition()]},
+            "status": {"ready": true, "host": "h1", "pool": "default", "size": "10Gi", "conditions": [condition()]},
         }),
         "VolumeBackup" => json!({
             "spec": {"volume": "data", "bucket": "backups", "full": true},
@@ -238,6 +241,7 @@ fn host() -> Value {
                 "name": "qemu", "version": "10.0", "cells": [{"isolation": "microvm", "payload": "kernel"}],
                 "accelerator": "kvm", "unavailable": "no /dev/kvm",
             }],
+            "pools": [{"name": "files", "unavailable": "is not mounted"}],
             "endpoint": "10.0.0.1:7444", "images": ["ab"], "machineId": "m", "bootId": "b",
             "kernel": "6.12", "agentVersion": "0.1.0", "lastSeen": "2031-01-02T03:04:05Z",
             "conditions": [condition()],
@@ -262,7 +266,7 @@ fn instance_spec() -> Value {
             "antiAffinity": [{"labels": {"app": "web"}, "topology": "zone", "prefer": true}],
             "spread": [{"labels": {"app": "web"}, "topology": "rack", "maxSkew": 2, "prefer": true}],
             "tolerations": [{"key": "gpu", "value": "yes"}],
-            "priority": -5,
+            "priority": -5, "onHostLoss": "restart",
         },
         "networks": [
             {"subnet": "web", "address": "10.0.1.7", "securityGroups": ["web"], "primary": true},

@@ -61,6 +61,7 @@ pub(crate) fn request(name: &str, resources: Resources) -> Request {
         resources,
         placement: PlacementSpec::default(),
         images: Vec::new(),
+        pools: Vec::new(),
     }
 }
 
@@ -88,8 +89,11 @@ pub(crate) fn any_host() -> impl Strategy<Value = HostView> {
     let cells = prop_oneof![4 => Just(vec![VM, POD]), 1 => Just(vec![POD]), 1 => Just(vec![VM])];
     let ssd = option::of(select(vec!["ssd", "hdd"]));
     let images = subsequence(vec!["a", "b", "c"], 0..=3);
-    (host_name(), place, capacity, taints, states, cells, ssd, images).prop_map(
-        |(name, (zone, rack), (cores, gibs, disk), taints, (ready, cordoned), cells, disk_label, images)| {
+    let pools = prop_oneof![2 => Just(None), 1 => Just(Some("")), 1 => Just(Some("is not mounted"))];
+    let has = (images, pools);
+    (host_name(), place, capacity, taints, states, cells, ssd, has).prop_map(
+        |(name, (zone, rack), (cores, gibs, disk), taints, (ready, cordoned), cells, disk_label, has)| {
+            let (images, pool) = has;
             HostView {
                 name,
                 zone: zone.into(),
@@ -101,6 +105,7 @@ pub(crate) fn any_host() -> impl Strategy<Value = HostView> {
                 allocatable: Resources { disk: Bytes(disk), ..gib(cores, gibs) },
                 cells,
                 images: images.into_iter().map(String::from).collect(),
+                pools: pool.map(|why| ("files".into(), why.into())).into_iter().collect(),
             }
         },
     )
@@ -109,8 +114,9 @@ pub(crate) fn any_host() -> impl Strategy<Value = HostView> {
 pub(crate) fn any_request() -> impl Strategy<Value = Request> {
     let who = (select(vec!["p", "q"]), 0..40_u8, any_labels());
     let images = subsequence(vec!["a", "b", "c"], 0..=3);
-    (who, select(vec![VM, POD]), any_size(), any_placement(), images).prop_map(
-        |((project, n, labels), cell, resources, placement, images)| Request {
+    let pools = prop_oneof![4 => Just(Vec::new()), 1 => Just(vec!["files".to_owned()])];
+    (who, select(vec![VM, POD]), any_size(), any_placement(), images, pools).prop_map(
+        |((project, n, labels), cell, resources, placement, images, pools)| Request {
             project: project.into(),
             name: format!("i{n}"),
             labels,
@@ -118,6 +124,7 @@ pub(crate) fn any_request() -> impl Strategy<Value = Request> {
             resources,
             placement,
             images: images.into_iter().map(String::from).collect(),
+            pools,
         },
     )
 }

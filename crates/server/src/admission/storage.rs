@@ -6,7 +6,7 @@ use ::identity::iam::Document;
 use client::{Reply, Request, Verb};
 use model::compute::Instance;
 use model::network::FlowLog;
-use model::storage::{BACKUP_CONTENTS, BUCKET_CONTENTS, Bucket, Volume, VolumeBackup, VolumeSnapshot};
+use model::storage::{BACKUP_CONTENTS, BUCKET_CONTENTS, Bucket, Pool, Volume, VolumeBackup, VolumeSnapshot};
 use model::topology::Host;
 use model::{AnyObject, ApiError, FieldErrors, Object, Reason, Resource, Uid};
 use serde::Deserialize;
@@ -62,8 +62,14 @@ pub(super) fn check_bucket(bucket: &Bucket, errors: &mut FieldErrors) {
 }
 
 impl Server {
-    /// A volume is made where what it is made from lies, and on the only host of a cloud with one.
+    /// A volume is made where what it is made from lies, and on the only host of a cloud with one. In a pool that
+    /// hosts share it is on no host more than on another.
     pub(super) async fn complete_volume(&self, volume: &mut Volume) -> Result<(), ApiError> {
+        let pool = self.read::<Pool>("", &volume.spec.pool).await?;
+        if pool.is_some_and(|pool| pool.spec.is_shared()) {
+            volume.spec.host.clear();
+            return Ok(());
+        }
         if !volume.spec.host.is_empty() {
             return Ok(());
         }
@@ -198,7 +204,8 @@ impl Server {
 }
 
 /// A host speaks for what it keeps. The first report of a host takes what nobody keeps yet, and from then on
-/// the object goes only when that host has let go of it.
+/// the object goes only when that host has let go of it. Only the cloud gives it to another host, where hosts share
+/// the pool.
 pub(crate) fn check_storage_report(
     caller: &Principal,
     old: &dyn AnyObject,
@@ -213,7 +220,7 @@ pub(crate) fn check_storage_report(
             return Err(ApiError::new(Reason::Forbidden, message));
         }
     }
-    if !before.is_empty() {
+    if !before.is_empty() && !caller.is_component() {
         let before = before.to_owned();
         if let Some(volume) = new.as_any_mut().downcast_mut::<Volume>() {
             volume.status.host = before;
@@ -221,10 +228,30 @@ pub(crate) fn check_storage_report(
             snapshot.status.host = before;
         }
     }
+    keep_moves(caller, old, new)?;
     let kept = keeper(new).is_some_and(|(host, _)| !host.is_empty());
     let meta = new.metadata_mut();
     if kept && !meta.is_deleting() && !meta.finalizers.iter().any(|f| f == FINALIZER) {
         meta.finalizers.push(FINALIZER.into());
+    }
+    Ok(())
+}
+
+/// Whose turn it is only the cloud says, and each time the count goes up.
+fn keep_moves(caller: &Principal, old: &dyn AnyObject, new: &mut dyn AnyObject) -> Result<(), ApiError> {
+    let (Some(old), Some(new)) =
+        (old.as_any().downcast_ref::<Volume>(), new.as_any_mut().downcast_mut::<Volume>())
+    else {
+        return Ok(());
+    };
+    if !caller.is_component() {
+        new.status.moves = old.status.moves;
+        new.status.lost.retain(|host| old.status.lost.contains(host));
+        return Ok(());
+    }
+    let moved = !old.status.host.is_empty() && new.status.host != old.status.host;
+    if new.status.moves < old.status.moves || (moved && new.status.moves == old.status.moves) {
+        return Err(ApiError::conflict("status.moves: has to grow when a volume goes to another host"));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Binding: the scheduler's claim of a host for an instance, in one transaction. With it comes the agent's
-//! finalizer, so that from now on the instance goes only when the host has let go of it: by a release.
+//! finalizer, so that from now on the instance goes only when the host has let go of it: by a release. A binding can
+//! be undone where the host is lost.
 
 use client::{Reply, Request};
 use identity::Principal;
@@ -18,7 +19,11 @@ pub(crate) const AGENT_FINALIZER: &str = "compute.corten.dev/agent";
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Binding {
+    /// Empty to undo the binding to `from`.
     host: String,
+    /// The host that is lost.
+    #[serde(default)]
+    from: String,
     /// Why this host, in a sentence.
     #[serde(default)]
     message: String,
@@ -44,6 +49,13 @@ impl Server {
             let old = record::decode(request.kind, &entry)?;
             let mut new = old.clone_box();
             let instance = as_instance(&mut *new)?;
+            if binding.host.is_empty() {
+                unbind(instance, &binding, self.inner.environment.now())?;
+                match self.replace(&request, &entry, &*old, new, &Draft::default()).await {
+                    Err(e) if e == changed_meanwhile(&request) => continue,
+                    result => return result,
+                }
+            }
             if !instance.status.host.is_empty() && instance.status.host != binding.host {
                 return Err(ApiError::conflict(format!(
                     "instance {:?} is already bound to host {:?}",
@@ -94,6 +106,26 @@ impl Server {
             }
         }
     }
+}
+
+/// What its lost host knew of it counts no more, and the instance goes without that host's word.
+fn unbind(instance: &mut Instance, binding: &Binding, now: model::Timestamp) -> Result<(), ApiError> {
+    if binding.from.is_empty() || instance.status.host != binding.from {
+        let (name, host) = (&instance.metadata.name, &instance.status.host);
+        return Err(ApiError::conflict(format!(
+            "instance {name:?} is bound to host {host:?}, not to {:?}",
+            binding.from
+        )));
+    }
+    instance.metadata.finalizers.retain(|f| f != AGENT_FINALIZER);
+    instance.status.host.clear();
+    instance.status.phase = InstancePhase::Pending;
+    let message = binding.message.clone();
+    for (kind, status) in [("Scheduled", ConditionStatus::False), ("Ready", ConditionStatus::False)] {
+        let condition = Condition::new(kind, status, "HostLost", message.clone());
+        set_condition(&mut instance.status.conditions, condition, now);
+    }
+    Ok(())
 }
 
 /// A host speaks for the instances bound to it, and for no others.

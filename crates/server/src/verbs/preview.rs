@@ -2,6 +2,7 @@
 //! none. The scheduler's own decision over what the store holds at this moment; nothing is promised by it.
 
 use model::compute::Instance;
+use model::storage::{Pool, Volume};
 use model::topology::Host;
 use model::{ApiError, Condition, ConditionStatus, Resource, set_condition};
 use scheduler::{HostView, Index, Request};
@@ -14,7 +15,8 @@ impl Server {
     /// Fills in host and condition as a binding would. One at a time: it reads the whole cloud.
     pub(super) async fn preview_placement(&self, instance: &mut Instance) -> Result<(), ApiError> {
         let _turn = self.inner.previews.lock().await;
-        let request = Request::new(instance, self.image_digests(instance).await?);
+        let mut request = Request::new(instance, self.image_digests(instance).await?);
+        request.pools = self.shared_pools_of(instance).await?;
         let mut index = Index::new();
         for host in self.read_all::<Host>().await? {
             index.upsert_host(HostView::from(&host));
@@ -43,6 +45,24 @@ impl Server {
         let unreadable = |e: serde_json::Error| ApiError::internal(e.to_string());
         let entries = page.map_err(store_error)?.entries;
         entries.iter().map(|entry| serde_json::from_slice(&entry.value).map_err(unreadable)).collect()
+    }
+
+    /// Pools that hosts share, with volumes that it names: those that are there, and those that are made with it.
+    async fn shared_pools_of(&self, instance: &Instance) -> Result<Vec<String>, ApiError> {
+        let mut pools = std::collections::BTreeSet::new();
+        let made = instance.spec.volume_templates().map(|(_, _, template)| template.spec.pool.clone());
+        pools.extend(made.filter(|pool| !pool.is_empty()));
+        for (_, name) in instance.spec.named_volumes() {
+            let volume = self.read::<Volume>(&instance.metadata.namespace, name).await?;
+            pools.extend(volume.map(|volume| volume.spec.pool));
+        }
+        let mut shared = Vec::new();
+        for name in pools {
+            if self.read::<Pool>("", &name).await?.is_some_and(|pool| pool.spec.is_shared()) {
+                shared.push(name);
+            }
+        }
+        Ok(shared)
     }
 
     async fn image_digests(&self, instance: &Instance) -> Result<Vec<String>, ApiError> {

@@ -1,0 +1,186 @@
+//! Pools that hosts share, as this host has them: looked at again and again, since what is mounted may go, and what is
+//! missing may come.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{Client, ListParams};
+use driver::{SharedPool, VolumeDriver};
+use futures::future::join_all;
+use model::ApiError;
+use model::storage::Pool;
+use model::topology::HostPool;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::VolumeError;
+
+/// How often they are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How long a file system may take to answer.
+const LOOK_MAX: Duration = Duration::from_secs(10);
+
+/// What is known of pools. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Pools(Arc<Inner>);
+
+struct Inner {
+    host: String,
+    client: Client,
+    driver: Arc<dyn VolumeDriver>,
+    known: Mutex<BTreeMap<String, Known>>,
+    /// What was found is another thing than before.
+    changed: Notify,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Known {
+    /// Of this host alone.
+    Own,
+    /// Shared by hosts, and why it is not here; empty when it is.
+    Shared(String),
+}
+
+impl Pools {
+    pub(crate) fn new(host: &str, client: &Client, driver: &Arc<dyn VolumeDriver>) -> Self {
+        Self(Arc::new(Inner {
+            host: host.to_owned(),
+            client: client.clone(),
+            driver: Arc::clone(driver),
+            known: Mutex::default(),
+            changed: Notify::new(),
+        }))
+    }
+
+    /// Looks at all of them, for ever.
+    pub(crate) async fn run(self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Err(e) = self.look().await {
+                tracing::debug!(error = %e, "pools were not looked at");
+            }
+        }
+    }
+
+    /// Before the first look nothing is known, and nothing may be done with a volume.
+    pub(crate) async fn look(&self) -> Result<(), ApiError> {
+        let pools = self.0.client.all::<Pool>().list(&ListParams::default()).await?.items;
+        let looks = pools.iter().map(async |pool| {
+            if !pool.spec.is_shared() {
+                return (pool.metadata.name.clone(), Known::Own);
+            }
+            let looked = timeout(LOOK_MAX, self.serve(pool)).await.unwrap_or_else(|_| {
+                Err(VolumeError::Waits(format!(
+                    "{} has not answered for {} s",
+                    pool.spec.path,
+                    LOOK_MAX.as_secs()
+                )))
+            });
+            let why = looked.err().map(|e| e.to_string()).unwrap_or_default();
+            (pool.metadata.name.clone(), Known::Shared(why))
+        });
+        let found: BTreeMap<String, Known> = join_all(looks).await.into_iter().collect();
+        let before = std::mem::replace(&mut *self.0.known.lock(), found.clone());
+        if before != found {
+            for (name, known) in &found {
+                if before.get(name) != Some(known) && *known != Known::Own {
+                    tracing::info!(pool = name, state = ?known, "a shared pool was looked at");
+                }
+            }
+            self.0.changed.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn serve(&self, pool: &Pool) -> Result<(), VolumeError> {
+        let mut plan = SharedPool {
+            name: pool.metadata.name.clone(),
+            identity: pool.metadata.uid.clone(),
+            folder: pool.spec.path.clone().into(),
+            is_new: false,
+        };
+        let status = &pool.status;
+        if status.made || (!status.maker.is_empty() && status.maker != self.0.host) {
+            return Ok(self.0.driver.serve(&plan).await?);
+        }
+        // Nobody makes a pool of a folder in which nothing is mounted; that its name means this pool is said all the same.
+        if !is_mounted(&plan.folder).await {
+            let _ = self.0.driver.serve(&plan).await;
+            let what = format!("{} is no mount point: mount there what hosts share", plan.folder.display());
+            return Err(VolumeError::Waits(what));
+        }
+        let api = self.0.client.all::<Pool>();
+        let mut pool = pool.clone();
+        if pool.status.maker.is_empty() {
+            pool.status.maker.clone_from(&self.0.host);
+            pool = match api.update_status(&pool).await {
+                Ok(pool) => pool,
+                Err(e) => {
+                    let _ = self.0.driver.serve(&plan).await;
+                    return Err(e.into());
+                }
+            };
+        }
+        plan.is_new = true;
+        let served = self.0.driver.serve(&plan).await;
+        match &served {
+            Ok(()) => pool.status.made = true,
+            // Another host may be able to.
+            Err(_) => pool.status.maker.clear(),
+        }
+        api.update_status(&pool).await?;
+        Ok(served?)
+    }
+
+    /// Looks when a pool is not known: it was made just now.
+    pub(crate) async fn know(&self, name: &str) -> Result<(), ApiError> {
+        let known = self.0.known.lock().contains_key(name);
+        if known { Ok(()) } else { self.look().await }
+    }
+
+    /// Whether hosts share it. An error when it cannot be used here, or nothing is known of it.
+    pub(crate) fn require(&self, name: &str) -> Result<bool, VolumeError> {
+        match self.0.known.lock().get(name) {
+            Some(Known::Own) => Ok(false),
+            Some(Known::Shared(why)) if why.is_empty() => Ok(true),
+            Some(Known::Shared(why)) => Err(VolumeError::Waits(format!(
+                "pool {name:?} cannot be used on host {:?}: {why}",
+                self.0.host
+            ))),
+            None => {
+                Err(VolumeError::Waits(format!("host {:?} has not looked at pool {name:?} yet", self.0.host)))
+            }
+        }
+    }
+
+    /// Pools that can be used here.
+    pub(crate) fn usable(&self) -> Vec<String> {
+        let known = self.0.known.lock();
+        let usable = known.iter().filter(|(_, k)| **k == Known::Own || **k == Known::Shared(String::new()));
+        usable.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What the cloud is told.
+    pub(crate) fn report(&self) -> Vec<HostPool> {
+        let known = self.0.known.lock();
+        let shared = known.iter().filter_map(|(name, known)| match known {
+            Known::Own => None,
+            Known::Shared(why) => Some(HostPool { name: name.clone(), unavailable: why.clone() }),
+        });
+        shared.collect()
+    }
+
+    pub(crate) async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+}
+
+/// Whether something is mounted at just this path.
+async fn is_mounted(path: &Path) -> bool {
+    let mounts = tokio::fs::read_to_string("/proc/self/mountinfo").await.unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    path.to_str().is_some_and(|path| points.into_iter().any(|point| point == path))
+}

@@ -1,0 +1,48 @@
+//! Locks on ranges of a file that belong to the open file and not to the process (`F_OFD_SETLK`, fcntl(2)). They hold
+//! between processes, also of several hosts where the file system carries locks from host to host, and end with the
+//! last descriptor, however its process ends.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
+/// Takes a range for this open file alone; false when another has a lock on a part of it. The file has to be open for
+/// writing.
+pub fn try_exclusive(file: &File, range: Range<i64>) -> io::Result<bool> {
+    // `l_type` and `l_whence` are shorter than the constants that belong into them.
+    #[allow(clippy::cast_possible_truncation)]
+    let wanted = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: range.start,
+        l_len: range.end - range.start,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&wanted)) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_open_files_exclude_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || File::options().create(true).append(true).open(dir.path().join("lock")).unwrap();
+        let (one, other) = (open(), open());
+        assert!(try_exclusive(&one, 100..300).unwrap());
+        assert!(try_exclusive(&one, 100..300).unwrap(), "it is its own");
+        assert!(!try_exclusive(&other, 299..301).unwrap(), "a part is taken");
+        assert!(try_exclusive(&other, 300..301).unwrap(), "the rest is not");
+        drop(one);
+        assert!(try_exclusive(&other, 100..300).unwrap());
+    }
+}
