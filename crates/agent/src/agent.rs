@@ -280,7 +280,7 @@ async fn collect_orphans(instances: Arc<Instances>) {
     }
 }
 
-/// Ends what may be started elsewhere when the cloud is out of reach.
+/// Ends what others want when the cloud is out of reach.
 async fn fence(instances: Arc<Instances>) {
     instances.cache.synced().await;
     loop {

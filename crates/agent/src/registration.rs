@@ -21,8 +21,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// How often the host's facts (free disk, drivers) are reported anew.
 const REPORT_EVERY: Duration = Duration::from_secs(300);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Who hears nothing for this long ends what may be started elsewhere: well before the cloud holds the host for lost, who
-/// counts from later on and waits for more.
+/// Who hears nothing for this long asks whether anybody else wants what may be started elsewhere: well before the cloud
+/// holds the host for lost, which counts from later on and waits for more.
 const SILENCE_MAX: Duration = Duration::from_secs(18);
 /// How often a report is written while others change the same entry.
 const TRIES_MAX: u32 = 10;

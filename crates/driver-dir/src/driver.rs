@@ -159,6 +159,14 @@ impl VolumeDriver for DirDriver {
         self.keep_here(place, moves, lost).await
     }
 
+    async fn is_wanted_elsewhere(&self, place: &VolumePlace) -> Result<bool, DriverError> {
+        let shared = self.shared.lock().get(&place.pool).cloned();
+        match shared {
+            None => Ok(false),
+            Some(shared) => shared.is_wanted_elsewhere(&place.uid, &self.host).await,
+        }
+    }
+
     async fn create(&self, plan: &VolumePlan) -> Result<(), DriverError> {
         if plan.source == VolumeOrigin::Filled {
             return self.create_filled(plan).await;
@@ -227,6 +235,7 @@ impl VolumeDriver for DirDriver {
             self.interrupt(&pool, &place.uid, &volume).await?;
             settle_offline(&pool, &place.uid, &mut volume)?;
             pool.note_gone(&place.uid)?;
+            pool.forget_wish(&place.uid)?;
             pool.forget_volume(&place.uid)?;
         }
         pool.remove_fills(&place.uid)?;

@@ -9,14 +9,22 @@ use std::ops::Range;
 
 use driver::{DriverError, VolumePlace};
 use model::Uid;
+use serde::{Deserialize, Serialize};
 
 use crate::driver::{DirDriver, settle_offline};
 use crate::pool::{Pool, failed};
 use crate::record::{self, VolumeRecord};
+use crate::shared::Shared;
 
 /// The bytes of a file on which QEMU's locks lie (`RAW_LOCK_PERM_BASE` and `RAW_LOCK_SHARED_BASE` in its
 /// block/file-posix.c).
 const QEMU_LOCKS: Range<i64> = 100..300;
+
+/// A host waits for a disk, which it is to have with this count of moves.
+#[derive(Debug, Serialize, Deserialize)]
+struct Wish {
+    moves: u64,
+}
 
 impl DirDriver {
     pub(crate) async fn keep_here(
@@ -50,17 +58,41 @@ impl DirDriver {
             }
             self.interrupt(&pool, uid, &volume).await?;
         }
-        let taken = if is_ours { None } else { pool.take_disk(uid, &mut volume)? };
+        let taken = if is_ours { None } else { pool.take_disk(uid, &mut volume, moves)? };
         pool.host().clone_into(&mut volume.host);
         volume.moves = moves;
         pool.keep_volume(uid, &volume)?;
+        pool.forget_wish(uid)?;
         let forgotten = pool.forget_former_name(uid, &mut volume);
         drop(taken);
         forgotten
     }
 }
 
+impl Shared {
+    /// Asked by a host that hears of nobody but the pool: without a turn, which it may not get.
+    pub(crate) async fn is_wanted_elsewhere(&self, uid: &Uid, host: &str) -> Result<bool, DriverError> {
+        let (shared, uid, host) = (self.clone(), uid.clone(), host.to_owned());
+        let look = move || {
+            let pool = shared.look(&host)?;
+            let Some(volume) = pool.volume(&uid)? else { return Ok(false) };
+            let wish: Option<Wish> = record::read(&pool.wanted().join(uid.as_str()))
+                .map_err(failed("looking who wants a volume"))?;
+            Ok(volume.host != host || wish.is_some_and(|wish| wish.moves > volume.moves))
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        looked.unwrap_or_else(|e| Err(DriverError::failed("looking who wants a volume", e)))
+    }
+}
+
 impl Pool {
+    pub(crate) fn forget_wish(&self, uid: &Uid) -> Result<(), DriverError> {
+        if !self.is_shared() {
+            return Ok(());
+        }
+        record::remove(&self.wanted().join(uid.as_str())).map_err(failed("forgetting who wanted a volume"))
+    }
+
     /// The name that the disk had under a holder that was lost leads nowhere from now on.
     fn forget_former_name(&self, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), DriverError> {
         if !volume.renamed {
@@ -72,7 +104,12 @@ impl Pool {
     }
 
     /// Takes the disk of a volume from a holder that is lost. The locks have to be kept until the record says so.
-    fn take_disk(&self, uid: &Uid, volume: &mut VolumeRecord) -> Result<Option<Vec<File>>, DriverError> {
+    fn take_disk(
+        &self,
+        uid: &Uid,
+        volume: &mut VolumeRecord,
+        moves: u64,
+    ) -> Result<Option<Vec<File>>, DriverError> {
         if volume.holder.is_none() {
             return Ok(None);
         }
@@ -85,6 +122,8 @@ impl Pool {
             let file =
                 File::options().read(true).write(true).open(&path).map_err(failed("locking a disk"))?;
             if !sys::lock::try_exclusive(&file, QEMU_LOCKS).map_err(failed("locking a disk"))? {
+                record::write(&self.wanted().join(uid.as_str()), &Wish { moves })
+                    .map_err(failed("asking for a disk"))?;
                 return Err(DriverError::WrongState(format!(
                     "a process, on host {:?} most likely, still has the disk open: end it there, or cut that host off \
                      from the pool",

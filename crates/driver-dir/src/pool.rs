@@ -34,7 +34,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn open(folder: PathBuf, host: &str) -> Result<Self, DriverError> {
-        let pool = Self { folder, host: host.to_owned() };
+        let pool = Self::at(folder, host);
         // Guests' own users pass through to files whose names they cannot list.
         let folders =
             [("data", 0o711), ("copies", 0o711), ("fills", 0o700), ("volumes", 0o700), ("snapshots", 0o700)];
@@ -44,10 +44,16 @@ impl Pool {
         if pool.is_shared() {
             make_folder(&pool.copies(), 0o711)?;
             make_folder(&pool.gone(), 0o700)?;
+            make_folder(&pool.wanted(), 0o700)?;
         }
         fs::set_permissions(&pool.folder, Permissions::from_mode(0o711))
             .map_err(failed("opening the pool"))?;
         Ok(pool)
+    }
+
+    /// What may be read of it as it is.
+    pub(crate) fn at(folder: PathBuf, host: &str) -> Self {
+        Self { folder, host: host.to_owned() }
     }
 
     /// Whether other hosts have it too.
@@ -277,6 +283,11 @@ impl Pool {
     /// The uids of volumes that are no more, so that a host that stood still does not make them anew.
     pub(crate) fn gone(&self) -> PathBuf {
         self.folder.join("gone")
+    }
+
+    /// Volumes that a host waits for another to let go of.
+    pub(crate) fn wanted(&self) -> PathBuf {
+        self.folder.join("wanted")
     }
 
     /// Where what changed in a volume is written for a backup.

@@ -120,6 +120,12 @@ impl Shared {
         Ok((pool, Turn { _among_hosts: Some(lock), _here: here }))
     }
 
+    /// Its records as they are at this moment, to read; nothing is there where it is not.
+    pub(crate) fn look(&self, host: &str) -> Result<Pool, DriverError> {
+        self.check()?;
+        Ok(Pool::at(self.folder.clone(), host))
+    }
+
     /// Whether the folder is this pool's.
     fn check(&self) -> Result<(), DriverError> {
         let found = self.identity()?;
@@ -167,6 +173,11 @@ impl DirDriver {
             was_there: false,
             trouble: None,
             turn: Arc::default(),
+        });
+        // Whatever becomes of the look, the name means this pool.
+        self.shared.lock().entry(pool.name.clone()).or_insert_with(|| Shared {
+            trouble: Some("it has not been looked at yet".into()),
+            ..shared.clone()
         });
         let looked = {
             let shared = shared.clone();

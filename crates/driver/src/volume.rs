@@ -95,8 +95,13 @@ pub trait VolumeDriver: Send + Sync + 'static {
 
     /// From now on this host, and no other, changes a volume that hosts share: the cloud has given it to another host
     /// `moves` times. Refused when it went further since, and while an instance of another host holds it, unless that
-    /// host is one of `lost`: then nothing may have it open any more, and its holder's path leads nowhere.
+    /// host is one of `lost`: then nothing may have it open any more, and its holder's path leads nowhere. While something
+    /// has, that host is told that it is wanted ([`Self::is_wanted_elsewhere`]).
     async fn keep(&self, place: &VolumePlace, moves: u64, lost: &[String]) -> Result<(), DriverError>;
+
+    /// Whether another host has a volume that hosts share, or waits for this one to end what has it open. An error says
+    /// that nobody here can know.
+    async fn is_wanted_elsewhere(&self, place: &VolumePlace) -> Result<bool, DriverError>;
 
     async fn create(&self, plan: &VolumePlan) -> Result<(), DriverError>;
 

@@ -187,7 +187,6 @@ impl Instances {
     ) -> Result<(), InstanceError> {
         let wanted = instance.clone();
         let preparation = async {
-            self.require_contact(&wanted)?;
             let prepared = self.prepare_volumes(&wanted, driver).await?;
             let disks = prepared.as_ref().map(|p| p.disks.clone()).unwrap_or_default();
             let plan = self.plan(&wanted, disks).await?;

@@ -107,6 +107,19 @@ impl Volumes {
         Ok(())
     }
 
+    /// Whether another host waits for a volume of the instance, or has it.
+    pub(crate) async fn is_wanted_elsewhere(&self, instance: &Instance) -> Result<bool, VolumeError> {
+        for (_, name) in instance.spec.named_volumes() {
+            let volume = self.0.volumes.get(&format!("{}/{name}", instance.metadata.namespace));
+            if let Some(volume) = volume
+                && self.0.driver.is_wanted_elsewhere(&place(&volume)).await?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn detach(
         &self,
         instance: &Instance,
@@ -131,7 +144,10 @@ impl Volumes {
     ) -> Result<DiskPlan, VolumeError> {
         let (place, holder) = (place(volume), &instance.metadata.uid);
         let name = &volume.metadata.name;
-        self.keep(volume).await?;
+        self.keep(volume).await.map_err(|e| match e {
+            VolumeError::Waits(why) => VolumeError::Waits(format!("volume {name:?}: {why}")),
+            e => e,
+        })?;
         let observed = self.0.driver.observe(&place).await.map_err(|e| match e {
             DriverError::NotFound(_) => VolumeError::Waits(format!("volume {name:?} is not made yet")),
             e => e.into(),

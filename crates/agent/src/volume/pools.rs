@@ -68,20 +68,7 @@ impl Pools {
     /// Before the first look nothing is known, and nothing may be done with a volume.
     pub(crate) async fn look(&self) -> Result<(), ApiError> {
         let pools = self.0.client.all::<Pool>().list(&ListParams::default()).await?.items;
-        let looks = pools.iter().map(async |pool| {
-            if !pool.spec.is_shared() {
-                return (pool.metadata.name.clone(), Known::Own);
-            }
-            let looked = timeout(LOOK_MAX, self.serve(pool)).await.unwrap_or_else(|_| {
-                Err(VolumeError::Waits(format!(
-                    "{} has not answered for {} s",
-                    pool.spec.path,
-                    LOOK_MAX.as_secs()
-                )))
-            });
-            let why = looked.err().map(|e| e.to_string()).unwrap_or_default();
-            (pool.metadata.name.clone(), Known::Shared(why))
-        });
+        let looks = pools.iter().map(|pool| self.look_at(pool));
         let found: BTreeMap<String, Known> = join_all(looks).await.into_iter().collect();
         let before = std::mem::replace(&mut *self.0.known.lock(), found.clone());
         if before != found {
@@ -93,6 +80,17 @@ impl Pools {
             self.0.changed.notify_one();
         }
         Ok(())
+    }
+
+    async fn look_at(&self, pool: &Pool) -> (String, Known) {
+        let name = pool.metadata.name.clone();
+        if !pool.spec.is_shared() {
+            return (name, Known::Own);
+        }
+        let late = format!("{} has not answered for {} s", pool.spec.path, LOOK_MAX.as_secs());
+        let looked = timeout(LOOK_MAX, self.serve(pool)).await;
+        let looked = looked.unwrap_or(Err(VolumeError::Waits(late)));
+        (name, Known::Shared(looked.err().map(|e| e.to_string()).unwrap_or_default()))
     }
 
     async fn serve(&self, pool: &Pool) -> Result<(), VolumeError> {

@@ -52,8 +52,9 @@ pub(crate) async fn run(context: Context, caches: Caches) {
             };
             let bound = |i: Option<&Instance>| i.map(|i| i.status.host.clone());
             let named = |i: Option<&Instance>| -> Vec<String> {
-                let keys =
-                    i.map(|i| i.spec.named_volumes().map(|(_, v)| format!("{}/{v}", i.metadata.namespace)));
+                let keys = i.map(|i| {
+                    i.spec.named_volumes().map(move |(_, v)| format!("{}/{v}", i.metadata.namespace))
+                });
                 keys.into_iter().flatten().collect()
             };
             let (before, after) = (named(old), named(new));

@@ -82,7 +82,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "on-failure", value_parser = parse::restart())]
     restart: RestartPolicy,
     /// When its host is lost, whether it waits for it or is started on another one, with its volumes of shared pools
-    #[arg(long, default_value = "wait", value_parser = parse::on_host_loss())]
+    #[arg(long, value_name = "WORD", default_value = "wait", value_parser = parse::on_host_loss())]
     on_host_loss: OnHostLoss,
     /// How many; with --name they are numbered
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]

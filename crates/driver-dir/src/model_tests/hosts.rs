@@ -63,6 +63,10 @@ impl Run {
                 let _guest = OpenDisk::new(&old_path);
                 let open = persist!(self, d => d.keep(&place, moves + 1, &lost));
                 assert!(matches!(open, Err(DriverError::WrongState(_))), "somebody has it open: {open:?}");
+                assert!(
+                    driver(&self.root, from).await.is_wanted_elsewhere(&place).await.unwrap(),
+                    "it is told"
+                );
             }
             persist!(self, d => d.keep(&place, moves + 1, &lost)).unwrap();
             persist!(self, d => d.keep(&place, moves + 1, &lost)).unwrap();
@@ -78,6 +82,7 @@ impl Run {
         }
         self.moved += 1;
         self.model.keepers.insert(volume.clone(), (to, moves + 1));
+        assert!(!self.driver.is_wanted_elsewhere(&place).await.unwrap(), "it has it");
         // Who had it is refused, whatever it wants.
         let late = driver(&self.root, from).await;
         let refused = [

@@ -183,6 +183,7 @@ fn any_placement() -> impl Strategy<Value = PlacementSpec> {
                 spread,
                 tolerations,
                 priority,
+                ..PlacementSpec::default()
             }
         },
     )
