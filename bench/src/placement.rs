@@ -271,5 +271,6 @@ fn request(n: usize, set: usize, rules: Rules) -> Request {
         resources: Resources { cpu: CpuMillis::cores(cores), memory: Bytes::gib(gibs), disk: Bytes::gib(10) },
         placement,
         images: if matches!(rules, Rules::Image) { vec![image(set % IMAGES)] } else { Vec::new() },
+        pools: Vec::new(),
     }
 }

@@ -51,13 +51,11 @@ impl DirDriver {
 
     pub(crate) async fn pool(&self, name: &str) -> Result<(Pool, Turn), DriverError> {
         let shared = self.shared.lock().get(name).cloned();
-        match shared {
-            Some(shared) => shared.enter(&self.host).await,
-            None => {
-                let turn = Turn::of_host(&self.turn).await;
-                Ok((Pool::open(self.root.join(name), "")?, turn))
-            }
+        if let Some(shared) = shared {
+            return shared.enter(&self.host).await;
         }
+        let turn = Turn::of_host(&self.turn).await;
+        Ok((Pool::open(self.root.join(name), "")?, turn))
     }
 
     /// No merge touches the volume's files from now on, until the turn ends.

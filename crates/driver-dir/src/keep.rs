@@ -72,16 +72,14 @@ impl DirDriver {
 impl Shared {
     /// Asked by a host that hears of nobody but the pool: without a turn, which it may not get.
     pub(crate) async fn is_wanted_elsewhere(&self, uid: &Uid, host: &str) -> Result<bool, DriverError> {
-        let (shared, uid, host) = (self.clone(), uid.clone(), host.to_owned());
-        let look = move || {
-            let pool = shared.look(&host)?;
+        let (uid, own) = (uid.clone(), host.to_owned());
+        let wanted = move |pool: &Pool| {
             let Some(volume) = pool.volume(&uid)? else { return Ok(false) };
             let wish: Option<Wish> = record::read(&pool.wanted().join(uid.as_str()))
                 .map_err(failed("looking who wants a volume"))?;
-            Ok(volume.host != host || wish.is_some_and(|wish| wish.moves > volume.moves))
+            Ok(volume.host != own || wish.is_some_and(|wish| wish.moves > volume.moves))
         };
-        let looked = tokio::task::spawn_blocking(look).await;
-        looked.unwrap_or_else(|e| Err(DriverError::failed("looking who wants a volume", e)))
+        self.look(host, wanted).await
     }
 }
 

@@ -15,13 +15,15 @@ use driver::{DriverError, SharedPool};
 use model::Uid;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::driver::DirDriver;
 use crate::pool::{Pool, failed, names};
 use crate::record;
 
 const IDENTITY: &str = "identity";
+/// How long a file system may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long a change waits for those of other hosts. They take milliseconds, or as long as it takes to stop work.
 const TURN_MAX: Duration = Duration::from_secs(90);
 /// How long work of another host may take to stop.
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     /// Why it is not there.
     trouble: Option<String>,
     turn: Arc<Mutex<()>>,
+    /// Whoever looks at it has this.
+    look: Arc<Mutex<()>>,
 }
 
 /// Nobody else changes records as long as it lives.
@@ -108,7 +112,7 @@ impl Shared {
         if let Some(trouble) = &self.trouble {
             return Err(DriverError::WrongState(trouble.clone()));
         }
-        self.check()?;
+        self.ask(Self::check).await?;
         let lock = FolderLock::take(&lock_path(&self.folder, "turn"), TURN_MAX).await?;
         let lock = lock.ok_or_else(|| {
             DriverError::WrongState(format!(
@@ -120,10 +124,39 @@ impl Shared {
         Ok((pool, Turn { _among_hosts: Some(lock), _here: here }))
     }
 
-    /// Its records as they are at this moment, to read; nothing is there where it is not.
-    pub(crate) fn look(&self, host: &str) -> Result<Pool, DriverError> {
-        self.check()?;
-        Ok(Pool::at(self.folder.clone(), host))
+    /// Looks at its records as they are at this moment, without a turn.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        host: &str,
+        look: impl FnOnce(&Pool) -> Result<T, DriverError> + Send + 'static,
+    ) -> Result<T, DriverError> {
+        let pool = Pool::at(self.folder.clone(), host);
+        let checked = move |shared: &Self| {
+            shared.check()?;
+            look(&pool)
+        };
+        self.ask(checked).await
+    }
+
+    /// Asks something of the folder. A file system whose server is gone keeps whoever asks for as long as it likes: that is
+    /// one thread at most, and nobody waits for it.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Self) -> Result<T, DriverError> + Send + 'static,
+    ) -> Result<T, DriverError> {
+        let asked = async {
+            let alone = Arc::clone(&self.look).lock_owned().await;
+            let shared = self.clone();
+            let asked = tokio::task::spawn_blocking(move || {
+                let _alone = alone;
+                question(&shared)
+            });
+            asked.await.unwrap_or_else(|e| Err(DriverError::failed("looking at the pool", e)))
+        };
+        timeout(ANSWER_MAX, asked).await.unwrap_or_else(|_| {
+            let (place, seconds) = (self.folder.display(), ANSWER_MAX.as_secs());
+            Err(DriverError::WrongState(format!("{place} has not answered for {seconds} s")))
+        })
     }
 
     /// Whether the folder is this pool's.
@@ -132,7 +165,10 @@ impl Shared {
         let place = self.folder.display();
         match found {
             Some(found) if found == self.identity => Ok(()),
-            Some(other) => Err(DriverError::WrongState(format!("{place} has another pool in it ({other})"))),
+            Some(other) => Err(DriverError::WrongState(format!(
+                "{place} has another pool in it, of the uid {other}: give this one a folder of its own, or empty it if \
+                 that pool is no more"
+            ))),
             None => Err(DriverError::WrongState(format!(
                 "{place} is not the pool's folder: it is not mounted, or another one is"
             ))),
@@ -173,28 +209,24 @@ impl DirDriver {
             was_there: false,
             trouble: None,
             turn: Arc::default(),
+            look: Arc::default(),
         });
         // Whatever becomes of the look, the name means this pool.
         self.shared.lock().entry(pool.name.clone()).or_insert_with(|| Shared {
             trouble: Some("it has not been looked at yet".into()),
             ..shared.clone()
         });
-        let looked = {
-            let shared = shared.clone();
-            let is_new = pool.is_new;
-            // A file system whose server is gone may keep whoever looks at it for long.
-            tokio::task::spawn_blocking(move || {
-                if is_new {
-                    shared.make()?;
-                }
-                shared.check()?;
-                fs::create_dir_all(shared.folder.join("locks")).map_err(failed("making the pool's locks"))?;
-                // One that does not know locks says so now.
-                FolderLock::try_take(&lock_path(&shared.folder, "probe")).map_err(failed("locking the pool"))
-            })
-            .await
-        };
-        let looked = looked.unwrap_or_else(|e| Err(DriverError::failed("looking at the pool", e)));
+        let is_new = pool.is_new;
+        let looked = shared.ask(move |shared| {
+            if is_new {
+                shared.make()?;
+            }
+            shared.check()?;
+            fs::create_dir_all(shared.folder.join("locks")).map_err(failed("making the pool's locks"))?;
+            // One that does not know locks says so now.
+            FolderLock::try_take(&lock_path(&shared.folder, "probe")).map_err(failed("locking the pool"))
+        });
+        let looked = looked.await;
         shared.was_there |= looked.is_ok();
         shared.trouble = looked.as_ref().err().map(ToString::to_string);
         self.shared.lock().insert(pool.name.clone(), shared);

@@ -89,8 +89,8 @@ pub trait VolumeDriver: Send + Sync + 'static {
     /// The driver's name in messages, e.g. `dir`.
     fn name(&self) -> &'static str;
 
-    /// Looks whether a pool that hosts share is there. From then on its name means that pool, whether it was there or
-    /// not.
+    /// Looks whether a pool that hosts share is there; one that does not answer for some seconds is not. From then on its
+    /// name means that pool, whether it was there or not.
     async fn serve(&self, pool: &SharedPool) -> Result<(), DriverError>;
 
     /// From now on this host, and no other, changes a volume that hosts share: the cloud has given it to another host

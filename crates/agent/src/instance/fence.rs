@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use driver::{SandboxState, StopMode};
+use futures::StreamExt;
 use model::compute::{Instance, OnHostLoss};
 use tokio::time::timeout;
 
@@ -13,6 +14,8 @@ use super::{InstanceError, Instances, observe};
 
 /// How long a pool may take to say who wants a volume.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Instances looked at and ended at the same time. One whose pool hangs keeps no other from it.
+const AT_A_TIME: usize = 64;
 
 impl Instances {
     /// Ends those that another host may start.
@@ -20,8 +23,9 @@ impl Instances {
         if !self.contact.is_lost() {
             return;
         }
-        for instance in self.cache.filter(restarts_elsewhere) {
-            let Some(why) = self.why_end(&instance).await else { continue };
+        let all = futures::stream::iter(self.cache.filter(may_be_elsewhere));
+        all.for_each_concurrent(AT_A_TIME, async |instance| {
+            let Some(why) = self.why_end(&instance).await else { return };
             match self.end(&instance).await {
                 Ok(false) => {}
                 Ok(true) => tracing::warn!(
@@ -33,7 +37,8 @@ impl Instances {
                     tracing::error!(instance = instance.metadata.key(), error = %e, "it could not be ended");
                 }
             }
-        }
+        })
+        .await;
     }
 
     async fn why_end(&self, instance: &Instance) -> Option<String> {
@@ -46,18 +51,22 @@ impl Instances {
         }
     }
 
-    /// Whether there was something to end.
+    /// Ends it and puts away what it had open; whether there was something to end.
     async fn end(&self, instance: &Instance) -> Result<bool, InstanceError> {
-        let driver = self.driver_of(instance)?;
-        let observed = observe(&**driver, instance).await?;
-        let runs = observed.is_some_and(|o| matches!(o.state, SandboxState::Running | SandboxState::Paused));
+        let (driver, uid) = (self.driver_of(instance)?, &instance.metadata.uid);
+        let Some(observed) = observe(&**driver, instance).await? else { return Ok(false) };
+        let runs = matches!(observed.state, SandboxState::Running | SandboxState::Paused);
         if runs {
-            driver.stop(&instance.metadata.uid, StopMode::Kill).await?;
+            driver.stop(uid, StopMode::Kill).await?;
+        }
+        if let Some(access) = driver.volumes() {
+            // A container's disks are opened by another process than its own.
+            access.plugged(uid).await?;
         }
         Ok(runs)
     }
 }
 
-fn restarts_elsewhere(instance: &Instance) -> bool {
+fn may_be_elsewhere(instance: &Instance) -> bool {
     instance.spec.placement.on_host_loss == OnHostLoss::Restart
 }

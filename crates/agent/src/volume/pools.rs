@@ -14,14 +14,11 @@ use model::storage::Pool;
 use model::topology::HostPool;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use super::VolumeError;
 
 /// How often they are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How long a file system may take to answer.
-const LOOK_MAX: Duration = Duration::from_secs(10);
 
 /// What is known of pools. Cheap to clone.
 #[derive(Clone)]
@@ -87,10 +84,7 @@ impl Pools {
         if !pool.spec.is_shared() {
             return (name, Known::Own);
         }
-        let late = format!("{} has not answered for {} s", pool.spec.path, LOOK_MAX.as_secs());
-        let looked = timeout(LOOK_MAX, self.serve(pool)).await;
-        let looked = looked.unwrap_or(Err(VolumeError::Waits(late)));
-        (name, Known::Shared(looked.err().map(|e| e.to_string()).unwrap_or_default()))
+        (name, Known::Shared(self.serve(pool).await.err().map(|e| e.to_string()).unwrap_or_default()))
     }
 
     async fn serve(&self, pool: &Pool) -> Result<(), VolumeError> {

@@ -66,7 +66,7 @@ impl Hosts {
     /// hosts, and decides for itself when it can be opened there.
     pub(super) async fn restart_elsewhere(&self, host: &str) -> Result<(), ApiError> {
         for instance in self.instances.filter(|i| i.status.host == host && !i.metadata.is_deleting()) {
-            if !self.may_restart(&instance, host) {
+            if !self.may_restart(&instance) {
                 continue;
             }
             let message = format!("host {host:?} is lost: it is started on another one");
@@ -84,13 +84,13 @@ impl Hosts {
         Ok(())
     }
 
-    /// Only what has nothing but what hosts share, and at least something of it: that is what proves that no second
-    /// one writes.
-    fn may_restart(&self, instance: &Instance, host: &str) -> bool {
-        let placement = &instance.spec.placement;
+    /// Only what is not over, and has nothing but what hosts share, and at least something of it: that is what proves that
+    /// no second one writes.
+    fn may_restart(&self, instance: &Instance) -> bool {
+        let is_over = matches!(instance.status.phase, InstancePhase::Succeeded | InstancePhase::Failed);
         let mut volumes = instance.spec.named_volumes().peekable();
-        placement.on_host_loss == OnHostLoss::Restart
-            && placement.host != host
+        !is_over
+            && instance.spec.placement.on_host_loss == OnHostLoss::Restart
             && volumes.peek().is_some()
             && volumes.all(|(_, name)| {
                 let volume = self.caches.volumes.get(&format!("{}/{name}", instance.metadata.namespace));

@@ -137,8 +137,9 @@ impl Hosts {
             // No lease, and no time that it could be over by.
             return Ok(Outcome::Done);
         }
-        if silence < allowed + FENCE {
-            return Ok(Outcome::RequeueAfter(allowed + FENCE - silence + Duration::from_millis(10)));
+        let wait = (allowed + FENCE).saturating_sub(silence);
+        if !wait.is_zero() {
+            return Ok(Outcome::RequeueAfter(wait + Duration::from_millis(10)));
         }
         if !host.is_fenced() {
             let all = self.hosts.all();

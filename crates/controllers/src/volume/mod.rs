@@ -152,21 +152,16 @@ impl Keepers {
         let project = &snapshot.metadata.namespace;
         let volume = self.caches.volumes.get(&format!("{project}/{}", snapshot.spec.volume));
         let hosts = self.caches.hosts.all();
-        let host = match volume.filter(|volume| !status.ready && !volume.status.host.is_empty()) {
-            Some(volume) => Some(volume.status.host.clone()).filter(|host| *host != status.host),
-            None => {
-                let look = Look {
-                    key: snapshot.metadata.uid.as_str(),
-                    pool: &status.pool,
-                    host: &status.host,
-                    ..Look::default()
-                };
-                decide(&look, &hosts).map(ToOwned::to_owned)
-            }
+        let look = Look {
+            key: snapshot.metadata.uid.as_str(),
+            pool: &status.pool,
+            host: &status.host,
+            user: volume.as_ref().filter(|_| !status.ready).map(|volume| volume.status.host.as_str()),
+            ..Look::default()
         };
-        let Some(host) = host else { return Ok(()) };
+        let Some(host) = decide(&look, &hosts) else { return Ok(()) };
         let mut new = snapshot.clone();
-        new.status.host = host;
+        host.clone_into(&mut new.status.host);
         let api = self.context.client.project::<VolumeSnapshot>(project);
         ignore_changed(api.update_status(&new).await.map(drop))
     }

@@ -124,6 +124,11 @@ pub struct Toleration {
 
 impl PlacementSpec {
     pub(crate) fn validate(&self, field: &str, errors: &mut FieldErrors) {
+        errors.require(
+            self.on_host_loss == OnHostLoss::Wait || self.host.is_empty(),
+            &format!("{field}.onHostLoss"),
+            &format!("restart needs another host to start it on: leave {field}.host out"),
+        );
         for (list, items) in [("affinity", &self.affinity), ("antiAffinity", &self.anti_affinity)] {
             for (i, a) in items.iter().enumerate() {
                 errors.require(

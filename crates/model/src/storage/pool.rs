@@ -79,11 +79,16 @@ impl Spec for PoolSpec {
             return;
         }
         let parts: Vec<&str> = self.path.split('/').skip(1).collect();
-        let is_plain = |part: &&str| !part.is_empty() && *part != "." && *part != ".." && part.is_ascii();
+        // As mount tables, QEMU and people write it: nothing in it has to be quoted.
+        let is_plain = |part: &&str| {
+            let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+            !matches!(*part, "" | "." | "..") && part.bytes().all(plain)
+        };
         errors.require(
             self.path.starts_with('/') && parts.iter().all(is_plain) && self.path.len() <= PATH_MAX,
             "spec.path",
-            "must be the whole path of a folder that hosts have mounted, as in /mnt/pool, of at most 200 characters",
+            "must be the whole path of a folder that hosts have mounted, as in /mnt/pool, of at most 200 letters, \
+             digits and . _ - /",
         );
     }
 

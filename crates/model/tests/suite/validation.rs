@@ -104,6 +104,7 @@ fn a_bad_instance_is_told_which_field_is_bad() {
             "spec.placement.spread[0].maxSkew",
         ),
         ("/spec/placement", placed("tolerations", json!({})), "spec.placement.tolerations[0].key"),
+        ("/spec/placement", json!({"host": "h1", "onHostLoss": "restart"}), "spec.placement.onHostLoss"),
     ] {
         let found = fields("instance", &vm_with(pointer, value.clone()));
         assert!(found.iter().any(|field| field == expected), "{pointer}: expected {expected}, got {found:?}");
@@ -213,4 +214,20 @@ fn what_may_not_change_is_named() {
     assert!(read("instance", &larger).validate_update(&*stopped).is_empty(), "a stopped one may grow");
     let host = read("host", &json!({"metadata": {"name": "vm"}}));
     assert_eq!(host.validate_update(&*old).to_string(), "kind: cannot be changed");
+}
+
+#[test]
+fn a_pool_that_hosts_share_has_a_path_and_no_other_has() {
+    let pool = |spec: Value| fields("pool", &json!({"metadata": {"name": "p"}, "spec": spec}));
+    assert_eq!(pool(json!({})), [""; 0]);
+    assert_eq!(pool(json!({"path": "/mnt/pool"})), ["spec.path"]);
+    for path in ["/mnt/pool", "/srv/pools/a_b-c.1"] {
+        assert_eq!(pool(json!({"driver": "files", "path": path})), [""; 0], "{path}");
+    }
+    let long = format!("/{}", "x".repeat(200));
+    for path in
+        ["", "/", "mnt/pool", "/mnt/", "/mnt//pool", "/mnt/../etc", "/mnt/./pool", "/a b", "/a,b", &long]
+    {
+        assert_eq!(pool(json!({"driver": "files", "path": path})), ["spec.path"], "{path}");
+    }
 }

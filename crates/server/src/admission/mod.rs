@@ -55,6 +55,9 @@ impl Server {
             if operation == Operation::Create {
                 self.make_volumes(instance, draft, &mut errors).await?;
             }
+            if old.is_none_or(|old| old.spec != instance.spec) {
+                self.check_on_host_loss(instance, &mut errors).await?;
+            }
         } else if let Some(set) = object.as_any_mut().downcast_mut::<InstanceSet>() {
             self.complete_resources(&mut set.spec.template.spec, "spec.template.spec", &mut errors).await?;
         } else if let Some(project) = object.as_any_mut().downcast_mut::<Project>() {
@@ -63,7 +66,7 @@ impl Server {
                 project.metadata.finalizers.push(CONTENTS.into());
             }
         } else if let Some(volume) = object.as_any_mut().downcast_mut::<Volume>() {
-            self.complete_volume(volume).await?;
+            self.complete_volume(volume, &mut errors).await?;
         } else if let Some(image) = object.as_any().downcast_ref::<Image>() {
             if operation == Operation::Create {
                 self.check_image_source(caller, image, &mut errors).await?;

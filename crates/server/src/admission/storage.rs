@@ -1,12 +1,16 @@
 //! Volumes and snapshots: where they are to be, what hosts report of them, and a host's word that nothing of one
 //! is left.
 
+use std::collections::BTreeMap;
+
 use ::identity::Principal;
 use ::identity::iam::Document;
 use client::{Reply, Request, Verb};
-use model::compute::Instance;
+use model::compute::{Instance, OnHostLoss, VolumeTemplate};
 use model::network::FlowLog;
-use model::storage::{BACKUP_CONTENTS, BUCKET_CONTENTS, Bucket, Pool, Volume, VolumeBackup, VolumeSnapshot};
+use model::storage::{
+    BACKUP_CONTENTS, BUCKET_CONTENTS, Bucket, DEFAULT_POOL, Pool, Volume, VolumeBackup, VolumeSnapshot,
+};
 use model::topology::Host;
 use model::{AnyObject, ApiError, FieldErrors, Object, Reason, Resource, Uid};
 use serde::Deserialize;
@@ -64,10 +68,17 @@ pub(super) fn check_bucket(bucket: &Bucket, errors: &mut FieldErrors) {
 impl Server {
     /// A volume is made where what it is made from lies, and on the only host of a cloud with one. In a pool that
     /// hosts share it is on no host more than on another.
-    pub(super) async fn complete_volume(&self, volume: &mut Volume) -> Result<(), ApiError> {
-        let pool = self.read::<Pool>("", &volume.spec.pool).await?;
-        if pool.is_some_and(|pool| pool.spec.is_shared()) {
-            volume.spec.host.clear();
+    pub(super) async fn complete_volume(
+        &self,
+        volume: &mut Volume,
+        errors: &mut FieldErrors,
+    ) -> Result<(), ApiError> {
+        if self.is_shared(&volume.spec.pool).await? {
+            let message = format!(
+                "is for pools whose volumes stay on their host; hosts share pool {:?}: leave it out",
+                volume.spec.pool
+            );
+            errors.require(volume.spec.host.is_empty(), "spec.host", &message);
             return Ok(());
         }
         if !volume.spec.host.is_empty() {
@@ -158,8 +169,8 @@ impl Server {
             }
             let mut volume: Volume = Object::new(meta, template.spec.clone());
             AnyObject::set_defaults(&mut volume);
-            self.complete_volume(&mut volume).await?;
             let mut found = FieldErrors::default();
+            self.complete_volume(&mut volume, &mut found).await?;
             self.check_references(&volume, None, draft, &mut found).await?;
             for error in found.iter() {
                 errors.push(format!("{field}.{}", error.field), error.message.clone());
@@ -167,6 +178,53 @@ impl Server {
             draft.companions.push(Box::new(volume));
         }
         Ok(())
+    }
+
+    /// What is to be started elsewhere when its host is lost has all of its volumes where hosts share them, and at least
+    /// one: that is what keeps two hosts from running it at once.
+    pub(super) async fn check_on_host_loss(
+        &self,
+        instance: &Instance,
+        errors: &mut FieldErrors,
+    ) -> Result<(), ApiError> {
+        if instance.spec.placement.on_host_loss != OnHostLoss::Restart {
+            return Ok(());
+        }
+        let project = &instance.metadata.namespace;
+        let templates: BTreeMap<&str, &VolumeTemplate> =
+            instance.spec.volume_templates().map(|(_, name, template)| (name, template)).collect();
+        let mut has_one = false;
+        for (field, name) in instance.spec.named_volumes() {
+            let pool = match self.read::<Volume>(project, name).await? {
+                Some(volume) => volume.spec.pool,
+                None => match templates.get(name).map(|template| template.spec.pool.as_str()) {
+                    Some("") => DEFAULT_POOL.to_owned(),
+                    Some(pool) => pool.to_owned(),
+                    // That there is none is said elsewhere.
+                    None => continue,
+                },
+            };
+            has_one = true;
+            if !self.is_shared(&pool).await? {
+                let message = format!(
+                    "volume {name:?} is in pool {pool:?}, which stays on its host: an instance with \
+                     spec.placement.onHostLoss restart needs volumes of pools with spec.driver files"
+                );
+                errors.push(field, message);
+            }
+        }
+        errors.require(
+            has_one,
+            "spec.placement.onHostLoss",
+            "restart is for instances with a volume in a pool with spec.driver files, which keeps two hosts from running \
+             it at once: attach one, or leave this out",
+        );
+        Ok(())
+    }
+
+    /// Whether hosts share the pool; not when there is none of that name.
+    async fn is_shared(&self, pool: &str) -> Result<bool, ApiError> {
+        Ok(self.read::<Pool>("", pool).await?.is_some_and(|pool| pool.spec.is_shared()))
     }
 
     async fn host_of_volume(&self, project: &str, name: &str) -> Result<String, ApiError> {
@@ -211,6 +269,10 @@ pub(crate) fn check_storage_report(
     old: &dyn AnyObject,
     new: &mut dyn AnyObject,
 ) -> Result<(), ApiError> {
+    if let (Some(old), Some(new)) = (old.as_any().downcast_ref(), new.as_any_mut().downcast_mut()) {
+        keep_maker(caller, old, new);
+        return Ok(());
+    }
     let Some((before, wanted)) = keeper(old) else { return Ok(()) };
     if let Some(host) = caller.host() {
         let keeps = if before.is_empty() { wanted } else { before };
@@ -235,6 +297,22 @@ pub(crate) fn check_storage_report(
         meta.finalizers.push(FINALIZER.into());
     }
     Ok(())
+}
+
+/// Of a pool a host says that it makes it, where nobody does, and that it has made it, or that it could not.
+fn keep_maker(caller: &Principal, old: &Pool, new: &mut Pool) {
+    let Some(host) = caller.host() else { return };
+    let said = std::mem::replace(&mut new.status, old.status.clone());
+    let (mine, free) = (old.status.maker == host, old.status.maker.is_empty());
+    if old.status.made || !(mine || free) {
+        return;
+    }
+    if said.maker == host {
+        new.status.maker = said.maker;
+        new.status.made = mine && said.made;
+    } else if mine && said.maker.is_empty() {
+        new.status.maker.clear();
+    }
 }
 
 /// Whose turn it is only the cloud says, and each time the count goes up.

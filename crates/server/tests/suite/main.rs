@@ -18,5 +18,6 @@ mod networks;
 mod no_backups;
 mod patches;
 mod quota;
+mod shared_pools;
 mod tokens;
 mod watches;
