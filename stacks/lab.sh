@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # Hosts on one wire, each in a network namespace of its own, for checks. To be sourced after lib.sh.
 
 # Where hosts see each other, and the outside sees them.

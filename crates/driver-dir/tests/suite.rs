@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::time::Duration;
 
 use driver::volume_conformance as suite;
 use driver::{ChangesPlan, DriverError, SharedPool, VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan};
@@ -194,4 +195,45 @@ async fn a_volume_that_is_gone_is_not_made_again() {
     assert!(matches!(late.create(&plan).await, Err(DriverError::WrongState(_))));
     driver.delete(&place).await.unwrap();
     assert!(matches!(late.create(&plan).await, Err(DriverError::WrongState(_))));
+}
+
+/// The server of a folder is gone: whoever reads in it waits for ever. Nobody who asks the driver does.
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_does_not_answer_is_not_waited_for() {
+    async fn as_time_goes<T>(work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = tokio::time::advance(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let place = VolumePlace { pool: "default".into(), uid: Uid::parse("aa").unwrap() };
+    let plan = VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty };
+    let pool = shared(dir.path());
+    let driver = DirDriver::new("own", "h1");
+    driver.serve(&pool).await.unwrap();
+    driver.create(&plan).await.unwrap();
+    let identity = dir.path().join("identity");
+    let content = std::fs::read(&identity).unwrap();
+    std::fs::remove_file(&identity).unwrap();
+    tool("mkfifo", &[identity.to_str().unwrap()]);
+    let said = |error: DriverError| {
+        let message = error.to_string();
+        assert!(message.contains("has not answered"), "{message}");
+    };
+    said(as_time_goes(driver.observe(&place)).await.unwrap_err());
+    said(as_time_goes(driver.is_wanted_elsewhere(&place)).await.unwrap_err());
+    said(as_time_goes(driver.serve(&pool)).await.unwrap_err());
+    said(driver.observe(&place).await.unwrap_err());
+    // The one who still waits reads what there is.
+    std::fs::write(&identity, &content).unwrap();
+    std::fs::remove_file(&identity).unwrap();
+    std::fs::write(&identity, &content).unwrap();
+    driver.serve(&pool).await.unwrap();
+    assert!(!driver.is_wanted_elsewhere(&place).await.unwrap());
+    driver.observe(&place).await.unwrap();
 }

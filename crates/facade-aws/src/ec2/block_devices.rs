@@ -181,7 +181,7 @@ async fn root_volume(
     if ebs.flag("Encrypted")? == Some(true) {
         return Err(Failure::unsupported("Volumes of this cloud are not encrypted by it"));
     }
-    let (pool, asked_type) = volumes::pool(c, ebs).await?;
+    let volumes::AskedSort { pool, asked_type, .. } = volumes::asked_sort(c, ebs).await?;
     let least = least(image);
     let size = volumes::size(ebs)?.unwrap_or(least).max(floor);
     if size < least {

@@ -254,7 +254,7 @@ async fn with_sizes(
     }
     let storage = Storage::load(c).await?;
     for (name, ebs) in mappings {
-        super::volumes::pool(c, &ebs).await?;
+        super::volumes::asked_sort(c, &ebs).await?;
         let mut device = read(name, &ebs)?;
         if device.snapshot.is_empty() {
             if device.size == 0 {

@@ -311,7 +311,7 @@ pub(crate) async fn wish(
     if given.flag("Encrypted")? == Some(true) {
         return Err(Failure::unsupported("Volumes of this cloud are not encrypted by it"));
     }
-    let (pool, asked_type) = pool(c, given).await?;
+    let AskedSort { pool, is_shared, asked_type } = asked_sort(c, given).await?;
     let mut spec = VolumeSpec { pool, limits: limits(given)?, ..VolumeSpec::default() };
     let size = size(given)?;
     spec.size = size.unwrap_or_default();
@@ -340,7 +340,9 @@ pub(crate) async fn wish(
         }
         None => {}
     }
-    place(&mut spec, storage, zone, &host)?;
+    if !is_shared {
+        place(&mut spec, storage, zone, &host)?;
+    }
     Ok(Wish { spec, asked_type })
 }
 
@@ -376,14 +378,26 @@ fn place(spec: &mut VolumeSpec, storage: &Storage, zone: &str, host: &str) -> Re
     }
 }
 
-/// The pool of a volume, and which of EC2's types was named.
-pub(crate) async fn pool(c: &Context, given: &Params) -> Result<(String, Option<String>), Failure> {
-    let Some(sort) = given.get("VolumeType") else { return Ok((String::new(), None)) };
-    if c.list_if_allowed::<PoolSpec>().await?.iter().any(|pool| pool.metadata.name == sort) {
-        return Ok((sort.to_owned(), None));
+/// What a volume's type says.
+#[derive(Debug, Default)]
+pub(crate) struct AskedSort {
+    pub(crate) pool: String,
+    /// Hosts share the pool: a volume in it is on none more than on another.
+    pub(crate) is_shared: bool,
+    /// One of EC2's types was named.
+    pub(crate) asked_type: Option<String>,
+}
+
+/// The pool of a volume, or which of EC2's types was named.
+pub(crate) async fn asked_sort(c: &Context, given: &Params) -> Result<AskedSort, Failure> {
+    let Some(sort) = given.get("VolumeType") else { return Ok(AskedSort::default()) };
+    let pools = c.list_if_allowed::<PoolSpec>().await?;
+    if let Some(pool) = pools.iter().find(|pool| pool.metadata.name == sort) {
+        let is_shared = pool.spec.is_shared();
+        return Ok(AskedSort { pool: sort.to_owned(), is_shared, asked_type: None });
     }
     if TYPES.contains(&sort) {
-        return Ok((String::new(), Some(sort.to_owned())));
+        return Ok(AskedSort { asked_type: Some(sort.to_owned()), ..AskedSort::default() });
     }
     let sort: String = sort.chars().take(80).collect();
     let message = format!("Unsupported volume type '{sort}': it is no pool of this cloud and no type of AWS");
