@@ -189,6 +189,8 @@ fn filter(request: &Request, host: &HostView) -> Option<Reason> {
         Some(Reason::NoDriver)
     } else if !has_all(&host.labels, &placement.host_labels) {
         Some(Reason::OtherLabels)
+    } else if !request.pools.iter().all(|pool| host.pools.get(pool).is_some_and(String::is_empty)) {
+        Some(Reason::NoPool)
     } else if !host.taints.iter().all(tolerated) {
         Some(Reason::Tainted)
     } else if !host.ready {
