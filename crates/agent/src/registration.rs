@@ -171,6 +171,8 @@ impl Registration {
                 }
             }
             tokio::select! {
+                // In one order, so that a simulation goes the same way twice.
+                biased;
                 () = tokio::time::sleep(RENEW_EVERY) => {}
                 () = self.pools_changed() => next_report = Instant::now(),
             }
