@@ -118,20 +118,7 @@ impl Agent {
         }
         let contact = Contact::default();
         let pools = options.volumes.as_ref().map(|driver| Pools::new(&options.host, &options.client, driver));
-        if let Some(pools) = &pools {
-            pools.look().await?;
-        }
-        let registration = Registration {
-            host: options.host.clone(),
-            client: options.client.clone(),
-            endpoint: options.endpoint.clone(),
-            incarnation: options.incarnation.clone(),
-            contact: contact.clone(),
-            pools: pools.clone(),
-            now: Arc::clone(&options.now),
-        };
-        registration.report(&(options.machine)(), &statuses).await?;
-        registration.renew().await?;
+        let registration = register(&options, &contact, pools.clone(), &statuses).await?;
 
         let queue = Queue::new();
         let cache = follow(&options, &queue);
@@ -219,6 +206,30 @@ impl Agent {
     pub fn streams(&self) -> Streams {
         self.streams.clone()
     }
+}
+
+/// Says to the cloud what this host is and has, and that it is there.
+async fn register(
+    options: &AgentOptions,
+    contact: &Contact,
+    pools: Option<Pools>,
+    drivers: &[DriverStatus],
+) -> Result<Registration, ApiError> {
+    if let Some(pools) = &pools {
+        pools.look().await?;
+    }
+    let registration = Registration {
+        host: options.host.clone(),
+        client: options.client.clone(),
+        endpoint: options.endpoint.clone(),
+        incarnation: options.incarnation.clone(),
+        contact: contact.clone(),
+        pools,
+        now: Arc::clone(&options.now),
+    };
+    registration.report(&(options.machine)(), drivers).await?;
+    registration.renew().await?;
+    Ok(registration)
 }
 
 /// Follows the instances of this host; every change puts one in line.
