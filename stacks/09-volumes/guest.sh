@@ -21,7 +21,13 @@ content() {
   corten ssh "$1" -- "dd if=/dev/$(disk "$1" "$2") bs=1 count=$3 2>/dev/null" | tr -d '\r\0'
 }
 
-holds() { [ "$(content "$1" "$2" ${#3})" = "$3" ]; }
+# holds GUEST VOLUME TEXT: what it has, where it is another.
+holds() {
+  local found
+  found=$(content "$1" "$2" ${#3}) && [ "$found" = "$3" ] && return
+  echo "it has: $found"
+  return 1
+}
 
 size_in() { corten ssh "$1" -- "cat /sys/block/$(disk "$1" "$2")/size" | tr -d '\r'; }
 has_size() { [ "$(size_in "$1" "$2")" = "$3" ]; }
