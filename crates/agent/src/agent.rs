@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use client::{Client, ListParams, Recorder};
 use driver::{BalancerDriver, ComputeDriver, NetworkDriver, VolumeDriver};
+use guest_services::Upstream;
 use model::compute::Instance;
 use model::topology::DriverStatus;
 use model::{ApiError, Timestamp, Uid};
@@ -69,6 +70,10 @@ pub struct NetworkOptions {
     pub underlay: Option<IpAddr>,
     /// Other addresses that belong to the cloud itself, and not to guests: the server's.
     pub closed: Vec<IpAddr>,
+    /// The way of guests to the cloud's own API.
+    pub upstream: Arc<dyn Upstream>,
+    /// PEM of the authority that its certificates are of.
+    pub authority: Arc<str>,
     /// Where flow logs are kept.
     pub flows_dir: PathBuf,
     /// Answer guests inside of their networks; not where those are none of the kernel's, as in simulations.

@@ -17,6 +17,7 @@ mod place;
 mod project;
 mod scheduler;
 mod volume;
+mod vpc_endpoint;
 
 pub mod backup;
 pub mod flow_log;
@@ -58,6 +59,7 @@ impl Controllers {
             tokio::spawn(project::run(context.clone())),
             tokio::spawn(backup::run_plans(context.clone())),
             tokio::spawn(peering::run(context.clone())),
+            tokio::spawn(vpc_endpoint::run(context.clone())),
             tokio::spawn(event::run(context.clone())),
         ];
         Self { tasks }

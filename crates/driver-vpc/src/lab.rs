@@ -263,6 +263,7 @@ pub fn plans(lab: &Lab, vni: u32, ports: &[Vec<PortPlan>], groups: &[GroupPlan])
             tables: vec![table(&ranges(), &[("0.0.0.0/0", Hop::Uplink), ("::/0", Hop::Uplink)])],
             peers: Vec::new(),
             acls: Vec::new(),
+            endpoints: Vec::new(),
             segment: None,
         }
     };

@@ -132,12 +132,13 @@ fn members(plan: &VpcPlan) -> impl Iterator<Item = &RemotePlan> {
 /// What the namespace has to have, given its devices. A device that is not there yet has nothing.
 pub(crate) fn tables(plan: &VpcPlan, devices: &Devices, uplink: Option<UplinkAddresses>) -> Tables {
     let mut tables = Tables::default();
-    for address in gateways(plan).chain([METADATA4.into(), METADATA6.into()]) {
+    let endpoints = plan.endpoints.iter().flat_map(|endpoint| endpoint.addresses.iter().copied());
+    for address in gateways(plan).chain([METADATA4.into(), METADATA6.into()]).chain(endpoints) {
         tables.addresses.insert(Address { device: LOOPBACK, address, prefix: host_prefix(address) });
     }
     for port in &plan.ports {
         if let Some(device) = devices.ports.get(&port.uid) {
-            add_port(&mut tables, port, *device);
+            add_port(&mut tables, port, plan, *device);
         }
     }
     if let Some(device) = devices.overlay {
@@ -165,7 +166,7 @@ pub(crate) fn wants_ipv6(plan: &VpcPlan) -> bool {
     })
 }
 
-fn add_port(tables: &mut Tables, port: &PortPlan, device: u32) {
+fn add_port(tables: &mut Tables, port: &PortPlan, plan: &VpcPlan, device: u32) {
     let speaks_ipv6 = port.addresses.iter().any(IpAddr::is_ipv6);
     if speaks_ipv6 {
         tables.addresses.insert(Address { device, address: GATEWAY_LINK_LOCAL.into(), prefix: 64 });
@@ -176,7 +177,9 @@ fn add_port(tables: &mut Tables, port: &PortPlan, device: u32) {
         tables.neighbours.insert(Neighbour { device, address: *address, mac: Some(port.mac.0) });
     }
     // IPv4 answers for all it has a route to (proxy_arp); IPv6 wants each named.
-    let named = port.gateways.iter().filter(|a| speaks_ipv6 && a.is_ipv6() && !is_link_local6(**a));
+    let endpoints = plan.endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    let named = port.gateways.iter().chain(endpoints);
+    let named = named.filter(|a| speaks_ipv6 && a.is_ipv6() && !is_link_local6(**a));
     for address in named {
         tables.neighbours.insert(Neighbour { device, address: *address, mac: None });
     }

@@ -88,12 +88,13 @@ impl Last {
             ranges,
             tables,
             peers,
+            endpoints,
             segment,
         } = plan;
         let known = &self.plan;
         (&known.uid, known.vni, known.mtu, &known.underlay) == (uid, *vni, *mtu, underlay)
             && (&known.uplink, &known.ranges, &known.tables) == (uplink, ranges, tables)
-            && (&known.peers, &known.segment) == (peers, segment)
+            && (&known.peers, &known.endpoints, &known.segment) == (peers, endpoints, segment)
             && known.remotes == *remotes
             && known.ports == *ports
     }

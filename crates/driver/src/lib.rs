@@ -28,9 +28,9 @@ pub use error::DriverError;
 pub use flows::{Count, Flow, FlowKey, FlowLook, FlowWatch, Refused};
 pub use log::{LogFormat, LogLine};
 pub use network::{
-    AclPlan, AclRulePlan, Drift, GroupPlan, Hop, Link, Mac, NetworkDriver, Peer, PeerPlan, PortCounters,
-    PortLink, PortPlan, Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan, RulePlan, SegmentPlan,
-    SharedPlan, UplinkPlan, VpcPlan,
+    AclPlan, AclRulePlan, Drift, EndpointAccess, EndpointPlan, GroupPlan, Hop, Link, Mac, NetworkDriver,
+    Peer, PeerPlan, PortCounters, PortLink, PortPlan, Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan,
+    RulePlan, SegmentPlan, SharedPlan, UplinkPlan, VpcPlan,
 };
 pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
 pub use volume::{

@@ -67,6 +67,8 @@ pub struct VpcPlan {
     pub acls: Vec<AclPlan>,
     /// Other VPCs whose ports this one's may talk to, as far as this host has to do with it.
     pub peers: Vec<PeerPlan>,
+    /// Ways to the cloud's own API, which whoever answers guests has at addresses of the VPC's namespace.
+    pub endpoints: Vec<EndpointPlan>,
     /// The ports are on this segment, in place of a network of the VPC's own: of the plan only they, their cards'
     /// addresses and `mtu` count then.
     pub segment: Option<SegmentPlan>,
@@ -223,6 +225,24 @@ pub struct AclRulePlan {
     pub allows: bool,
     pub protocol: Protocol,
     pub network: IpNet,
+}
+
+/// Addresses that are this host's own in the VPC, on every host; HTTPS is let in there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointPlan {
+    pub uid: Uid,
+    /// Those of endpoints that routes lead to may be the same.
+    pub addresses: Vec<IpAddr>,
+    pub access: EndpointAccess,
+}
+
+/// Who comes to an endpoint, of those whose own groups let them out to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndpointAccess {
+    /// These ports.
+    Ports(Vec<Uid>),
+    /// Whom one of these groups lets in.
+    Groups(Vec<Uid>),
 }
 
 /// Lets through what matches. There are no rules that refuse: what no rule lets through is dropped.

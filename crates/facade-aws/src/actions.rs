@@ -125,6 +125,8 @@ const FAMILIES: &[(&str, &[Action])] = &[
     ("", ec2::acl_entries::ACTIONS),
     ("DHCP options", ec2::dhcp_options::ACTIONS),
     ("Prefix lists", ec2::prefix_lists::ACTIONS),
+    ("VPC endpoints", ec2::endpoints::ACTIONS),
+    ("", ec2::endpoint_services::ACTIONS),
     ("Flow logs", ec2::flow_logs::ACTIONS),
     ("Elastic addresses", ec2::addresses::ACTIONS),
     ("Network interfaces", ec2::interfaces::ACTIONS),
@@ -152,8 +154,8 @@ const REFUSED: &[(&str, &str)] = &[
         "an instance keeps its root volume; run another one of the snapshot's image",
     ),
     (
-        "CreateVpcEndpoint and its like",
-        "guests reach nothing of the cloud's own but what their network answers",
+        "CreateVpcEndpointServiceConfiguration and its like",
+        "endpoints lead to the cloud's own services; to one's own leads a load balancer",
     ),
     (
         "Auto Scaling: launch configurations, policies, schedules, lifecycle hooks, refreshes, warm pools",

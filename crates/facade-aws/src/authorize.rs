@@ -39,6 +39,7 @@ const TYPES: &[(&str, &str)] = &[
     ("pcx", "vpc-peering-connection"),
     ("pl", "prefix-list"),
     ("fl", "vpc-flow-log"),
+    ("vpce", "vpc-endpoint"),
 ];
 
 /// What is made, by action.
@@ -67,6 +68,7 @@ const MADE: &[(&str, &[&str])] = &[
     ("CreateEgressOnlyInternetGateway", &["egress-only-internet-gateway"]),
     ("CreateNetworkAcl", &["network-acl"]),
     ("CreateDhcpOptions", &["dhcp-options"]),
+    ("CreateVpcEndpoint", &["vpc-endpoint"]),
     ("CreateFlowLogs", &["vpc-flow-log"]),
     ("CreateVolume", &["volume"]),
     ("CreateSnapshot", &["snapshot"]),
@@ -75,6 +77,43 @@ const MADE: &[(&str, &[&str])] = &[
 
 /// Ids that are no resources of their own: what they belong to is looked at by no policy, so any may be meant.
 const DERIVED: [&str; 5] = ["eipassoc-", "rtbassoc-", "aclassoc-", "eni-attach-", "iip-assoc-"];
+
+/// Refuses what the Vpc endpoint that a request came through is not for, whoever asks: another service, or what its
+/// policy does not allow.
+pub(crate) async fn comes_through(c: &Context, service: &str) -> Result<(), Failure> {
+    let Some(through) = &c.through else { return Ok(()) };
+    let refused = |message: String| {
+        let code = if service == "ec2" { "UnauthorizedOperation" } else { "AccessDenied" };
+        Err(Failure { status: 403, ..Failure::new(code, message) })
+    };
+    if through.service != service {
+        let message = format!("The VPC endpoint {} is for {} only", through.endpoint, through.service);
+        return Err(Failure { status: 403, ..Failure::new("AccessDenied", message) });
+    }
+    if through.policy.is_none() {
+        return Ok(());
+    }
+    let action = format!("{}:{}", policy_service(service), c.action);
+    let account = c.account();
+    let actor = c.signer.actor.as_ref();
+    let own = match actor {
+        Some(actor) => vec![actor.principal_arn(&account), actor.arn(&account)],
+        None => vec![format!("arn:aws:iam::{account}:user/{}", c.signer.principal.user)],
+    };
+    let whole = [account.clone(), format!("arn:aws:iam::{account}:root")];
+    let names: Vec<(&str, &str)> = own.iter().chain(&whole).map(|name| ("AWS", name.as_str())).collect();
+    for resource in if service == "ec2" { ec2_resources(c) } else { others(c, service) } {
+        if !through.allows(&names, &action, &resource, &facts(c, actor, &resource).await?) {
+            return refused(format!(
+                "User: {} is not authorized to perform: {action} on resource: {} because no VPC endpoint policy \
+                 allows the action",
+                own[0],
+                resource.text()
+            ));
+        }
+    }
+    Ok(())
+}
 
 /// Refuses what the caller's policies do not allow. `GetCallerIdentity` is everyone's, as with AWS.
 pub(crate) async fn check(c: &Context, service: &str) -> Result<(), Failure> {
@@ -89,7 +128,7 @@ pub(crate) async fn check(c: &Context, service: &str) -> Result<(), Failure> {
     let action = format!("{}:{}", policy_service(service), c.action);
     let resources = if service == "ec2" { ec2_resources(c) } else { others(c, service) };
     for resource in &resources {
-        let facts = facts(c, actor, resource).await?;
+        let facts = facts(c, Some(actor), resource).await?;
         allowed(c, actor, &action, resource, &facts)?;
     }
     pass_role(c, actor).await
@@ -99,7 +138,7 @@ pub(crate) async fn check(c: &Context, service: &str) -> Result<(), Failure> {
 /// the cloud's own roles are asked by the server, when the object is made.
 pub(crate) async fn also(c: &Context, action: &str, resource: Resource) -> Result<(), Failure> {
     let Some(actor) = &c.signer.actor else { return Ok(()) };
-    let facts = facts(c, actor, &resource).await?;
+    let facts = facts(c, Some(actor), &resource).await?;
     allowed(c, actor, action, &resource, &facts)
 }
 
@@ -254,9 +293,13 @@ fn others(c: &Context, service: &str) -> Vec<Resource> {
 }
 
 /// What a request says of the keys that conditions ask for.
-pub(crate) async fn facts(c: &Context, actor: &Actor, resource: &Resource) -> Result<Facts, Failure> {
+pub(crate) async fn facts(c: &Context, actor: Option<&Actor>, resource: &Resource) -> Result<Facts, Failure> {
     let account = c.account();
-    let mut facts = actor.facts(&account, c.now());
+    let mut facts = match actor {
+        Some(actor) => actor.facts(&account, c.now()),
+        None => Facts::of_time(c.now()),
+    };
+    facts.came(c.from, c.through.as_deref()).set("aws:PrincipalAccount", &account);
     for key in ["aws:RequestTag/", "aws:ResourceTag/", "ec2:ResourceTag/"] {
         facts.knows_all(key);
     }
@@ -297,7 +340,12 @@ pub(crate) async fn facts(c: &Context, actor: &Actor, resource: &Resource) -> Re
             facts.set(&format!("aws:RequestTag/{}", tag.text("Key")), tag.text("Value"));
         }
     }
-    if actor.permissions.asks_for("aws:resourcetag/") || actor.permissions.asks_for("ec2:resourcetag/") {
+    let policy = c.through.as_ref().and_then(|through| through.policy.as_ref());
+    let asks = |prefix: &str| {
+        actor.is_some_and(|actor| actor.permissions.asks_for(prefix))
+            || policy.is_some_and(|policy| policy.asks_for(prefix))
+    };
+    if asks("aws:resourcetag/") || asks("ec2:resourcetag/") {
         let id = resource.text().rsplit('/').next().unwrap_or_default();
         // What is not there has no tags; that it is not there, the action itself says.
         let found = match tags_of(c, resource.text(), id).await {
@@ -333,7 +381,7 @@ async fn pass_role(c: &Context, actor: &Actor) -> Result<(), Failure> {
     let path = arn::path_of(c, "role", &profile.spec.role);
     let role = format!("arn:aws:iam::{}:role{path}{}", c.account(), profile.spec.role);
     let resource = Resource::One(role);
-    let mut facts = facts(c, actor, &resource).await?;
+    let mut facts = facts(c, Some(actor), &resource).await?;
     facts.set("iam:PassedToService", "ec2.amazonaws.com");
     allowed(c, actor, "iam:PassRole", &resource, &facts)
 }

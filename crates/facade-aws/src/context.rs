@@ -1,9 +1,11 @@
 //! One verified request: who asks, for what, and the way to the cloud as that caller.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use client::{Api, Client, DeleteOptions, ListParams, WriteOptions};
 use identity::Signer;
+use identity::iam::Through;
 use model::{Object, Reason, Spec, Timestamp};
 use serde_json::{Value, json};
 
@@ -26,6 +28,9 @@ pub(crate) struct Context {
     pub(crate) action: String,
     /// Where the caller reached us.
     pub(crate) host: String,
+    /// Where the request came from.
+    pub(crate) from: Option<IpAddr>,
+    pub(crate) through: Option<Arc<Through>>,
     pub(crate) params: Params,
     pub(crate) dry_run: bool,
 }
@@ -39,6 +44,8 @@ impl Context {
             signer: self.signer.clone(),
             action: action.to_owned(),
             host: self.host.clone(),
+            from: self.from,
+            through: self.through.clone(),
             params,
             dry_run: self.dry_run,
         }

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use identity::Signer;
 use identity::aws::{Message, Presented, SignatureError};
+use identity::iam::Through;
+use identity::{Signer, SourceAddress};
 
 use crate::REGION;
 use crate::actions::{self, Action};
@@ -130,7 +131,7 @@ impl Aws {
         {
             return Err(Failure::unknown_action(&name));
         }
-        let result = self.run(action, signer, params, host(head)).await?;
+        let result = self.run(action, signer, params, head).await?;
         Ok(success(action, &result, id))
     }
 
@@ -182,7 +183,7 @@ impl Aws {
         }
         let params = monitoring::params_of(body, form == Form::Cbor)?;
         let action = actions::find(MONITORING, name).ok_or_else(|| Failure::unknown_action(name))?;
-        let context = self.prepare(action, signer, params, host(head)).await?;
+        let context = self.prepare(action, signer, params, head).await?;
         monitoring::answer(&context).await
     }
 
@@ -191,9 +192,9 @@ impl Aws {
         action: &Action,
         signer: Signer,
         params: Params,
-        host: String,
+        head: &Parts,
     ) -> Result<Xml, Failure> {
-        let context = self.prepare(action, signer, params, host).await?;
+        let context = self.prepare(action, signer, params, head).await?;
         let answer = (action.run)(&context).await?;
         // What only reads would have been answered.
         context.end_dry_run()?;
@@ -206,7 +207,7 @@ impl Aws {
         action: &Action,
         signer: Signer,
         params: Params,
-        host: String,
+        head: &Parts,
     ) -> Result<Context, Failure> {
         let mut known = vec!["Action", "Version", "DryRun"];
         known.extend_from_slice(action.takes);
@@ -218,11 +219,21 @@ impl Aws {
         let dry_run = params.flag("DryRun")?.unwrap_or(false);
         let client = self.cloud.client(&signer.principal);
         let cloud = Arc::clone(&self.cloud);
-        let mut context =
-            Context { cloud, client, signer, action: action.name.into(), host, params, dry_run };
+        let mut context = Context {
+            cloud,
+            client,
+            signer,
+            action: action.name.into(),
+            host: host(head),
+            from: head.extensions.get::<SourceAddress>().map(|from| from.0),
+            through: head.extensions.get::<Arc<Through>>().cloned(),
+            params,
+            dry_run,
+        };
         if action.name == "RunInstances" && context.params.has("LaunchTemplate") {
             context.params = launch_templates::merged(&context).await?;
         }
+        authorize::comes_through(&context, action.service).await?;
         authorize::check(&context, action.service).await?;
         Ok(context)
     }

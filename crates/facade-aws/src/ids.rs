@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec, PlacementGroupSpec};
 use model::network::{
     DhcpOptionsSpec, FloatingIpSpec, FlowLogSpec, GatewaySpec, NetworkAclSpec, PeeringSpec, PortSpec,
-    PrefixListSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcSpec,
+    PrefixListSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcEndpointSpec, VpcSpec,
 };
 use model::storage::{VolumeSnapshotSpec, VolumeSpec};
 use model::{Object, ObjectMeta, Spec, is_short_id, short_id};
@@ -55,6 +55,7 @@ known! {
     PlacementGroupSpec: "pg", "placement-group", "InvalidPlacementGroup.Unknown", "InvalidPlacementGroupId.Malformed";
     PeeringSpec: "pcx", "vpc-peering-connection", "InvalidVpcPeeringConnectionID.NotFound", "InvalidVpcPeeringConnectionId.Malformed";
     FlowLogSpec: "fl", "vpc-flow-log", "InvalidFlowLogId.NotFound", "InvalidFlowLogId.Malformed";
+    VpcEndpointSpec: "vpce", "vpc-endpoint", "InvalidVpcEndpointId.NotFound", "InvalidVpcEndpointId.Malformed";
     // Those that are none of NAT; these have a prefix of their own (`nat_id`).
     GatewaySpec: "igw", "internet-gateway", "InvalidInternetGatewayID.NotFound", "InvalidInternetGatewayID.Malformed";
 }

@@ -175,6 +175,7 @@ async fn may_assume(c: &Context, role: &Actor, wanted: &str) -> Result<bool, Fai
     let Some(actor) = &c.signer.actor else {
         let own = own_arn(c);
         let mut facts = Facts::default();
+        facts.came(c.from, c.through.as_deref());
         facts.set("aws:PrincipalArn", &own).set("aws:PrincipalAccount", &account).knows("sts:ExternalId");
         facts.set("sts:RoleSessionName", c.params.text("RoleSessionName"));
         if let Some(id) = c.params.get("ExternalId") {
@@ -185,7 +186,7 @@ async fn may_assume(c: &Context, role: &Actor, wanted: &str) -> Result<bool, Fai
         return Ok(by_name && trusts(&all, &facts) || trusts(&all, &facts) && rules(c).await?);
     };
     let resource = Resource::One(wanted.to_owned());
-    let facts = authorize::facts(c, actor, &resource).await?;
+    let facts = authorize::facts(c, Some(actor), &resource).await?;
     let (principal, full) = (actor.principal_arn(&account), actor.arn(&account));
     let own = [("AWS", principal.as_str()), ("AWS", full.as_str())];
     let all = [&whole[..], &own].concat();

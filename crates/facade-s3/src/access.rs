@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use ::objects::{Objects, Versioning};
 use client::ListParams;
+use identity::iam::Through;
 use identity::{Holder, Principal};
 use model::storage::{Bucket, BucketSpec, BucketVersioning};
 use s3s::access::{S3Access, S3AccessContext};
@@ -20,8 +21,14 @@ use crate::permission::{self, Question};
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
     pub(crate) holder: Option<Holder>,
-    /// Where the request came from.
+    pub(crate) origin: Origin,
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
     pub(crate) from: Option<IpAddr>,
+    pub(crate) through: Option<Arc<Through>>,
 }
 
 impl Asker {
@@ -113,22 +120,17 @@ pub(crate) struct Access {
     operations: Operations,
     known: Known,
     holder: Option<Holder>,
-    from: Option<IpAddr>,
+    origin: Origin,
 }
 
 impl Access {
-    pub(crate) fn new(
-        operations: Operations,
-        known: Known,
-        holder: Option<Holder>,
-        from: Option<IpAddr>,
-    ) -> Self {
-        Self { operations, known, holder, from }
+    pub(crate) fn new(operations: Operations, known: Known, holder: Option<Holder>, origin: Origin) -> Self {
+        Self { operations, known, holder, origin }
     }
 
     fn asker(&self, key: Option<&str>) -> S3Result<Asker> {
-        let from = self.from;
-        let Some(key) = key else { return Ok(Asker { holder: None, from }) };
+        let origin = self.origin.clone();
+        let Some(key) = key else { return Ok(Asker { holder: None, origin }) };
         let cloud = &self.operations.cloud;
         // Also after its signature was right a key may have gone.
         let holder = self.holder.clone().or_else(|| cloud.holder(key, None));
@@ -140,7 +142,7 @@ impl Access {
         if holder.expires.is_none() {
             cloud.note_use(key);
         }
-        Ok(Asker { holder: Some(holder), from })
+        Ok(Asker { holder: Some(holder), origin })
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) async fn preflight(s3: &Operations, head: &Parts) -> S3Result<Respons
         .map(|name| name.trim().to_ascii_lowercase())
         .filter(|name| !name.is_empty())
         .collect();
-    let bucket = s3.bucket_anywhere(&words::bucket_of_path(head.uri.path())).await?;
+    let bucket = s3.bucket_anywhere(&words::bucket_of(head)).await?;
     let rules = bucket.map(|bucket| bucket.spec.cors).unwrap_or_default();
     let rule = rules.iter().find(|rule| matches(rule, origin, method, &asked));
     let rule =

@@ -9,6 +9,7 @@
 
 mod access;
 mod acl;
+mod actions;
 mod bucket;
 mod cloud;
 mod copying;

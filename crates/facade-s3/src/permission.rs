@@ -1,7 +1,5 @@
 //! What a request asks to be allowed, in the words of roles and of policies, and whether it is.
 
-use std::net::IpAddr;
-
 use ::objects::{Error, WhichVersion};
 use client::{Request, Verb};
 use http::{HeaderMap, Uri};
@@ -11,13 +9,12 @@ use model::storage::{Bucket, BucketSpec};
 use model::{REGION, Spec, Timestamp};
 use s3s::{S3Result, s3_error};
 
-use crate::access::{Asker, Found};
+use crate::access::{Asker, Found, Origin};
+use crate::actions::{OBJECTS, VERSIONED, action, versioned};
 use crate::failure::{self, refused};
 use crate::operations::Operations;
 use crate::{guard, words};
 
-/// What objects are to roles: `buckets/objects`.
-const OBJECTS: &str = "objects";
 /// Whoever is locked out by his own policy can still take it away.
 const OF_POLICY: [&str; 3] = ["s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"];
 
@@ -222,7 +219,9 @@ impl Operations {
         let prefix = TAG.to_ascii_lowercase();
         let asks = |document: Document| document.asks_for(&prefix);
         let actor = asker.holder.as_ref().and_then(|holder| holder.actor.as_ref());
+        let endpoint = asker.origin.through.as_ref().and_then(|through| through.policy.as_ref());
         let is_asked = actor.is_some_and(|actor| actor.permissions.asks_for(&prefix))
+            || endpoint.is_some_and(|policy| policy.asks_for(&prefix))
             || Document::of_resource(&found.spec.policy).is_ok_and(asks);
         if !is_asked {
             return Ok(questions);
@@ -249,6 +248,7 @@ impl Operations {
     /// Whether somebody may. Users of Corten go by their roles, callers of IAM by policies, their own or the bucket's,
     /// and whoever is not of the bucket's project by both. What a bucket's policy denies is denied to all.
     pub(crate) fn may(&self, asker: &Asker, found: Option<&Found>, question: &Question) -> S3Result<()> {
+        self.comes_through(asker, found, question)?;
         let Some(holder) = &asker.holder else {
             let allowed = found.is_some_and(|found| {
                 !is_closed(found)
@@ -298,6 +298,28 @@ impl Operations {
         }
     }
 
+    /// Whether the Vpc endpoint that a request came through lets it: its policy has the first word, whoever asks.
+    fn comes_through(&self, asker: &Asker, found: Option<&Found>, question: &Question) -> S3Result<()> {
+        let Some(through) = &asker.origin.through else { return Ok(()) };
+        let resource = Resource::One(question.resource.clone());
+        let is_let = match &asker.holder {
+            Some(holder) => {
+                let facts = question_facts((asker, holder), self, question, found);
+                let names = Known::of(holder);
+                through.allows(&names.all(), &question.action, &resource, &facts)
+            }
+            None => found.is_some_and(|found| {
+                let facts = anonymous_facts(asker, self, question, found);
+                through.allows(&[("AWS", "")], &question.action, &resource, &facts)
+            }),
+        };
+        match &asker.holder {
+            _ if is_let => Ok(()),
+            Some(holder) => Err(denied(holder, question, "because no VPC endpoint policy allows the action")),
+            None => Err(s3_error!(AccessDenied, "the endpoint's policy does not allow it")),
+        }
+    }
+
     fn authorize(&self, holder: &Holder, question: &Question) -> S3Result<()> {
         let kind = model::kind_by_resource(BucketSpec::KIND.group, BucketSpec::KIND.plural);
         let kind = kind.ok_or_else(|| s3_error!(InternalError))?;
@@ -321,20 +343,40 @@ impl Operations {
             let names = Names { allowed: &[("AWS", "")], denied: &[("AWS", "")] };
             return Some(document.decide_for(names, &question.action, &resource, &facts));
         };
-        let account = iam::account_number(&holder.project);
-        let own = match &holder.actor {
-            Some(actor) => vec![actor.principal_arn(&account), actor.arn(&account)],
-            None => vec![format!("arn:aws:iam::{account}:user/{}", holder.principal.user)],
-        };
-        let whole = [account.clone(), format!("arn:aws:iam::{account}:root")];
-        let mut all: Vec<(&str, &str)> = own.iter().map(|name| ("AWS", name.as_str())).collect();
-        let single = all.clone();
-        all.extend(whole.iter().map(|name| ("AWS", name.as_str())));
+        let known = Known::of(holder);
+        let (single, all) = (known.single(), known.all());
         // Within an account, naming the whole of it leaves it to the account's own policies.
         let allowed = if holder.project == found.project { &single } else { &all };
         let facts = question_facts((asker, holder), self, question, Some(found));
         let names = Names { allowed, denied: &all };
         Some(document.decide_for(names, &question.action, &resource, &facts))
+    }
+}
+
+/// What policies call a caller.
+struct Known {
+    own: Vec<String>,
+    /// His whole account.
+    whole: [String; 2],
+}
+
+impl Known {
+    fn of(holder: &Holder) -> Self {
+        let account = iam::account_number(&holder.project);
+        let own = match &holder.actor {
+            Some(actor) => vec![actor.principal_arn(&account), actor.arn(&account)],
+            None => vec![format!("arn:aws:iam::{account}:user/{}", holder.principal.user)],
+        };
+        Self { own, whole: [account.clone(), format!("arn:aws:iam::{account}:root")] }
+    }
+
+    fn single(&self) -> Vec<(&str, &str)> {
+        self.own.iter().map(|name| ("AWS", name.as_str())).collect()
+    }
+
+    fn all(&self) -> Vec<(&str, &str)> {
+        let whole = self.whole.iter().map(|name| ("AWS", name.as_str()));
+        self.single().into_iter().chain(whole).collect()
     }
 }
 
@@ -376,7 +418,7 @@ fn question_facts(
         None => Facts::of_time(now),
     };
     facts.set("aws:PrincipalAccount", &account);
-    with_resource(facts, asker.from, question, found)
+    with_resource(facts, &asker.origin, question, found)
 }
 
 fn anonymous_facts(asker: &Asker, operations: &Operations, question: &Question, found: &Found) -> Facts {
@@ -384,19 +426,12 @@ fn anonymous_facts(asker: &Asker, operations: &Operations, question: &Question, 
     for key in ["aws:PrincipalArn", "aws:PrincipalAccount", "aws:username"] {
         facts.knows(key);
     }
-    with_resource(facts, asker.from, question, Some(found))
+    with_resource(facts, &asker.origin, question, Some(found))
 }
 
-fn with_resource(
-    mut facts: Facts,
-    from: Option<IpAddr>,
-    question: &Question,
-    found: Option<&Found>,
-) -> Facts {
+fn with_resource(mut facts: Facts, origin: &Origin, question: &Question, found: Option<&Found>) -> Facts {
     facts.include(&question.facts);
-    if let Some(from) = from {
-        facts.set("aws:SourceIp", from.to_string());
-    }
+    facts.came(origin.from, origin.through.as_deref());
     if let Some(found) = found {
         facts.set("aws:ResourceAccount", iam::account_number(&found.project));
     }
@@ -414,81 +449,4 @@ fn denied(holder: &Holder, question: &Question, why: &str) -> s3s::S3Error {
         AccessDenied,
         "User: {who} is not authorized to perform: {action} on resource: {resource} {why}"
     )
-}
-
-/// Actions that are others when a version is named.
-const VERSIONED: [&str; 7] = [
-    "GetObject",
-    "DeleteObject",
-    "GetObjectTagging",
-    "PutObjectTagging",
-    "DeleteObjectTagging",
-    "GetObjectAcl",
-    "PutObjectAcl",
-];
-
-fn versioned(action: &str) -> String {
-    match action.strip_suffix("Tagging").or_else(|| action.strip_suffix("Acl")) {
-        Some(stem) => format!("{stem}Version{}", &action[stem.len()..]),
-        None => format!("{action}Version"),
-    }
-}
-
-/// What an operation is to policies and to roles.
-fn action(operation: &str) -> (&str, (Verb, &'static str)) {
-    match operation {
-        "ListBuckets" => ("ListAllMyBuckets", (Verb::List, "")),
-        "CreateBucket" => ("CreateBucket", (Verb::Create, "")),
-        "DeleteBucket" => ("DeleteBucket", (Verb::Delete, "")),
-        "HeadBucket" => ("ListBucket", (Verb::Get, "")),
-        "ListObjects" | "ListObjectsV2" => ("ListBucket", (Verb::List, OBJECTS)),
-        "ListObjectVersions" => ("ListBucketVersions", (Verb::List, OBJECTS)),
-        "ListMultipartUploads" => ("ListBucketMultipartUploads", (Verb::List, OBJECTS)),
-        "GetObject" | "HeadObject" | "GetObjectAttributes" => ("GetObject", (Verb::Get, OBJECTS)),
-        "ListParts" => ("ListMultipartUploadParts", (Verb::Get, OBJECTS)),
-        "GetObjectTagging" | "GetObjectAcl" | "GetObjectRetention" | "GetObjectLegalHold" => {
-            (operation, (Verb::Get, OBJECTS))
-        }
-        "DeleteObject" | "DeleteObjects" => ("DeleteObject", (Verb::Delete, OBJECTS)),
-        "AbortMultipartUpload"
-        | "PutObjectTagging"
-        | "DeleteObjectTagging"
-        | "PutObjectAcl"
-        | "PutObjectRetention"
-        | "PutObjectLegalHold" => (operation, (Verb::Update, OBJECTS)),
-        "PutObject"
-        | "PostObject"
-        | "CopyObject"
-        | "CreateMultipartUpload"
-        | "UploadPart"
-        | "UploadPartCopy"
-        | "CompleteMultipartUpload" => ("PutObject", (Verb::Update, OBJECTS)),
-        other => (setting(other), if is_read(other) { (Verb::Get, "") } else { (Verb::Update, "") }),
-    }
-}
-
-fn is_read(operation: &str) -> bool {
-    operation.starts_with("Get") || operation.starts_with("List") || operation.starts_with("Head")
-}
-
-/// The names of actions on a bucket's settings, where they are not those of the operations.
-fn setting(operation: &str) -> &str {
-    match operation {
-        "GetBucketLifecycleConfiguration" => "GetLifecycleConfiguration",
-        "PutBucketLifecycleConfiguration" | "DeleteBucketLifecycle" => "PutLifecycleConfiguration",
-        "GetBucketCors" => "GetBucketCORS",
-        "PutBucketCors" | "DeleteBucketCors" => "PutBucketCORS",
-        "DeleteBucketTagging" => "PutBucketTagging",
-        "GetBucketEncryption" => "GetEncryptionConfiguration",
-        "PutBucketEncryption" | "DeleteBucketEncryption" => "PutEncryptionConfiguration",
-        "GetBucketReplication" => "GetReplicationConfiguration",
-        "GetPublicAccessBlock" => "GetBucketPublicAccessBlock",
-        "PutPublicAccessBlock" | "DeletePublicAccessBlock" => "PutBucketPublicAccessBlock",
-        "GetObjectLockConfiguration" => "GetBucketObjectLockConfiguration",
-        "PutObjectLockConfiguration" => "PutBucketObjectLockConfiguration",
-        "DeleteBucketOwnershipControls" => "PutBucketOwnershipControls",
-        "GetBucketAccelerateConfiguration" => "GetAccelerateConfiguration",
-        "GetBucketNotificationConfiguration" => "GetBucketNotification",
-        other => other,
-    }
 }

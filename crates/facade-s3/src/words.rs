@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use ::objects::{Condition, Lock, Meta, Record};
 use http::HeaderMap;
+use http::header::HOST;
+use http::request::Parts;
+use model::REGION;
 use s3s::crypto::{Checksum as _, Sha256};
 use s3s::dto::{ChecksumType, ETag, ETagCondition, Owner, Tag, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3Result, s3_error};
@@ -52,9 +55,25 @@ pub(crate) fn owner_id(project: &str) -> String {
     })
 }
 
-/// The bucket that a path begins with.
-pub(crate) fn bucket_of_path(path: &str) -> String {
-    client::percent_decode(path.trim_start_matches('/').split('/').next().unwrap_or(""))
+/// The bucket that a request names: by its host, or at the beginning of its path.
+pub(crate) fn bucket_of(head: &Parts) -> String {
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| head.uri.authority().map(http::uri::Authority::as_str)).unwrap_or("");
+    if let Some(bucket) = bucket_of_host(host) {
+        return bucket.to_owned();
+    }
+    client::percent_decode(head.uri.path().trim_start_matches('/').split('/').next().unwrap_or(""))
+}
+
+/// The bucket in front of one of S3's own names, which are those of the region and of Vpc endpoints.
+pub(crate) fn bucket_of_host(host: &str) -> Option<&str> {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let before = |suffix: String| name.strip_suffix(suffix.as_str());
+    let at_endpoint = || {
+        let (bucket, endpoint) = before(format!(".s3.{REGION}.vpce.amazonaws.com"))?.rsplit_once('.')?;
+        endpoint.starts_with("vpce-").then_some(bucket)
+    };
+    before(format!(".s3.{REGION}.amazonaws.com")).or_else(at_endpoint).filter(|bucket| !bucket.is_empty())
 }
 
 /// The version's id, where it has one.

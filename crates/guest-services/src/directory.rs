@@ -25,6 +25,24 @@ pub struct Directory {
     pub reverse: HashMap<IpAddr, String>,
     /// Resolvers for every other name, asked from the host's own namespace. Empty: other names are refused.
     pub upstreams: Vec<SocketAddr>,
+    /// Ways to the cloud's own API.
+    pub doors: Vec<Arc<Door>>,
+}
+
+/// A Vpc endpoint as the guests here come to it.
+#[derive(Debug, Clone)]
+pub struct Door {
+    pub endpoint: EndpointId,
+    pub addresses: Vec<IpAddr>,
+    /// The ports that have a way to it, and what the server calls them.
+    pub clients: Arc<HashMap<u32, String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointId {
+    pub project: String,
+    pub name: String,
+    pub uid: Uid,
 }
 
 /// A port on this host.
@@ -72,6 +90,11 @@ pub struct Route {
 }
 
 impl Directory {
+    /// Where a connection of a port to one of our addresses leads.
+    pub(crate) fn door(&self, port: u32, to: IpAddr) -> Option<&Arc<Door>> {
+        self.doors.iter().find(|door| door.addresses.contains(&to) && door.clients.contains_key(&port))
+    }
+
     /// The zone with the longest name that `name` (lower case, no dot at the end) is in.
     pub(crate) fn zone_of(&self, name: &str) -> Option<&Zone> {
         self.zones.iter().filter(|zone| zone.holds(name)).max_by_key(|zone| zone.name().len())

@@ -1,4 +1,5 @@
-//! What answers guests inside a VPC: DHCP for both families, router advertisements, DNS and the metadata service.
+//! What answers guests inside a VPC: DHCP for both families, router advertisements, DNS and the metadata service; and the
+//! way to the cloud's own API.
 //!
 //! Everything is answered from one immutable [`Directory`] per VPC, which the agent exchanges whole when something
 //! changes. The answers are pure functions from (directory, interface, bytes) to bytes ([`dhcp`], [`dns`],
@@ -14,13 +15,15 @@ pub mod dns;
 mod endpoint;
 mod limit;
 pub mod metadata;
+mod relay;
 mod serve;
 mod zone;
 
-pub use directory::{Directory, Nic, Port, Route};
+pub use directory::{Directory, Door, EndpointId, Nic, Port, Route};
 pub use dns::{Forwarder, HostForwarder};
 pub use metadata::{
     CredentialError, Credentials, Instance, MetadataOptions, NicFacts, Role, RoleCredentials,
 };
+pub use relay::{NoUpstream, Passage, Upstream, Way};
 pub use serve::{Handle, Limits, Options, ServeError, serve};
 pub use zone::{RecordData, Zone, ZoneError};

@@ -22,11 +22,13 @@ use crate::dns::{self, Forwarder, HostForwarder, Resolver};
 use crate::endpoint::{Endpoint, contain};
 use crate::limit::{Rate, Slots};
 use crate::metadata::{self, Credentials, MetadataServer, NoCredentials, Service};
+use crate::relay::{self, NoUpstream, Relay, Upstream};
 
 const DHCP_SERVER: u16 = 67;
 const DHCP_V6_SERVER: u16 = 547;
 const DNS: u16 = 53;
 const HTTP: u16 = 80;
+const HTTPS: u16 = 443;
 const METADATA_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 /// Where DHCPv6 clients and those who look for a router speak to.
@@ -43,6 +45,7 @@ const JOIN_EVERY: Duration = Duration::from_secs(2);
 pub struct Options {
     pub forwarder: Arc<dyn Forwarder>,
     pub credentials: Arc<dyn Credentials>,
+    pub upstream: Arc<dyn Upstream>,
     pub limits: Limits,
 }
 
@@ -51,6 +54,7 @@ impl Default for Options {
         Self {
             forwarder: Arc::new(HostForwarder::default()),
             credentials: Arc::new(NoCredentials),
+            upstream: Arc::new(NoUpstream),
             limits: Limits::default(),
         }
     }
@@ -68,6 +72,10 @@ pub struct Limits {
     /// Connections, of DNS and of the metadata service each.
     pub connections_per_port: u32,
     pub connections: u32,
+    /// Connections to the cloud's own API, and how long each may be silent.
+    pub passages_per_port: u32,
+    pub passages: u32,
+    pub passage_idle: Duration,
     /// Requests for metadata.
     pub metadata_per_second: u32,
     pub metadata_burst: u32,
@@ -87,6 +95,9 @@ impl Default for Limits {
             queries: 512,
             connections_per_port: 32,
             connections: 512,
+            passages_per_port: 256,
+            passages: 2048,
+            passage_idle: Duration::from_secs(350),
             metadata_per_second: 100,
             metadata_burst: 400,
             dhcp_per_second: 10,
@@ -147,15 +158,22 @@ pub fn serve(
         connections: Slots::new(limits.connections_per_port, limits.connections),
         started: Instant::now(),
     });
+    let relay = Arc::new(Relay {
+        directory: directory.clone(),
+        upstream: options.upstream,
+        connections: Slots::new(limits.passages_per_port, limits.passages),
+        idle: limits.passage_idle,
+    });
     let rate = Arc::new(Rate::new(limits.dhcp_per_second, limits.dhcp_burst));
     let every = limits.advertise_every;
-    opened.run(Services { directory, resolver, server, rate, every }).map_err(failed)
+    opened.run(Services { directory, resolver, server, relay, rate, every }).map_err(failed)
 }
 
 struct Services {
     directory: watch::Receiver<Arc<Directory>>,
     resolver: Arc<Resolver>,
     server: Arc<MetadataServer>,
+    relay: Arc<Relay>,
     rate: Arc<Rate>,
     every: Duration,
 }
@@ -167,6 +185,7 @@ struct Opened {
     dns_udp: Vec<OwnedFd>,
     dns_tcp: Vec<std::net::TcpListener>,
     http: Vec<std::net::TcpListener>,
+    https: Vec<std::net::TcpListener>,
 }
 
 struct OpenedV6 {
@@ -185,6 +204,7 @@ impl Opened {
             dns_udp: vec![sockets::udp(any4(DNS))?],
             dns_tcp: vec![tcp(any4(DNS))?],
             http: vec![tcp((METADATA_V4, HTTP).into())?],
+            https: vec![tcp(any4(HTTPS))?],
         };
         if Path::new("/proc/thread-self/net/if_inet6").exists() {
             let (dhcp, routers) = (sockets::udp(any6(DHCP_V6_SERVER))?, sockets::router_discovery()?);
@@ -192,13 +212,14 @@ impl Opened {
             opened.dns_udp.push(sockets::udp(any6(DNS))?);
             opened.dns_tcp.push(tcp(any6(DNS))?);
             opened.http.push(tcp((METADATA_V6, HTTP).into())?);
+            opened.https.push(tcp(any6(HTTPS))?);
         }
         Ok(opened)
     }
 
     fn run(self, services: Services) -> io::Result<Handle> {
         let mut tasks = JoinSet::new();
-        let Services { directory, resolver, server, rate, every } = services;
+        let Services { directory, resolver, server, relay, rate, every } = services;
         let dhcp_v4 = Arc::new(Endpoint::new(self.dhcp_v4)?);
         tasks.spawn(serve_packets(dhcp_v4, directory.clone(), Arc::clone(&rate), answer_v4));
         if let Some(v6) = self.v6 {
@@ -216,6 +237,9 @@ impl Opened {
         }
         for listener in self.http {
             tasks.spawn(metadata::serve(TcpListener::from_std(listener)?, Arc::clone(&server)));
+        }
+        for listener in self.https {
+            tasks.spawn(relay::serve(TcpListener::from_std(listener)?, Arc::clone(&relay)));
         }
         Ok(Handle { tasks })
     }

@@ -120,7 +120,9 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         ("", SECRETS, "") | (STORAGE, "volumebackups", "content") => request.verb == Verb::Get,
         // The host's word that nothing of a deleted thing is left, and credentials of an instance's role; the server
         // checks that it is the host's.
-        (COMPUTE, "instances", "release" | "credentials")
+        // So it is with a guest's connection that it carries.
+        (NETWORK, "vpcendpoints", "connect")
+        | (COMPUTE, "instances", "release" | "credentials")
         | (STORAGE, "volumes" | "volumesnapshots", "release") => request.verb == Verb::Create,
         // Which role it is.
         (IDENTITY, "iaminstanceprofiles", "") => request.verb.is_read(),

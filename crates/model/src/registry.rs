@@ -43,6 +43,7 @@ pub fn kinds() -> &'static [KindEntry] {
         KindEntry::of::<network::AddressPool>(),
         KindEntry::of::<network::FloatingIp>(),
         KindEntry::of::<network::Peering>(),
+        KindEntry::of::<network::VpcEndpoint>(),
         KindEntry::of::<network::Port>(),
         KindEntry::of::<network::FlowLog>(),
         KindEntry::of::<network::DnsZone>(),

@@ -10,10 +10,11 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
+use rustls::ConfigBuilder;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{WantsServerCert, WebPkiClientVerifier};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -76,6 +77,19 @@ impl Authority {
         sign(leaf(user, groups, ExtendedKeyUsagePurpose::ClientAuth)?, &self.clients)
     }
 
+    /// TLS for who comes by an endpoint under these names and addresses; no caller shows a certificate.
+    pub(crate) fn endpoint_config(
+        &self,
+        addresses: &[IpAddr],
+        names: &[String],
+    ) -> Result<rustls::ServerConfig, PkiError> {
+        let identity = self.server_identity(addresses, names)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions()?.with_no_client_auth();
+        finish(builder, &identity, &self.servers.certificate)
+    }
+
     /// TLS for a server at this address: the authority's certificate is sent along, so that a host that joins
     /// can check it against the digest it was told.
     pub(crate) fn server_config(&self, listening: IpAddr) -> Result<rustls::ServerConfig, PkiError> {
@@ -104,12 +118,20 @@ pub fn server_config(
         .allow_unauthenticated()
         .build()
         .map_err(|e| PkiError::Stored(e.to_string()))?;
+    let builder = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier);
+    finish(builder, identity, servers)
+}
+
+fn finish(
+    builder: ConfigBuilder<rustls::ServerConfig, WantsServerCert>,
+    identity: &Identity,
+    servers: &str,
+) -> Result<rustls::ServerConfig, PkiError> {
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())
         .map_err(|e| PkiError::Stored(e.to_string()))?;
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![der(&identity.certificate)?, der(servers)?], key)?;
+    let mut config = builder.with_single_cert(vec![der(&identity.certificate)?, der(servers)?], key)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -56,11 +56,12 @@ pub(super) fn directory(
         let nic = Arc::new(nic(view, vpc, port, planned, owner, &domain));
         let told = owner.map(|instance| {
             let role = roles.get(&instance.metadata.name).cloned();
-            Arc::new(Told { role, ..told(instance, port, vpc, &nic, keys) })
+            Arc::new(Told { role, ..told(instance, port, vpc, &nic, keys, &view.authority) })
         });
         served.insert(link.index, Served { uid: link.uid.clone(), nic, instance: told });
     }
     let (zones, reverse) = zones::zones(view, vpc);
+    let doors = view.doors(vpc, links);
     Directory {
         vpc: plan.uid.clone(),
         ports: served,
@@ -68,6 +69,7 @@ pub(super) fn directory(
         networks: vpc.spec.ranges().map(model::network::Cidr::net).collect(),
         reverse,
         upstreams: zones::upstreams(vpc),
+        doors,
     }
 }
 
@@ -128,6 +130,7 @@ fn told(
     vpc: &Vpc,
     nic: &Arc<Nic>,
     keys: &BTreeMap<String, String>,
+    authority: &Arc<str>,
 ) -> Told {
     let meta = &instance.metadata;
     let key = &instance.spec.key_pair;
@@ -143,6 +146,7 @@ fn told(
         zone: zone_in_region(&instance.spec.placement.zone),
         launched_at: meta.creation_timestamp.map(|t| t.to_string()).unwrap_or_default(),
         services_domain: "internal".into(),
+        authority: Arc::clone(authority),
         public_keys: keys.get(key).map(|public| (key.clone(), public.clone())).into_iter().collect(),
         security_groups: port.spec.security_groups.clone(),
         user_data: (!user_data.is_empty()).then(|| user_data.clone().into_bytes().into()),

@@ -8,7 +8,7 @@ use model::Resource;
 use model::compute::Instance;
 use model::network::{
     DhcpOptions, DnsRecord, DnsZone, FloatingIp, FlowLog, Gateway, NetworkAcl, Peering, Port, PrefixList,
-    RouteTable, SecurityGroup, Subnet, Vpc,
+    RouteTable, SecurityGroup, Subnet, Vpc, VpcEndpoint,
 };
 use reconcile::{Cache, Change, Queue};
 
@@ -30,6 +30,7 @@ pub(super) struct Objects {
     records: Cache<DnsRecord>,
     tables: Cache<RouteTable>,
     pub(super) peerings: Cache<Peering>,
+    endpoints: Cache<VpcEndpoint>,
 }
 
 impl Objects {
@@ -49,6 +50,7 @@ impl Objects {
             zones: wake(client, queue, &peerings),
             records: wake(client, queue, &peerings),
             tables: wake(client, queue, &peerings),
+            endpoints: wake(client, queue, &peerings),
             peerings,
         }
     }
@@ -70,6 +72,7 @@ impl Objects {
             self.records.synced(),
             self.tables.synced(),
             self.peerings.synced(),
+            self.endpoints.synced(),
         );
     }
 
@@ -90,6 +93,7 @@ impl Objects {
             records: in_project(&self.records, project),
             tables: in_project(&self.tables, project),
             peerings: in_project(&self.peerings, project),
+            endpoints: in_project(&self.endpoints, project),
             ..View::default()
         }
     }

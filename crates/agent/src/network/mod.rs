@@ -9,6 +9,7 @@ mod ask;
 pub(crate) mod balancer;
 mod closed;
 mod directory;
+mod endpoints;
 mod flows;
 mod follow;
 #[cfg(test)]
@@ -100,6 +101,8 @@ struct Inner {
     served: Mutex<HashMap<Uid, Served>>,
     roles: Arc<roles::Roles>,
     answers_guests: bool,
+    upstream: Arc<dyn guest_services::Upstream>,
+    authority: Arc<str>,
     flows: Flows,
     /// One at a time looks at a project and makes its networks: an older look must not undo a newer one.
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -139,6 +142,8 @@ impl Networks {
             objects,
             client: client.clone(),
             roles: Arc::new(roles::Roles::new(client.clone(), instances.clone())),
+            upstream: options.upstream,
+            authority: options.authority,
             instances,
             queue,
             programmed: Programmed::default(),
@@ -341,6 +346,7 @@ impl Networks {
         let (sender, receiver) = watch::channel(next);
         let options = guest_services::Options {
             credentials: Arc::clone(&self.inner.roles) as Arc<dyn guest_services::Credentials>,
+            upstream: Arc::clone(&self.inner.upstream),
             ..guest_services::Options::default()
         };
         let services = guest_services::serve(&first.namespace, receiver, options)?;
@@ -441,6 +447,7 @@ impl Networks {
             host: inner.host.clone(),
             underlay: inner.underlay,
             closed: inner.closed.all(),
+            authority: Arc::clone(&inner.authority),
             ..inner.objects.of(project)
         }
     }

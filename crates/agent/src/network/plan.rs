@@ -9,7 +9,7 @@ use model::Uid;
 use model::compute::Instance;
 use model::network::{
     self, DhcpOptions, Direction, DnsRecord, DnsZone, FloatingIp, FlowLog, Gateway, NetworkAcl, Peering,
-    Port, PrefixList, RouteTable, SecurityGroup, SecurityRule, Subnet, SubnetMode, Vpc,
+    Port, PrefixList, RouteTable, SecurityGroup, SecurityRule, Subnet, SubnetMode, Vpc, VpcEndpoint,
 };
 
 /// Bytes of a guest's packet: what is left of 1,500 inside of VXLAN over IPv4 (RFC 7348), with IPv6 to spare.
@@ -35,6 +35,7 @@ pub(super) struct View {
     pub(super) gateways: Vec<Arc<Gateway>>,
     pub(super) tables: Vec<Arc<RouteTable>>,
     pub(super) peerings: Vec<Arc<Peering>>,
+    pub(super) endpoints: Vec<Arc<VpcEndpoint>>,
     /// Other projects that this one has peerings with, by name; they have no others in turn.
     pub(super) others: BTreeMap<String, View>,
     /// Where guests of this host have their end of a port, by the port's name.
@@ -48,6 +49,8 @@ pub(super) struct View {
     pub(super) host: String,
     /// Its address between hosts.
     pub(super) underlay: Option<IpAddr>,
+    /// PEM of the authority of the cloud's API.
+    pub(super) authority: Arc<str>,
     /// Addresses of the cloud itself: guests have no business there.
     pub(super) closed: Vec<IpAddr>,
 }
@@ -72,7 +75,8 @@ impl View {
             mtu: GUEST_MTU,
             underlay: self.underlay,
             remotes: self.remotes(&ports),
-            groups: self.groups(&groups, &local, &self.named_ports(vpc, &peers)),
+            groups: self.groups(vpc, &groups, &local, &self.named_ports(vpc, &peers)),
+            endpoints: self.endpoint_plans(vpc, &local),
             uplink: self.uplink(vpc, &local),
             acls: self.acls(vpc, &local),
             ports: here,
@@ -170,10 +174,18 @@ impl View {
         remotes
     }
 
-    /// The groups that ports here are in, and those that their rules name.
-    fn groups(&self, known: &Groups<'_>, local: &[&Arc<Port>], all: &[&Arc<Port>]) -> Vec<GroupPlan> {
-        let own: BTreeSet<&str> =
-            local.iter().flat_map(|port| &port.spec.security_groups).map(String::as_str).collect();
+    /// The groups that ports and endpoints here are in, and those that their rules name.
+    fn groups(
+        &self,
+        vpc: &Vpc,
+        known: &Groups<'_>,
+        local: &[&Arc<Port>],
+        all: &[&Arc<Port>],
+    ) -> Vec<GroupPlan> {
+        let of_endpoints =
+            self.endpoints_of(vpc, local).flat_map(|endpoint| endpoint.spec.security_groups.as_slice());
+        let of_ports = local.iter().flat_map(|port| &port.spec.security_groups);
+        let own: BTreeSet<&str> = of_ports.chain(of_endpoints).map(String::as_str).collect();
         let mut wanted = own.clone();
         for group in own.iter().filter_map(|name| known.get(name)) {
             wanted.extend(

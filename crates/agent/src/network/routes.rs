@@ -130,7 +130,7 @@ impl View {
     }
 
     /// The table that a subnet follows: the one it names, or the VPC's main one.
-    fn table_of(&self, subnet: &Subnet) -> Option<&Arc<RouteTable>> {
+    pub(super) fn table_of(&self, subnet: &Subnet) -> Option<&Arc<RouteTable>> {
         let mut own = self.tables.iter().filter(|table| table.spec.vpc == subnet.spec.vpc);
         let named = &subnet.spec.route_table;
         own.find(|table| if named.is_empty() { table.spec.is_main } else { table.metadata.name == *named })

@@ -9,7 +9,7 @@ use model::network::{DnsRecord, DnsZone, RecordValue, Vpc};
 use super::plan::{View, addresses};
 
 /// How long others may keep a name of an instance, in seconds.
-const NAME_TTL: u32 = 30;
+pub(super) const NAME_TTL: u32 = 30;
 /// How long they may keep a record that does not say so, in seconds.
 const RECORD_TTL: u32 = 60;
 const DNS: u16 = 53;
@@ -45,6 +45,8 @@ pub(super) fn zones(view: &View, vpc: &Vpc) -> (Vec<Zone>, HashMap<IpAddr, Strin
             zones.push(zone);
         }
     }
+    let taken: Vec<String> = zones.iter().map(|zone| zone.name().to_owned()).collect();
+    zones.extend(view.endpoint_zones(vpc).into_iter().filter(|zone| !taken.iter().any(|t| t == zone.name())));
     (zones, reverse)
 }
 

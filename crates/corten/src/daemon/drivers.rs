@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent::NetworkOptions;
+use agent::{NetworkOptions, Upstream};
 use driver::{ComputeDriver, VolumeDriver};
 use driver_dir::DirDriver;
 use driver_haproxy::{HaproxyDriver, HaproxyOptions};
@@ -59,6 +59,8 @@ pub(crate) fn network(
     layout: &Layout,
     underlay: Option<IpAddr>,
     closed: Vec<IpAddr>,
+    upstream: Arc<dyn Upstream>,
+    authority: &str,
 ) -> Option<NetworkOptions> {
     let options = || NetworkOptions {
         driver: Arc::new(vpc(layout)),
@@ -66,6 +68,8 @@ pub(crate) fn network(
         underlay,
         closed,
         answers_guests: true,
+        upstream,
+        authority: authority.into(),
         flows_dir: layout.root().join("flows"),
     };
     networks_are_on().then(options)

@@ -17,7 +17,7 @@ use server::{Environment, Membership, SystemEnvironment};
 
 use super::layout::{claim, write_file};
 use super::remote::{RemoteBlobs, StreamListener};
-use super::{Layout, drivers, logs, runtime, serve, underlay};
+use super::{Layout, drivers, endpoints, logs, runtime, serve, underlay};
 use crate::failure::Failure;
 
 const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(3);
@@ -125,7 +125,12 @@ async fn run(
     let listener = StreamListener::bind(SocketAddr::new(own, 0), &membership).await?;
     let options = AgentOptions {
         host: membership.name.clone(),
-        images: Images::new(cache, layout.layers(), Arc::new(RemoteBlobs::new(https)), client.clone()),
+        images: Images::new(
+            cache,
+            layout.layers(),
+            Arc::new(RemoteBlobs::new(https.clone())),
+            client.clone(),
+        ),
         client,
         drivers: drivers::all(layout),
         volumes: Some(drivers::volumes(layout, &membership.name)),
@@ -133,6 +138,8 @@ async fn run(
             layout,
             underlay::of_joined(own_underlay, own)?,
             underlay::addresses_of(authority(url))?,
+            Arc::new(endpoints::There::new(https)),
+            &membership.servers_ca,
         ),
         instances_dir: layout.instances(),
         endpoint: listener.address().to_string(),

@@ -7,6 +7,7 @@ mod blobs;
 mod credentials;
 mod detach;
 mod drivers;
+mod endpoints;
 mod gateway;
 mod join;
 mod layout;

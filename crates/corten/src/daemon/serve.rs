@@ -24,7 +24,7 @@ use super::blobs::ImageFiles;
 use super::gateway::Gateway;
 use super::layout::{claim, write_file};
 use super::remote::RemoteHosts;
-use super::{Layout, credentials, drivers, s3, underlay};
+use super::{Layout, credentials, drivers, endpoints, s3, underlay};
 use crate::failure::Failure;
 
 /// The range of every project's default network.
@@ -85,7 +85,8 @@ pub(crate) async fn serve(
     };
     let endpoint = format!("https://{}", reachable(listener.address()));
     let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(listener.serve(Face::new(server.clone(), extensions)));
+    let face = Face::new(server.clone(), extensions);
+    tasks.spawn(listener.serve(face.clone()));
     let _controllers = Controllers::start(&context);
     tasks.spawn(importer.run());
     tasks.spawn(backups.clone().run());
@@ -102,7 +103,13 @@ pub(crate) async fn serve(
         client,
         drivers: drivers::all(&layout),
         volumes: Some(drivers::volumes(&layout, &host)),
-        network: drivers::network(&layout, underlay::of_server(own_underlay, listen.ip())?, Vec::new()),
+        network: drivers::network(
+            &layout,
+            underlay::of_server(own_underlay, listen.ip())?,
+            Vec::new(),
+            Arc::new(endpoints::Here::new(face, local_host(&host))),
+            &authority.servers.certificate,
+        ),
         instances_dir: layout.instances(),
         endpoint: String::new(),
         incarnation,

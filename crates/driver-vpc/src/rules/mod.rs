@@ -13,6 +13,7 @@
 //!                or to outside: a floating address, translated, or IPv6 that may leave?
 //! postrouting snat of floating addresses, masquerade
 //! input       mark := input device -> what may be asked here?
+//!             (to an endpoint: map `out` as above, then its route or its groups)
 //! ```
 //!
 //! A mark says that a packet may leave its port, rather than a jump to the second half: the kernel walks all paths
@@ -21,6 +22,7 @@
 //! it is for, so that the difference to what the kernel has is small whenever the change is.
 
 mod acls;
+mod endpoints;
 mod groups;
 mod peers;
 mod ports;
@@ -59,6 +61,7 @@ fn filter(plan: &VpcPlan, devices: &Devices) -> Table {
     acls::add(&mut table, plan, devices);
     peers::add(&mut table, plan, devices);
     services::add(&mut table, plan);
+    endpoints::add(&mut table, plan, devices);
     if let (Some(uplink), Some(device)) = (&plan.uplink, devices.uplink) {
         uplink::add(&mut table, plan, uplink, devices, device);
     }

@@ -23,6 +23,8 @@ const NOTED_PER_SECOND_BURST: u32 = 500;
 /// Devices of ports, each with a count of what they should not have sent.
 pub(crate) const SPOOFING: &str = "spoofing";
 const SPOOFED: &str = "spoofed";
+/// By input device, the groups that let a packet out.
+pub(super) const OUT: &str = "out";
 
 pub(super) fn add(table: &mut Table, plan: &VpcPlan, devices: &Devices) {
     add_identities(table, plan, devices);
@@ -129,7 +131,7 @@ impl Ways {
 
     fn declare(self, table: &mut Table) {
         let maps =
-            [("out", self.out), ("in", self.into), ("rate-out", self.rate_out), ("rate-in", self.rate_in)];
+            [(OUT, self.out), ("in", self.into), ("rate-out", self.rate_out), ("rate-in", self.rate_in)];
         for (name, elements) in maps {
             table.set(Set::verdict_map(name, &[KeyType::InterfaceIndex]), elements);
         }
@@ -205,7 +207,7 @@ fn forward(plan: &VpcPlan) -> Vec<Rule> {
         Rule::new().any_bit(Field::ConnectionStatus, CONFIRMED).accept(),
         Rule::new().any_bit(Field::ConnectionState, states::INVALID).drop(),
         Rule::new().set_mark(0),
-        Rule::new().verdict_of(&[Field::InputDevice], "out"),
+        Rule::new().verdict_of(&[Field::InputDevice], OUT),
         Rule::new().not_equal(Field::Mark, MAY_LEAVE).drop().comment("may not leave its port"),
         Rule::new().verdict_of(&[Field::OutputDevice], "in"),
     ]);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use driver::VpcPlan;
 use nft::{Element, Field, Hook, KeyType, Policy, Rule, Set, Table, key, states};
 
-use super::filter_chain;
+use super::{endpoints, filter_chain};
 use crate::layout::{LOOPBACK, METADATA4, METADATA6};
 
 const DHCP: u16 = 67;
@@ -20,14 +20,14 @@ pub(super) fn add(table: &mut Table, plan: &VpcPlan) {
     let elements = |v4: bool| gateways().filter(move |a| a.is_ipv4() == v4).map(element);
     table.set(Set::new("gateways4", &[KeyType::Ipv4Address]), elements(true));
     table.set(Set::new("gateways6", &[KeyType::Ipv6Address]), elements(false));
-    table.base_chain("input", filter_chain(Hook::Input, 0, Policy::Drop), input());
+    table.base_chain("input", filter_chain(Hook::Input, 0, Policy::Drop), input(plan));
 }
 
 fn element(address: IpAddr) -> Element {
     Element::new(key([address.into()]))
 }
 
-fn input() -> Vec<Rule> {
+fn input(plan: &VpcPlan) -> Vec<Rule> {
     let known = states::ESTABLISHED | states::RELATED;
     let (tcp, udp, icmpv6) = (6, 17, 58);
     let to = |rule: Rule, protocol: u8, port: u16| {
@@ -43,6 +43,7 @@ fn input() -> Vec<Rule> {
         to(Rule::new().ipv4(), udp, DHCP),
         to(Rule::new().ipv6(), udp, DHCPV6),
     ];
+    rules.extend(endpoints::input(plan));
     rules.extend(DISCOVERY.map(|kind| Rule::new().protocol(icmpv6).equal(Field::IcmpType, kind).accept()));
     for protocol in [udp, tcp] {
         rules.extend([to(gateway4(), protocol, DNS), to(gateway6(), protocol, DNS)]);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use driver::NetworkDriver;
+use driver::{EndpointAccess, EndpointPlan, GroupPlan, NetworkDriver, Peer, Protocol, RulePlan};
 use nix::sys::socket::{getsockopt, sockopt};
 use sys::namespace::within_network;
 
@@ -65,4 +65,64 @@ async fn services_know_the_port_and_nothing_else_is_answered() {
     // From another host the services of this one are out of reach.
     let to = SocketAddr::new(address("10.0.0.1"), 53);
     assert_eq!(mark_of(inside, sandbox(&far), to), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clouds_own_api_is_reached_by_who_has_a_way_to_it() {
+    let lab = Lab::new(2);
+    let (open, closed) = (uid(), uid());
+    let routed = lab.port(&["10.0.0.2", "fd00:1::2"], &[&open]);
+    let unrouted = lab.port(&["10.0.0.3", "fd00:1::3"], &[&open]);
+    let kept_in = lab.port(&["10.0.0.4"], &[&closed]);
+    let far = lab.port(&["10.0.0.9"], &[&open]);
+    let guards = uid();
+    let of_the_open = RulePlan { protocol: Protocol::Tcp(443, 443), peer: Peer::Group(open.clone()) };
+    let groups = [
+        group(&open, &[&routed, &unrouted, &far], vec![]),
+        GroupPlan { egress: Vec::new(), ..group(&closed, &[&kept_in], vec![]) },
+        group(&guards, &[], vec![of_the_open]),
+    ];
+    let own = vec![routed.clone(), unrouted.clone(), kept_in.clone()];
+    let mut all = plans(&lab, 82, &[own, vec![far.clone()]], &groups);
+    let gateway = EndpointPlan {
+        uid: uid(),
+        addresses: vec![address("169.254.171.3")],
+        access: EndpointAccess::Ports(vec![routed.uid.clone(), kept_in.uid.clone(), far.uid.clone()]),
+    };
+    let interface = EndpointPlan {
+        uid: uid(),
+        addresses: vec![address("10.0.0.7"), address("fd00:1::7")],
+        access: EndpointAccess::Groups(vec![guards]),
+    };
+    for plan in &mut all {
+        plan.endpoints = vec![gateway.clone(), interface.clone()];
+    }
+    ensure_all(&lab, &all).await;
+    let here = lab.hosts[0].driver.ensure(&all[0]).await.expect("ensure");
+    let there = lab.hosts[1].driver.ensure(&all[1]).await.expect("ensure");
+    let reached = |inside: &Path, port, to: &str| mark_of(inside, sandbox(port), to.parse().unwrap());
+    let (near, remote) = (&here[0].namespace, &there[0].namespace);
+    for (port, to, link) in [
+        (&routed, "169.254.171.3:443", Some(&here[0])),
+        (&unrouted, "169.254.171.3:443", None),
+        (&kept_in, "169.254.171.3:443", None),
+        (&routed, "169.254.171.3:80", None),
+        (&routed, "10.0.0.7:443", Some(&here[0])),
+        (&routed, "[fd00:1::7]:443", Some(&here[0])),
+        (&unrouted, "10.0.0.7:443", Some(&here[1])),
+        (&kept_in, "10.0.0.7:443", None),
+        (&routed, "10.0.0.7:80", None),
+    ] {
+        assert_eq!(reached(near, port, to), link.map(|link| link.index), "{to}");
+    }
+    for to in ["169.254.171.3:443", "10.0.0.7:443"] {
+        assert_eq!(reached(remote, &far, to), Some(there[0].index), "every host has it: {to}");
+    }
+    all[0].endpoints[0].access = EndpointAccess::Ports(Vec::new());
+    all[0].endpoints.truncate(1);
+    lab.hosts[0].driver.ensure(&all[0]).await.expect("ensure");
+    for to in ["169.254.171.3:443", "10.0.0.7:443", "[fd00:1::7]:443"] {
+        assert_eq!(reached(near, &routed, to), None, "the way is gone: {to}");
+    }
+    assert_eq!(lab.hosts[0].driver.check(&all[0]).await.expect("check"), []);
 }

@@ -10,6 +10,8 @@ pub(crate) mod cards;
 pub(crate) mod console;
 pub(crate) mod dhcp_options;
 pub(crate) mod egress_gateways;
+pub(crate) mod endpoint_services;
+pub(crate) mod endpoints;
 pub(crate) mod flow_logs;
 pub(crate) mod gateways;
 pub(crate) mod groups;

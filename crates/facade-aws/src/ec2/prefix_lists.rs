@@ -2,6 +2,7 @@
 
 use model::network::PrefixListSpec;
 
+use super::endpoint_services;
 use crate::REGION;
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
@@ -11,6 +12,8 @@ use crate::ids;
 use crate::tags::{self, Tags};
 use crate::xml::Xml;
 
+/// Whose those of the cloud's services are.
+const OWNER: &str = "AWS";
 /// Most entries of a prefix list.
 const ENTRIES_MAX: usize = 1000;
 
@@ -52,7 +55,10 @@ impl Item for Listed {
         x.text("prefixListId", &self.id)
             .text("addressFamily", if self.is_v6 { "IPv6" } else { "IPv4" })
             .text("state", "create-complete")
-            .text("prefixListArn", format!("arn:aws:ec2:{REGION}:{}:prefix-list/{}", self.owner, self.id))
+            .text(
+                "prefixListArn",
+                format!("arn:aws:ec2:{REGION}:{}:prefix-list/{}", self.owner.to_lowercase(), self.id),
+            )
             .text("prefixListName", &self.name)
             .text("maxEntries", ENTRIES_MAX)
             .text("version", 1);
@@ -73,8 +79,15 @@ async fn prefix_lists(c: &Context) -> Answer {
             tags: tags::of(&list.metadata),
         }
     });
+    let of_services = endpoint_services::lists().map(|list| Listed {
+        id: list.id,
+        name: list.name,
+        owner: OWNER.into(),
+        is_v6: false,
+        tags: Tags::new(),
+    });
     let ids = Ids { parameter: "PrefixListId", none: ids::none::<PrefixListSpec> };
-    Ok(answer("prefixListSet", &select(&c.params, &ids, shown.collect())?))
+    Ok(answer("prefixListSet", &select(&c.params, &ids, shown.chain(of_services).collect())?))
 }
 
 struct Entry {
@@ -97,7 +110,8 @@ impl Item for Entry {
 }
 
 async fn prefix_list_entries(c: &Context) -> Answer {
-    let list = c.named::<PrefixListSpec>("PrefixListId").await?;
+    let wanted = c.params.require("PrefixListId")?;
+    let of_service = endpoint_services::lists().find(|list| list.id == wanted);
     if c.params.number("TargetVersion")?.is_some_and(|version| version != 1) {
         return Err(Failure::new("PrefixListVersionNotFound", "There is version 1 alone"));
     }
@@ -105,6 +119,10 @@ async fn prefix_list_entries(c: &Context) -> Answer {
         cidr: entry.cidr.map(|cidr| cidr.to_string()).unwrap_or_default(),
         description: entry.description.clone(),
     };
+    let entries = match of_service {
+        Some(list) => list.cidrs.into_iter().map(|cidr| Entry { cidr, description: String::new() }).collect(),
+        None => c.named::<PrefixListSpec>("PrefixListId").await?.spec.entries.iter().map(entry).collect(),
+    };
     let ids = Ids { parameter: "", none: |id| Failure::value(id) };
-    Ok(answer("entrySet", &select(&c.params, &ids, list.spec.entries.iter().map(entry).collect())?))
+    Ok(answer("entrySet", &select(&c.params, &ids, entries)?))
 }

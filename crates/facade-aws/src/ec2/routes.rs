@@ -4,14 +4,14 @@ use futures::try_join;
 use model::compute::InstanceSpec;
 use model::network::{
     Cidr, Gateway, GatewaySpec, Peering, PeeringSpec, PortSpec, Route, RouteTable, RouteTableSpec,
-    RouteTarget, VpcSpec,
+    RouteTarget, VpcEndpoint, VpcEndpointSpec, VpcSpec,
 };
 use model::{Object, ObjectMeta};
 
 use super::associations::{main_association, subnet_association};
 use super::egress_gateways::is_egress;
 use super::world::World;
-use super::{gateways, peerings};
+use super::{endpoint_services, gateways, peerings};
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
 use crate::describe::{Ids, Item, answer, select};
@@ -48,13 +48,17 @@ pub(crate) const ACTIONS: &[Action] = &[
 struct Ways {
     gateways: Vec<Gateway>,
     peerings: Vec<Peering>,
+    endpoints: Vec<VpcEndpoint>,
 }
 
 impl Ways {
     async fn load(c: &Context) -> Result<Self, Failure> {
-        let (gateways, peerings) =
-            try_join!(c.list_if_allowed::<GatewaySpec>(), c.list_if_allowed::<PeeringSpec>())?;
-        Ok(Self { gateways, peerings })
+        let (gateways, peerings, endpoints) = try_join!(
+            c.list_if_allowed::<GatewaySpec>(),
+            c.list_if_allowed::<PeeringSpec>(),
+            c.list_if_allowed::<VpcEndpointSpec>(),
+        )?;
+        Ok(Self { gateways, peerings, endpoints })
     }
 }
 
@@ -90,6 +94,13 @@ impl Table {
             origin: "CreateRouteTable",
         });
         let own = table.spec.routes.iter().map(|route| way(world, ways, route));
+        let led = ways.endpoints.iter().filter(|e| e.spec.route_tables.contains(&table.metadata.name));
+        let to_services = led.map(|endpoint| Way {
+            destination: endpoint_services::prefix_list_id(endpoint.spec.service),
+            target: ("gatewayId", ids::id(endpoint)),
+            is_there: true,
+            origin: "CreateRoute",
+        });
         let main = table.spec.is_main.then(|| Association { id: main_association(table), subnet_id: None });
         let subnets = world.subnets.iter().filter(|subnet| subnet.spec.route_table == table.metadata.name);
         let associated = subnets.map(|subnet| Association {
@@ -100,7 +111,7 @@ impl Table {
             id: ids::id(table),
             vpc_id: vpc.map(ids::id).unwrap_or_default(),
             owner: c.account(),
-            ways: local.chain(own).collect(),
+            ways: local.chain(own).chain(to_services).collect(),
             associations: main.into_iter().chain(associated).collect(),
             tags: tags::of(&table.metadata),
         }

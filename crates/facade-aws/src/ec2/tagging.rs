@@ -3,7 +3,7 @@
 use model::compute::{ImageSpec, InstanceSpec, KeyPairSpec, LaunchTemplateSpec, PlacementGroupSpec};
 use model::network::{
     DhcpOptionsSpec, FloatingIpSpec, FlowLogSpec, GatewaySpec, NetworkAclSpec, PeeringSpec, PortSpec,
-    RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcSpec,
+    RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcEndpointSpec, VpcSpec,
 };
 use model::storage::{VolumeSnapshotSpec, VolumeSpec};
 use model::{Object, Spec};
@@ -93,6 +93,7 @@ async fn one(c: &Context, id: &str, edit: &impl Fn(&mut Tags), dry: bool) -> Res
         "pg" => apply(c, c.find::<PlacementGroupSpec>(id).await?, edit, dry).await,
         "pcx" => apply(c, c.find::<PeeringSpec>(id).await?, edit, dry).await,
         "fl" => apply(c, c.find::<FlowLogSpec>(id).await?, edit, dry).await,
+        "vpce" => apply(c, c.find::<VpcEndpointSpec>(id).await?, edit, dry).await,
         "sgr" => rule_notes::edit_tags(c, id, edit, dry).await,
         "igw" | "nat" | "eigw" => apply(c, gateways::find(c, id).await?, edit, dry).await,
         _ => {
@@ -141,6 +142,7 @@ pub(crate) async fn tags_of(c: &Context, id: &str) -> Result<Tags, Failure> {
         "pg" => of::<PlacementGroupSpec>(c, id).await,
         "pcx" => of::<PeeringSpec>(c, id).await,
         "fl" => of::<FlowLogSpec>(c, id).await,
+        "vpce" => of::<VpcEndpointSpec>(c, id).await,
         "sgr" => rule_notes::tags_of(c, id).await,
         "igw" | "nat" | "eigw" => Ok(tags::of(&gateways::find(c, id).await?.metadata)),
         _ => Ok(Tags::new()),
@@ -221,6 +223,7 @@ async fn describe(c: &Context) -> Answer {
     found.extend(all::<VolumeSnapshotSpec>(c).await?);
     found.extend(all::<PeeringSpec>(c).await?);
     found.extend(all::<FlowLogSpec>(c).await?);
+    found.extend(all::<VpcEndpointSpec>(c).await?);
     found.extend(all::<PlacementGroupSpec>(c).await?);
     for (id, tags) in rule_notes::tagged(&c.list_if_allowed::<SecurityGroupSpec>().await?) {
         found.extend(each_tag(&id, "security-group-rule", tags));

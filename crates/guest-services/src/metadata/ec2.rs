@@ -97,7 +97,10 @@ fn services(instance: &Instance) -> Folder {
     if instance.services_domain.is_empty() {
         return Folder::default();
     }
-    Folder::default().leaf("domain", &instance.services_domain).leaf("partition", "aws")
+    Folder::default()
+        .unless_empty("certificate-authority", &instance.authority)
+        .leaf("domain", &instance.services_domain)
+        .leaf("partition", "aws")
 }
 
 fn placement(instance: &Instance) -> Folder {

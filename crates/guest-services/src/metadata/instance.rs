@@ -33,6 +33,8 @@ pub struct Instance {
     pub launched_at: String,
     /// The domain of the cloud's services, as in `amazonaws.com`.
     pub services_domain: String,
+    /// PEM of the authority whose certificates the cloud's own API shows; empty: not told.
+    pub authority: Arc<str>,
     /// Name and key as in `authorized_keys`, one line each.
     pub public_keys: Vec<(String, String)>,
     pub security_groups: Vec<String>,

@@ -12,6 +12,7 @@ mod document;
 mod managed;
 mod pattern;
 mod session;
+mod through;
 
 pub use arn::unique_id;
 pub use condition::Facts;
@@ -20,6 +21,7 @@ pub use directory::{Actor, ActorKind, Directory};
 pub use document::{Document, DocumentError};
 pub use managed::{MANAGED, Managed, managed};
 pub use session::{Session, SessionOf};
+pub use through::Through;
 
 /// Services whose every call is decided by policies. A key of IAM is worth nothing at another.
 pub const POLICED: [&str; 6] = ["ec2", "iam", "sts", "elasticloadbalancing", "autoscaling", "monitoring"];

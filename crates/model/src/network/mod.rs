@@ -22,6 +22,7 @@ mod subnet;
 mod target_group;
 mod text;
 mod vpc;
+mod vpc_endpoint;
 
 pub use address::{Address, AddressError, Mac, MacError};
 pub use address_pool::{AddressPool, AddressPoolSpec, AddressPoolStatus};
@@ -53,5 +54,6 @@ pub use target_group::{
     Balancing, HealthCheck, Target, TargetGroup, TargetGroupSpec, TargetGroupStatus, TargetProtocol,
 };
 pub use vpc::{Vpc, VpcDns, VpcSpec, VpcStatus};
+pub use vpc_endpoint::{EndpointService, EndpointType, VpcEndpoint, VpcEndpointSpec, VpcEndpointStatus};
 
 pub(crate) const GROUP: &str = "network.corten.dev";

@@ -43,6 +43,9 @@ pub struct PortSpec {
     /// The load balancer that it was made for. Set by the server.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub load_balancer: String,
+    /// The Vpc endpoint that it was made for. Set by the server.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub vpc_endpoint: String,
     /// Which of that instance's network cards it is, from 0.
     #[serde(skip_serializing_if = "is_default")]
     pub interface: u32,
@@ -60,6 +63,7 @@ impl Default for PortSpec {
             flow_logs: false,
             instance: String::new(),
             load_balancer: String::new(),
+            vpc_endpoint: String::new(),
             interface: 0,
         }
     }
@@ -150,6 +154,7 @@ impl Spec for PortSpec {
         );
         check_name("spec.instance", &self.instance, errors);
         check_name("spec.loadBalancer", &self.load_balancer, errors);
+        check_name("spec.vpcEndpoint", &self.vpc_endpoint, errors);
     }
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
@@ -159,6 +164,7 @@ impl Spec for PortSpec {
         let leaves = self.instance.is_empty();
         errors.require(self.instance == old.instance || leaves, "spec.instance", made);
         errors.require(self.load_balancer == old.load_balancer, "spec.loadBalancer", made);
+        errors.require(self.vpc_endpoint == old.vpc_endpoint, "spec.vpcEndpoint", made);
         errors.require(self.interface == old.interface, "spec.interface", made);
     }
 
@@ -182,6 +188,7 @@ impl Spec for PortSpec {
             "spec.subnet" => p.spec.subnet.clone(),
             "spec.instance" => p.spec.instance.clone(),
             "spec.loadBalancer" => p.spec.load_balancer.clone(),
+            "spec.vpcEndpoint" => p.spec.vpc_endpoint.clone(),
             "status.host" => p.status.host.clone(),
             _ => return None,
         })

@@ -28,7 +28,7 @@ pub(crate) fn sample(kind: &str) -> Option<Value> {
             "spec": {
                 "subnet": "web", "addresses": ["10.0.1.7", "fd00:1:0:1::7"], "mac": "02:00:5e:10:00:07",
                 "securityGroups": ["web"], "sourceDestinationCheck": false, "rateBits": 1_000_000,
-                "instance": "one", "loadBalancer": "front", "interface": 1,
+                "instance": "one", "loadBalancer": "front", "vpcEndpoint": "api", "interface": 1,
             },
             "status": {
                 "host": "host-1", "state": "Up", "device": "p1", "observedGeneration": 1,
@@ -88,6 +88,13 @@ pub(crate) fn sample(kind: &str) -> Option<Value> {
         "Peering" => json!({
             "spec": {"vpc": "main", "peerProject": "other", "peerVpc": "theirs"},
             "status": {"active": true, "conditions": conditions()},
+        }),
+        "VpcEndpoint" => json!({
+            "spec": {
+                "vpc": "main", "service": "ec2", "type": "interface", "subnets": ["web"],
+                "securityGroups": ["front"], "privateDns": true, "policy": "{}", "routeTables": ["private"],
+            },
+            "status": {"conditions": conditions()},
         }),
         "DnsZone" => json!({"spec": {"domain": "db.internal", "vpcs": ["main"]}, "status": {}}),
         "DnsRecord" => json!({

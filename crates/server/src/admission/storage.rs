@@ -253,7 +253,7 @@ impl Server {
                 return Err(ApiError::conflict(format!("{singular} {name:?} is not being deleted")));
             }
             new.metadata_mut().finalizers.retain(|f| f != FINALIZER);
-            match self.replace(&request, &entry, &*old, new, &Draft::default()).await {
+            match self.replace(&request, &entry, &*old, new, &mut Draft::default()).await {
                 Err(e) if e == changed_meanwhile(&request) => {}
                 result => return result,
             }

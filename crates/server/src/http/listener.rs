@@ -1,20 +1,23 @@
 //! Accepts connections: TLS with an optional client certificate, then HTTP/1.1 or HTTP/2.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use identity::{Principal, SourceAddress};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use super::Face;
+use super::{Body, Face};
 use crate::pki::{self, Authority};
 
 /// Most connections at once; more wait in the kernel's queue.
@@ -84,14 +87,33 @@ impl Listener {
 async fn connection(tcp: TcpStream, from: SourceAddress, tls: TlsAcceptor, face: Face) {
     // Without this, small answers wait for the peer's delayed acknowledgement; failing to set it only costs time.
     let _ = tcp.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(tcp)).await else { return };
+    let Some(stream) = shake_hands(&tls, tcp).await else { return };
     let peer: Option<Principal> =
         stream.get_ref().1.peer_certificates().and_then(|chain| pki::principal(chain.first()?));
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let answer = move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(from);
         let (face, peer) = (face.clone(), peer.clone());
         async move { face.answer(peer, request).await }
-    });
+    };
+    converse(stream, answer).await;
+}
+
+/// The handshake of TLS, which has its time.
+pub(super) async fn shake_hands<S>(tls: &TlsAcceptor, stream: S) -> Option<TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await.ok()?.ok()
+}
+
+/// HTTP on a connection, to its end.
+pub(super) async fn converse<S, F, A>(stream: TlsStream<S>, answer: F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> A + Send + 'static,
+    A: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+{
+    let service = service_fn(answer);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT);
     builder

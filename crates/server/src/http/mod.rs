@@ -2,6 +2,7 @@
 
 mod answer;
 mod body;
+mod endpoint;
 mod foreign;
 mod listener;
 mod network;
@@ -14,6 +15,7 @@ mod watch;
 
 pub use answer::error;
 pub use body::{Body, full, read};
+pub use endpoint::{Admitted, Passage};
 pub use foreign::{Foreign, logs, samples};
 pub use listener::{Listener, ListenerError};
 pub use service::{Extensions, Face};

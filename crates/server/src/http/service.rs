@@ -17,6 +17,7 @@ use model::{ApiError, Reason};
 use tokio::io::AsyncReadExt;
 
 use super::body::Body;
+use super::endpoint::{self, Endpoints};
 use super::foreign::Foreign;
 use super::query::Query;
 use super::route::{Route, Target, route};
@@ -51,11 +52,12 @@ impl std::fmt::Debug for Extensions {
 pub struct Face {
     pub(super) server: Server,
     pub(super) extensions: Extensions,
+    pub(super) endpoints: Arc<Endpoints>,
 }
 
 impl Face {
     pub fn new(server: Server, extensions: Extensions) -> Self {
-        Self { server, extensions }
+        Self { server, extensions, endpoints: Arc::default() }
     }
 
     /// Answers one request; `peer` is who the TLS client certificate says it is.
@@ -141,6 +143,9 @@ impl Face {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, ApiError> {
         let query = Query::parse(request.uri().query());
+        if (target.kind.info.plural, target.subresource.as_str()) == ("vpcendpoints", "connect") {
+            return endpoint::connect(self, caller, target, &query, request).await;
+        }
         if let Some(result) = stream_call(&target, &query, request.method().clone()) {
             return result.open(self, caller, request).await;
         }

@@ -73,7 +73,7 @@ impl Server {
             let condition =
                 Condition::new("Scheduled", ConditionStatus::True, "Bound", binding.message.clone());
             set_condition(&mut instance.status.conditions, condition, self.inner.environment.now());
-            match self.replace(&request, &entry, &*old, new, &Draft::default()).await {
+            match self.replace(&request, &entry, &*old, new, &mut Draft::default()).await {
                 // Someone wrote a status or renewed the lease meanwhile. The claim itself is not in doubt, and
                 // the proof of leadership is checked anew in the next round.
                 Err(e) if e == changed_meanwhile(&request) => {}
@@ -100,7 +100,7 @@ impl Server {
                 return Err(ApiError::conflict(message));
             }
             instance.metadata.finalizers.retain(|f| f != AGENT_FINALIZER);
-            match self.replace(&request, &entry, &*old, new, &Draft::default()).await {
+            match self.replace(&request, &entry, &*old, new, &mut Draft::default()).await {
                 Err(e) if e == changed_meanwhile(&request) => {}
                 result => return result,
             }

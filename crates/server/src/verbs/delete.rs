@@ -39,7 +39,7 @@ impl Server {
             if old.metadata().is_deleting() && new.metadata() == old.metadata() {
                 return Ok(Reply { body: record::wire(&entry.value, entry.mod_revision), created: false });
             }
-            match self.replace(&request, &entry, &*old, new, &draft).await {
+            match self.replace(&request, &entry, &*old, new, &mut draft).await {
                 // A version that was named is compared anew in the next round.
                 Err(e) if e == changed_meanwhile(&request) => {}
                 result => return result,

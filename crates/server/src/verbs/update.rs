@@ -9,7 +9,7 @@ use store::{Entry, StoreError, Txn};
 use super::bind::require_own_host;
 use super::{CONFLICT_RETRIES, decode_input, match_path};
 use crate::admission::{Operation, check_storage_report};
-use crate::claims::Draft;
+use crate::claims::{Draft, key_of};
 use crate::record;
 use crate::server::{Server, store_error};
 
@@ -88,7 +88,7 @@ impl Server {
             if !matches!(request.verb, Verb::Patch(client::PatchKind::Apply)) {
                 self.track_manager(request, Some(&*old), &mut *new);
             }
-            match self.replace(request, &entry, &*old, new, &draft).await {
+            match self.replace(request, &entry, &*old, new, &mut draft).await {
                 // Whether it was this object, or another that the change relies on, the next round finds out.
                 Err(e) if e == changed_meanwhile(request) => {}
                 result => return result,
@@ -105,11 +105,12 @@ impl Server {
         entry: &Entry,
         old: &dyn AnyObject,
         mut new: Box<dyn AnyObject>,
-        draft: &Draft,
+        draft: &mut Draft,
     ) -> Result<Reply, ApiError> {
         let info = &request.kind.info;
         let gone = new.metadata().is_deleting() && new.metadata().finalizers.is_empty();
-        let reservation = if gone { None } else { Some(self.reserve_quota(Some(old), &*new, &[]).await?) };
+        let reservation =
+            if gone { None } else { Some(self.reserve_quota(Some(old), &*new, &draft.companions).await?) };
         let value = record::encode(&mut *new);
         if value.len() > super::OBJECT_MAX_BYTES {
             let message = format!(
@@ -128,7 +129,11 @@ impl Server {
         let txn = if gone { txn.delete(&*entry.key) } else { txn.put(&*entry.key, value.clone()) };
         let kept = (!gone).then_some(&*new);
         let txn = self.with_claims(txn, &entry.key, Some(old), kept, draft).await?;
-        let txn = self.fenced(request, txn).await?;
+        let mut txn = self.fenced(request, txn).await?;
+        for companion in &mut draft.companions {
+            let beside = key_of(&**companion);
+            txn = txn.when(&beside, 0).put(beside, record::encode(&mut **companion));
+        }
         match self.inner.store.txn(txn).await {
             Ok(revision) => {
                 if let Some(reservation) = reservation {

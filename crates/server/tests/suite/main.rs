@@ -7,6 +7,7 @@ mod binding;
 mod changes;
 mod claims;
 mod cloud;
+mod endpoints;
 mod errors;
 mod iam;
 mod instance_networks;

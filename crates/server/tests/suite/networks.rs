@@ -43,7 +43,7 @@ async fn delete<S: Spec>(cloud: &Cloud, name: &str) -> Result<(), ApiError> {
 }
 
 /// The refusal names the field, and says this.
-fn says<T: std::fmt::Debug>(result: Result<T, ApiError>, field: &str, words: &str) {
+pub(crate) fn says<T: std::fmt::Debug>(result: Result<T, ApiError>, field: &str, words: &str) {
     let error = refused(result, Reason::Invalid);
     let cause = error.causes.iter().find(|cause| cause.field == field);
     let cause = cause.unwrap_or_else(|| panic!("{field} is not named: {error}"));

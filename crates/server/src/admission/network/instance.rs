@@ -65,6 +65,8 @@ impl Server {
             let (name, maker) = (&network.port, &port.spec.instance);
             let message = format!("port {name:?} is of load balancer {:?}", port.spec.load_balancer);
             errors.require(port.spec.load_balancer.is_empty(), &field, &message);
+            let message = format!("port {name:?} is of vpc endpoint {:?}", port.spec.vpc_endpoint);
+            errors.require(port.spec.vpc_endpoint.is_empty(), &field, &message);
             if maker.is_empty() || maker == own {
                 continue;
             }

@@ -1,6 +1,7 @@
 //! Networks: what the server gives (addresses, overlay numbers), and rules between the objects of one Vpc.
 
 mod balancer;
+mod endpoint;
 mod floating_ip;
 mod group;
 mod instance;
@@ -11,7 +12,7 @@ mod vpc;
 
 use model::network::{
     FloatingIp, Gateway, GatewaySpec, LoadBalancer, Peering, PeeringSpec, Port, RouteTable, SecurityGroup,
-    Subnet, SubnetSpec, Vpc,
+    Subnet, SubnetSpec, Vpc, VpcEndpoint,
 };
 use model::{AnyObject, ApiError, FieldErrors, Object, Spec};
 
@@ -38,6 +39,8 @@ impl Server {
                 errors.require(port.spec.instance.is_empty(), "spec.instance", message);
                 let message = "is set by the server; make a load balancer in the subnet";
                 errors.require(port.spec.load_balancer.is_empty(), "spec.loadBalancer", message);
+                let message = "is set by the server; make a vpc endpoint in the subnet";
+                errors.require(port.spec.vpc_endpoint.is_empty(), "spec.vpcEndpoint", message);
             }
             self.check_maker(port, of(old), errors).await?;
             self.complete_port(port, of(old), draft, errors).await
@@ -55,6 +58,8 @@ impl Server {
             self.check_peering(peering, errors).await
         } else if let Some(balancer) = any.downcast_mut::<LoadBalancer>() {
             self.complete_balancer(balancer, of(old), draft, errors).await
+        } else if let Some(endpoint) = any.downcast_mut::<VpcEndpoint>() {
+            self.complete_endpoint(endpoint, of(old), draft, errors).await
         } else {
             Ok(())
         }

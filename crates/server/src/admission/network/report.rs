@@ -70,7 +70,7 @@ impl Server {
     }
 
     /// A host speaks for the ports of instances bound to it and of load balancers that are on it, and for no others.
-    async fn require_own_port(&self, host: &str, port: &Port) -> Result<(), ApiError> {
+    pub(crate) async fn require_own_port(&self, host: &str, port: &Port) -> Result<(), ApiError> {
         let project = &port.metadata.namespace;
         if !port.spec.load_balancer.is_empty() {
             let balancer = self.read::<LoadBalancer>(project, &port.spec.load_balancer).await?;
