@@ -62,7 +62,7 @@ open("/tmp/ca.pem", "wb").write(authority)
 
 two_subnets_without_a_way() {
   expect "an image with the aws command" "$tools/python" "$here/client_image.py" "$scratch/client.tar"
-  expect "is imported" corten image import "$scratch/client.tar" --format oci --name client --wait
+  expect "is imported" corten image import "$scratch/client.tar" --format oci --name client
   rm -f "$scratch/client.tar"
   expect "create-vpc" query Vpc.VpcId create-vpc --cidr-block 10.60.0.0/16
   ep_vpc=$out
@@ -198,7 +198,8 @@ an_endpoint_goes_while_it_is_used() {
   inside led python3 -c '
 import socket, ssl, urllib.parse
 import boto3
-url = boto3.client("s3").generate_presigned_url("put_object", Params={"Bucket": "by-the-endpoint", "Key": "slow"})
+from botocore.config import Config
+url = boto3.client("s3", config=Config(signature_version="s3v4")).generate_presigned_url("put_object", Params={"Bucket": "by-the-endpoint", "Key": "slow"})
 name, path = urllib.parse.urlsplit(url).hostname, url.split("/", 3)[3]
 plain = socket.create_connection((name, 443), 10)
 held = ssl.create_default_context(cafile="/tmp/ca.pem").wrap_socket(plain, server_hostname=name)
@@ -228,7 +229,7 @@ print("ended" if not told else told, flush=True)
 endpoints_leave_nothing() {
   expect "delete-vpc-endpoints" aws ec2 delete-vpc-endpoints --vpc-endpoint-ids "$ep_interface"
   says "all of them" '"Unsuccessful": \[\]'
-  expect "the containers" corten rm led unled --wait
+  expect "the containers" corten rm led unled
   expect "the bucket" aws s3 rb --force s3://by-the-endpoint
   local id
   for id in "$ep_led" "$ep_unled"; do becomes 20 "delete-subnet" aws ec2 delete-subnet --subnet-id "$id"; done

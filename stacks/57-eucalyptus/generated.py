@@ -13,7 +13,7 @@ MALFORMED = {"InstanceId": "InvalidInstanceID.Malformed", "VpcId": "InvalidVpcID
              "SubnetId": "InvalidSubnetID.Malformed", "RouteTableId": "InvalidRouteTableID.Malformed",
              "VolumeId": "InvalidVolumeID.Malformed", "SnapshotId": "InvalidSnapshotID.Malformed",
              "NetworkInterfaceId": "InvalidNetworkInterfaceID.Malformed", "FlowLogId": "InvalidFlowLogId.Malformed",
-             "AllocationId": "InvalidAllocationID.Malformed"}
+             "AllocationId": "InvalidAllocationID.Malformed", "VpcEndpointId": "InvalidVpcEndpointId.Malformed"}
 # Answer without looking at what they were asked for, as AWS's do.
 ECHOES = {"SimulateCustomPolicy", "SimulatePrincipalPolicy"}
 # Texts without which nothing would be looked at.

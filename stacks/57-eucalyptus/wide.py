@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from balancing import Balancing
 from edges import Edges
+from endpoints import Endpoints
 from flows import Flows
 from generated import Generated
 from identities import EC2_TRUST, Identities
@@ -437,6 +438,8 @@ def accounts(image):
     edge = edges.something(vpc_id)
     flows = Flows((check, equal, refused), ec2)
     flow = flows.something(vpc_id)
+    endpoints = Endpoints((check, equal, refused), ec2)
+    flow.update(endpoints.something(vpc_id))
     ids = {"VpcId": vpc_id, "SubnetId": subnet, "GroupId": group, "SecurityGroupId": group, "RouteTableId": table,
            "InternetGatewayId": gateway, "GatewayId": gateway, "NetworkInterfaceId": eni, "Resource": instance,
            "AllocationId": address["AllocationId"], "PublicIp": address["PublicIp"], "KeyPairId": key,
@@ -451,6 +454,7 @@ def accounts(image):
     scaled.nothing()
     edges.nothing(edge)
     flows.nothing(flow)
+    endpoints.nothing(flow)
     ec2.terminate_instances(InstanceIds=[instance])
     ec2.cancel_import_task(ImportTaskId=task["ImportTaskId"])
     ec2.delete_snapshot(SnapshotId=snapshot)
@@ -486,6 +490,7 @@ def main():
     Networks((check, equal, refused), ec2).run()
     Edges((check, equal, refused), ec2, image).run()
     Flows((check, equal, refused), ec2).run()
+    Endpoints((check, equal, refused), ec2).run()
     Placement((check, equal, refused), ec2, image).run()
     Tools((check, equal, refused), ec2, image).run()
     plain(vpc_id, subnet)

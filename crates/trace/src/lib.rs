@@ -5,6 +5,7 @@
 //! against each other on a real kernel.
 
 mod acls;
+mod endpoints;
 mod objects;
 mod path;
 mod remedy;

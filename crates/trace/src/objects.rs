@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use model::compute::{Instance, InstancePhase, port_names};
 use model::network::{
     FloatingIp, Gateway, NetworkAcl, Peering, Port, PortState, PrefixList, RouteTable, SecurityGroup, Subnet,
-    SubnetMode, Vpc,
+    SubnetMode, Vpc, VpcEndpoint,
 };
 use model::{Object, Spec};
 
@@ -24,6 +24,7 @@ pub struct Objects {
     pub tables: Vec<RouteTable>,
     pub floating: Vec<FloatingIp>,
     pub peerings: Vec<Peering>,
+    pub endpoints: Vec<VpcEndpoint>,
     /// Whose ports those are; of an instance that is not among them nothing is said.
     pub instances: Vec<Instance>,
 }

@@ -6,6 +6,7 @@ use model::network::{
     FloatingIp, Gateway, GatewayType, Peering, Port, Route, RouteTable, RouteTarget, Subnet, Vpc,
 };
 
+use crate::endpoints::{self, Endpoint};
 use crate::objects::{Objects, has};
 use crate::services::{self, Own};
 
@@ -16,6 +17,8 @@ pub(crate) enum Way<'a> {
     Itself,
     /// What the network answers.
     Own(Own),
+    /// What leads to the cloud's own API.
+    Endpoint(Endpoint<'a>),
     /// A port of the same VPC.
     Port(&'a Port),
     /// A port of a peered VPC.
@@ -69,6 +72,9 @@ pub(crate) fn way<'a>(
     if let Some(own) = services::own_address(objects, vpc, port, destination) {
         return Way::Own(own);
     }
+    if let Some(endpoint) = endpoints::at(objects, vpc, port, destination) {
+        return Way::Endpoint(endpoint);
+    }
     if let Some(neighbour) = objects.holder(vpc, destination) {
         return Way::Port(neighbour);
     }
@@ -113,7 +119,7 @@ fn is_of_one_machine(address: IpAddr) -> bool {
 }
 
 /// The table that a subnet follows.
-fn table_of<'a>(objects: &'a Objects, subnet: &Subnet) -> Option<&'a RouteTable> {
+pub(crate) fn table_of<'a>(objects: &'a Objects, subnet: &Subnet) -> Option<&'a RouteTable> {
     let project = &subnet.metadata.namespace;
     let named = &subnet.spec.route_table;
     let is_it = |table: &&RouteTable| {

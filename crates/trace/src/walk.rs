@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use model::network::{Direction, Port, Vpc};
 
+use crate::endpoints::Endpoint;
 use crate::objects::{Objects, first, has, is_same};
 use crate::path::{self, Nowhere, SeenAs, Way};
 use crate::rules::{self, Wish};
@@ -28,6 +29,9 @@ pub fn trace(objects: &Objects, from: &Port, packet: &Packet) -> Trace {
         remedy: end.err().map(|stopped| stopped.remedy).unwrap_or_default(),
     }
 }
+
+/// What endpoints answer.
+const HTTPS: u16 = 443;
 
 struct Stopped {
     remedy: String,
@@ -99,6 +103,7 @@ impl<'a> Walk<'a> {
                     "",
                 ),
             },
+            Way::Endpoint(endpoint) => self.endpoint(vpc, source, destination, endpoint),
             Way::Port(port) => {
                 let other = has(port, destination).then_some(port);
                 self.egress(vpc, destination, other)?;
@@ -187,6 +192,38 @@ impl<'a> Walk<'a> {
             SeenAs::Host => None,
         };
         self.ingress(other, port, peer, None)
+    }
+
+    /// A port's groups let it out to an endpoint, as to anything else; at a subnet's edge it is not asked about.
+    fn endpoint(
+        &mut self,
+        vpc: &Vpc,
+        source: IpAddr,
+        destination: IpAddr,
+        endpoint: Endpoint<'_>,
+    ) -> Result<(), Stopped> {
+        let (Endpoint::Gateway(to) | Endpoint::Unled(to) | Endpoint::Interface(to, _)) = endpoint;
+        let (name, service, ipv4) = (&to.metadata.name, to.spec.service.as_str(), source.is_ipv4());
+        if !matches!(self.traffic, Traffic::Tcp { to: HTTPS, .. }) {
+            let what = format!("vpc endpoint {name} answers tcp/{HTTPS} only");
+            return self.stop(Stage::Service, what, "");
+        }
+        let other = if let Endpoint::Interface(_, port) = endpoint { Some(port) } else { None };
+        self.rules(vpc, self.from, Direction::Egress, (Some(destination), ipv4), other)?;
+        match endpoint {
+            Endpoint::Gateway(_) => self.pass(Stage::Route, format!("its route table leads to {service}")),
+            Endpoint::Unled(_) => {
+                let what = format!("no route of its subnet leads to vpc endpoint {name}");
+                let remedy =
+                    format!("name the subnet's route table in spec.routeTables of vpcendpoint {name}");
+                return self.stop(Stage::Route, what, remedy);
+            }
+            Endpoint::Interface(_, port) => {
+                self.rules(vpc, port, Direction::Ingress, (Some(source), ipv4), Some(self.from))?;
+            }
+        }
+        self.pass(Stage::Service, format!("vpc endpoint {name}: the cloud's {service}"));
+        Ok(())
     }
 
     fn port_is_up(&mut self, port: &Port) -> Result<(), Stopped> {

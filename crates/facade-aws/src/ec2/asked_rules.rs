@@ -2,6 +2,7 @@
 
 use model::network::{Direction, PortRange, Protocol, RulePeer, SecurityGroup, SecurityRule};
 
+use super::endpoint_services;
 use super::world::group_name;
 use crate::failure::Failure;
 use crate::ids;
@@ -52,8 +53,13 @@ pub(super) fn parse(
             add(peer, entry.text("Description"))?;
         }
         for entry in permission.structs("PrefixListIds") {
-            let name = entry.require("PrefixListId")?.to_owned();
-            add(RulePeer { prefix_list: name, ..RulePeer::default() }, entry.text("Description"))?;
+            let name = entry.require("PrefixListId")?;
+            let peer = match endpoint_services::network_of(name) {
+                // Of a service's list there is no object: it is one network.
+                Some(network) => RulePeer { cidr: Some(network), ..RulePeer::default() },
+                None => RulePeer { prefix_list: name.to_owned(), ..RulePeer::default() },
+            };
+            add(peer, entry.text("Description"))?;
         }
     }
     if rules.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::future::ready;
 
-use model::network::EndpointService;
+use model::network::{Cidr, EndpointService};
 use model::zone_in_region;
 
 use crate::REGION;
@@ -127,6 +127,18 @@ pub(crate) fn lists() -> impl Iterator<Item = OfService> {
         let cidrs = vec![format!("{address}/32")];
         Some(OfService { id: prefix_list_id(service), name: service.full_name(), cidrs })
     })
+}
+
+/// The network that the list of a service stands for, by the list's id.
+pub(crate) fn network_of(id: &str) -> Option<Cidr> {
+    let list = lists().find(|list| list.id == id)?;
+    list.cidrs.first()?.parse().ok()
+}
+
+/// The list that stands for a network.
+pub(crate) fn list_of(network: Cidr) -> Option<String> {
+    let network = network.to_string();
+    lists().find(|list| list.cidrs.contains(&network)).map(|list| list.id)
 }
 
 impl Item for OfService {

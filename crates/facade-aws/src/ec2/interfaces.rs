@@ -116,7 +116,7 @@ impl Item for Owned {
             "association.allocation-id" => association.map(|a| a.allocation_id.clone()).collect(),
             "association.association-id" => association.map(|a| a.association_id.clone()).collect(),
             "source-dest-check" => vec![super::word(i.checks_source)],
-            "interface-type" => vec!["interface".into()],
+            "interface-type" => vec![i.kind().into()],
             _ => vec![self.owner.clone()],
         }
     }
@@ -128,13 +128,13 @@ impl Item for Owned {
             .text("availabilityZone", &i.zone)
             .text("description", &i.description)
             .text("ownerId", &self.owner)
-            .text("requesterManaged", false)
+            .text("requesterManaged", i.is_of_endpoint)
             .text("status", i.status())
             .text("macAddress", &i.mac)
             .given("privateIpAddress", i.addresses.first().map_or("", String::as_str))
             .given("privateDnsName", &i.dns_name)
             .text("sourceDestCheck", i.checks_source)
-            .text("interfaceType", "interface");
+            .text("interfaceType", i.kind());
         groups(x, &i.groups);
         if let Some(a) = &i.attachment {
             x.node("attachment", |x| {

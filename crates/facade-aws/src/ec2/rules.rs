@@ -5,6 +5,7 @@ use std::borrow::Borrow;
 use model::network::{Direction, Protocol, RulePeer, SecurityGroup, SecurityGroupSpec, SecurityRule};
 
 use super::asked_rules::{parse, rule};
+use super::endpoint_services;
 use super::groups::named;
 use super::rule_notes::{self, no_rule, rule_id, rule_tags};
 use crate::actions::{Action, Answer, describe};
@@ -86,10 +87,12 @@ struct Peer {
 impl Peer {
     fn of(groups: &[impl Borrow<SecurityGroup>], rule: &SecurityRule) -> Self {
         let group = Some(&rule.peer.group).filter(|group| !group.is_empty());
+        let of_service = rule.peer.cidr.and_then(endpoint_services::list_of);
+        let list = Some(rule.peer.prefix_list.clone()).filter(|list| !list.is_empty());
         Self {
-            cidr: rule.peer.cidr.map(|cidr| cidr.to_string()),
+            cidr: rule.peer.cidr.filter(|_| of_service.is_none()).map(|cidr| cidr.to_string()),
             group: group.map(|group| ids::id_of(groups, group)),
-            prefix_list: Some(rule.peer.prefix_list.clone()).filter(|list| !list.is_empty()),
+            prefix_list: of_service.or(list),
             description: rule.description.clone(),
         }
     }

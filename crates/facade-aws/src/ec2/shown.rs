@@ -84,6 +84,8 @@ pub(crate) struct Interface {
     pub(crate) vpc_id: String,
     pub(crate) zone: String,
     pub(crate) description: String,
+    /// It was made for a VPC endpoint, and stays with it.
+    pub(crate) is_of_endpoint: bool,
     pub(crate) mac: String,
     pub(crate) dns_name: String,
     pub(crate) addresses: Vec<String>,
@@ -208,7 +210,12 @@ impl Interface {
             subnet_id: subnet.map(ids::id).unwrap_or_default(),
             vpc_id: vpc.map(ids::id).unwrap_or_default(),
             zone: zone_name(subnet.map_or("", |subnet| &subnet.spec.zone)),
-            description: port.metadata.annotations.get(DESCRIPTION).cloned().unwrap_or_default(),
+            description: if port.spec.vpc_endpoint.is_empty() {
+                port.metadata.annotations.get(DESCRIPTION).cloned().unwrap_or_default()
+            } else {
+                format!("VPC Endpoint Interface {}", port.spec.vpc_endpoint)
+            },
+            is_of_endpoint: !port.spec.vpc_endpoint.is_empty(),
             mac: port.spec.mac.map(|mac| mac.to_string()).unwrap_or_default(),
             dns_name: world.dns_name(port, project),
             addresses: ipv4(&port.spec.addresses).collect(),
@@ -221,9 +228,13 @@ impl Interface {
         }
     }
 
+    pub(crate) fn kind(&self) -> &'static str {
+        if self.is_of_endpoint { "vpc_endpoint" } else { "interface" }
+    }
+
     pub(crate) fn status(&self) -> &'static str {
         let is_attached = self.attachment.as_ref().is_some_and(|attachment| attachment.state != DETACHED);
-        if is_attached { "in-use" } else { "available" }
+        if is_attached || self.is_of_endpoint { "in-use" } else { "available" }
     }
 }
 

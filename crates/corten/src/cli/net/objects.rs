@@ -37,6 +37,7 @@ async fn of_project(cloud: &Cloud, project: &str) -> Result<Objects, Failure> {
         tables: list(cloud, project).await?,
         floating: list(cloud, project).await?,
         peerings: list(cloud, project).await?,
+        endpoints: list(cloud, project).await?,
         instances: list(cloud, project).await?,
     })
 }
@@ -55,5 +56,6 @@ fn add(objects: &mut Objects, theirs: Objects) {
     objects.tables.extend(theirs.tables);
     objects.floating.extend(theirs.floating);
     objects.peerings.extend(theirs.peerings);
+    objects.endpoints.extend(theirs.endpoints);
     objects.instances.extend(theirs.instances);
 }
