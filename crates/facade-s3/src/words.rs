@@ -317,3 +317,26 @@ fn valid_tags(tags: Vec<(String, String)>) -> S3Result<Vec<(String, String)>> {
     }
     Ok(tags)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_named_by_the_host_or_by_the_path() {
+        for (host, expected) in [
+            ("photos.s3.my-corten-1.amazonaws.com", Some("photos")),
+            ("a.b.s3.my-corten-1.amazonaws.com:443", Some("a.b")),
+            ("photos.vpce-00000000000000001.s3.my-corten-1.vpce.amazonaws.com", Some("photos")),
+            ("vpce-00000000000000001.s3.my-corten-1.vpce.amazonaws.com", None),
+            ("s3.my-corten-1.amazonaws.com", None),
+            (".s3.my-corten-1.amazonaws.com", None),
+            ("photos.example.org", None),
+            ("127.0.0.1:7443", None),
+        ] {
+            assert_eq!(bucket_of_host(host), expected, "{host}");
+            let request = http::Request::get("/path/key").header("host", host).body(()).unwrap();
+            assert_eq!(bucket_of(&request.into_parts().0), expected.unwrap_or("path"), "{host}");
+        }
+    }
+}
