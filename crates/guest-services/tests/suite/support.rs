@@ -37,6 +37,7 @@ pub(crate) fn directory_at(web: u32, db: u32) -> Directory {
             ("fd12:3456::5".parse().unwrap(), "web.demo.internal".to_owned()),
         ]),
         upstreams: vec!["192.0.2.53:53".parse().unwrap()],
+        doors: Vec::new(),
     }
 }
 
