@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use crate::cloud::{Cloud, host, refused};
+use crate::instance_networks::{with_image, with_networks};
 use crate::networks::{self, api, make, says};
 use crate::no_backups::NoBackups;
 
@@ -213,11 +214,9 @@ impl Site {
         let mut subnet: Subnet = api::<SubnetSpec>(&cloud).get("web").await.expect("the subnet");
         subnet.spec.route_table = "private".into();
         api::<SubnetSpec>(&cloud).update(&subnet).await.expect("its table");
-        let spec = json!({
-            "isolation": "namespace", "networks": [{"subnet": "web"}],
-            "payload": {"containers": {"containers": [{"name": "c", "image": "i"}]}},
-        });
-        let _: Instance = make::<InstanceSpec>(&cloud, "i", spec).await.expect("an instance");
+        with_image(&cloud).await;
+        let instance = with_networks("i", json!([{"subnet": "web"}]));
+        cloud.instances().create(&instance).await.expect("an instance");
         let scheduler = cloud.client(Principal::component("scheduler")).project::<Instance>("default");
         scheduler.create_below("i", "binding", &json!({"host": "h1"})).await.expect("bind");
         let port = api::<PortSpec>(&cloud).get("i-0").await.expect("its port");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::cloud::{Cloud, host, instance, refused};
 use crate::networks::{api, cloud, make};
 
-fn with_networks(name: &str, networks: Value) -> Instance {
+pub(crate) fn with_networks(name: &str, networks: Value) -> Instance {
     let mut instance = instance(name);
     instance.spec.isolation = Isolation::Namespace;
     instance.spec.payload =
@@ -22,7 +22,7 @@ fn with_networks(name: &str, networks: Value) -> Instance {
     instance
 }
 
-async fn with_image(cloud: &Cloud) {
+pub(crate) async fn with_image(cloud: &Cloud) {
     let image = json!({
         "metadata": {"name": "tree", "namespace": "system"},
         "spec": {"format": "oci", "visibility": "public"},
