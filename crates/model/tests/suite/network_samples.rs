@@ -89,13 +89,7 @@ pub(crate) fn sample(kind: &str) -> Option<Value> {
             "spec": {"vpc": "main", "peerProject": "other", "peerVpc": "theirs"},
             "status": {"active": true, "conditions": conditions()},
         }),
-        "VpcEndpoint" => json!({
-            "spec": {
-                "vpc": "main", "service": "ec2", "type": "interface", "subnets": ["web"],
-                "securityGroups": ["front"], "privateDns": true, "policy": "{}", "routeTables": ["private"],
-            },
-            "status": {"conditions": conditions()},
-        }),
+        "VpcEndpoint" => vpc_endpoint(),
         "DnsZone" => json!({"spec": {"domain": "db.internal", "vpcs": ["main"]}, "status": {}}),
         "DnsRecord" => json!({
             "spec": {
@@ -127,6 +121,16 @@ fn security_group() -> Value {
             "isDefault": true,
         },
         "status": {},
+    })
+}
+
+fn vpc_endpoint() -> Value {
+    json!({
+        "spec": {
+            "vpc": "main", "service": "ec2", "type": "interface", "subnets": ["web"],
+            "securityGroups": ["front"], "privateDns": true, "policy": "{}", "routeTables": ["private"],
+        },
+        "status": {"conditions": [condition()]},
     })
 }
 
