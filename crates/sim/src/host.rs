@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use agent::{Agent, AgentOptions, Images, Machine, NetworkOptions, SharedBlobs};
+use agent::{Agent, AgentOptions, Images, Machine, NetworkOptions, NoUpstream, SharedBlobs};
 use driver::fake::{FakeDriver, FakeMachine};
 use driver::fake_network::{FakeFabric, FakeNetwork};
 use driver::{ComputeDriver, DriverError, Observed};
@@ -173,6 +173,8 @@ impl SimHost {
                 balancers: Arc::new(NoBalancers),
                 underlay: Some(underlay),
                 closed: Vec::new(),
+                upstream: Arc::new(NoUpstream),
+                authority: "".into(),
                 flows_dir: self.dir.join("flows"),
                 answers_guests: false,
             }),
