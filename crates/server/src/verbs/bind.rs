@@ -51,7 +51,7 @@ impl Server {
             let instance = as_instance(&mut *new)?;
             if binding.host.is_empty() {
                 unbind(instance, &binding, self.inner.environment.now())?;
-                match self.replace(&request, &entry, &*old, new, &Draft::default()).await {
+                match self.replace(&request, &entry, &*old, new, &mut Draft::default()).await {
                     Err(e) if e == changed_meanwhile(&request) => continue,
                     result => return result,
                 }
