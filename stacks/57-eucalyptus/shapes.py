@@ -81,8 +81,9 @@ class Judge:
 
 
 def open_ended(at):
-    """Words that a cloud has of its own, which are sizes and pools; and one that AWS itself answers against its description."""
-    return at.endswith((".instanceType", "olumeType", ".internetGatewaySet[].attachmentSet[].state"))
+    """Words that a cloud has of its own, which are sizes and pools; and those that AWS itself answers against its description."""
+    against = (".internetGatewaySet[].attachmentSet[].state", ".vpcEndpoint.state", ".vpcEndpointSet[].state")
+    return at.endswith((".instanceType", "olumeType", *against))
 
 
 def local(element):
