@@ -17,7 +17,7 @@ mod streams;
 mod volume;
 
 pub use agent::{Agent, AgentOptions, NetworkOptions};
-pub use guest_services::{NoUpstream, Passage as GuestPassage, Upstream, Way};
+pub use guest_services::{NoUpstream, Upstream, Way};
 pub use images::{BlobSource, Images, SharedBlobs};
 pub use machine::Machine;
 pub use network::AskError;

@@ -1,7 +1,7 @@
 //! May a caller of IAM do this: what he asks for in the words of policies, held against those that he has. A user of
 //! Corten is decided over by his roles alone, in the server.
 
-use identity::iam::{Actor, Facts, Resource, Verdict};
+use identity::iam::{Actor, CallerNames, Facts, Resource, Verdict};
 use serde_json::json;
 
 use crate::REGION;
@@ -94,20 +94,14 @@ pub(crate) async fn comes_through(c: &Context, service: &str) -> Result<(), Fail
         return Ok(());
     }
     let action = format!("{}:{}", policy_service(service), c.action);
-    let account = c.account();
     let actor = c.signer.actor.as_ref();
-    let own = match actor {
-        Some(actor) => vec![actor.principal_arn(&account), actor.arn(&account)],
-        None => vec![format!("arn:aws:iam::{account}:user/{}", c.signer.principal.user)],
-    };
-    let whole = [account.clone(), format!("arn:aws:iam::{account}:root")];
-    let names: Vec<(&str, &str)> = own.iter().chain(&whole).map(|name| ("AWS", name.as_str())).collect();
+    let names = CallerNames::of(actor, &c.signer.principal.user, &c.account());
     for resource in if service == "ec2" { ec2_resources(c) } else { others(c, service) } {
-        if !through.allows(&names, &action, &resource, &facts(c, actor, &resource).await?) {
+        if !through.allows(&names.all(), &action, &resource, &facts(c, actor, &resource).await?) {
             return refused(format!(
                 "User: {} is not authorized to perform: {action} on resource: {} because no VPC endpoint policy \
                  allows the action",
-                own[0],
+                names.principal(),
                 resource.text()
             ));
         }

@@ -4,7 +4,7 @@ use ::objects::{Error, WhichVersion};
 use client::{Request, Verb};
 use http::{HeaderMap, Uri};
 use identity::Holder;
-use identity::iam::{self, Document, Facts, Names, Resource, Verdict};
+use identity::iam::{self, CallerNames, Document, Facts, Names, Resource, Verdict};
 use model::storage::{Bucket, BucketSpec};
 use model::{REGION, Spec, Timestamp};
 use s3s::{S3Result, s3_error};
@@ -305,7 +305,7 @@ impl Operations {
         let is_let = match &asker.holder {
             Some(holder) => {
                 let facts = question_facts((asker, holder), self, question, found);
-                let names = Known::of(holder);
+                let names = names_of(holder);
                 through.allows(&names.all(), &question.action, &resource, &facts)
             }
             None => found.is_some_and(|found| {
@@ -343,8 +343,8 @@ impl Operations {
             let names = Names { allowed: &[("AWS", "")], denied: &[("AWS", "")] };
             return Some(document.decide_for(names, &question.action, &resource, &facts));
         };
-        let known = Known::of(holder);
-        let (single, all) = (known.single(), known.all());
+        let known = names_of(holder);
+        let (single, all) = (known.own(), known.all());
         // Within an account, naming the whole of it leaves it to the account's own policies.
         let allowed = if holder.project == found.project { &single } else { &all };
         let facts = question_facts((asker, holder), self, question, Some(found));
@@ -353,31 +353,9 @@ impl Operations {
     }
 }
 
-/// What policies call a caller.
-struct Known {
-    own: Vec<String>,
-    /// His whole account.
-    whole: [String; 2],
-}
-
-impl Known {
-    fn of(holder: &Holder) -> Self {
-        let account = iam::account_number(&holder.project);
-        let own = match &holder.actor {
-            Some(actor) => vec![actor.principal_arn(&account), actor.arn(&account)],
-            None => vec![format!("arn:aws:iam::{account}:user/{}", holder.principal.user)],
-        };
-        Self { own, whole: [account.clone(), format!("arn:aws:iam::{account}:root")] }
-    }
-
-    fn single(&self) -> Vec<(&str, &str)> {
-        self.own.iter().map(|name| ("AWS", name.as_str())).collect()
-    }
-
-    fn all(&self) -> Vec<(&str, &str)> {
-        let whole = self.whole.iter().map(|name| ("AWS", name.as_str()));
-        self.single().into_iter().chain(whole).collect()
-    }
+fn names_of(holder: &Holder) -> CallerNames {
+    let account = iam::account_number(&holder.project);
+    CallerNames::of(holder.actor.as_ref(), &holder.principal.user, &account)
 }
 
 /// As whom the cloud writes logs into a bucket, in the words of policies.

@@ -24,6 +24,6 @@ pub use dns::{Forwarder, HostForwarder};
 pub use metadata::{
     CredentialError, Credentials, Instance, MetadataOptions, NicFacts, Role, RoleCredentials,
 };
-pub use relay::{NoUpstream, Passage, Upstream, Way};
+pub use relay::{NoUpstream, Upstream, Way};
 pub use serve::{Handle, Limits, Options, ServeError, serve};
 pub use zone::{RecordData, Zone, ZoneError};

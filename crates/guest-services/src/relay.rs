@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use model::Uid;
+use model::network::Passage;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,18 +31,6 @@ const TRY_EVERY: Duration = Duration::from_millis(250);
 /// A two-way stream to the server.
 pub trait Way: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Way for T {}
-
-/// The connection that is to be carried.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Passage {
-    pub project: String,
-    /// The Vpc endpoint that it comes by.
-    pub endpoint: String,
-    pub uid: Uid,
-    /// The port that it comes from, and the address there.
-    pub port: String,
-    pub from: IpAddr,
-}
 
 /// The way to the server.
 #[async_trait]

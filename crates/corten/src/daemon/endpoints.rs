@@ -4,14 +4,14 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 
-use agent::{GuestPassage, Upstream, Way};
+use agent::{Upstream, Way};
 use async_trait::async_trait;
 use client::https::Https;
 use http::Method;
 use identity::Principal;
-use model::network::VpcEndpoint;
+use model::network::{Passage, VpcEndpoint};
 use model::{ApiError, Reason, Resource};
-use server::http::{Face, Passage};
+use server::http::Face;
 
 /// Bytes under way between a guest's relay and the server in the same process.
 const PIPE: usize = 64 << 10;
@@ -36,9 +36,8 @@ impl fmt::Debug for Here {
 
 #[async_trait]
 impl Upstream for Here {
-    async fn open(&self, passage: &GuestPassage) -> io::Result<Pin<Box<dyn Way>>> {
-        let GuestPassage { project, endpoint, uid, port, from } = passage.clone();
-        let admitted = self.face.admit(&self.host, Passage { project, endpoint, uid, port, from }).await;
+    async fn open(&self, passage: &Passage) -> io::Result<Pin<Box<dyn Way>>> {
+        let admitted = self.face.admit(&self.host, passage.clone()).await;
         let (near, far) = tokio::io::duplex(PIPE);
         tokio::spawn(admitted.map_err(refusal)?.serve(far));
         Ok(Box::pin(near))
@@ -59,8 +58,8 @@ impl There {
 
 #[async_trait]
 impl Upstream for There {
-    async fn open(&self, passage: &GuestPassage) -> io::Result<Pin<Box<dyn Way>>> {
-        let GuestPassage { project, endpoint, uid, port, from } = passage;
+    async fn open(&self, passage: &Passage) -> io::Result<Pin<Box<dyn Way>>> {
+        let Passage { project, endpoint, uid, port, from } = passage;
         let object = VpcEndpoint::KIND.path(Some(project), Some(endpoint));
         let path = format!(
             "{object}/connect?uid={uid}&port={}&from={}",

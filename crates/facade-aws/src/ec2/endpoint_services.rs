@@ -83,6 +83,12 @@ impl Item for Service {
     }
 }
 
+/// There is no service of this name.
+pub(crate) fn none(name: &str) -> Failure {
+    let shown: String = name.chars().take(120).collect();
+    Failure::new("InvalidServiceName", format!("The Vpc Endpoint Service '{shown}' does not exist"))
+}
+
 fn services(c: &Context) -> Answer {
     let of = |service: &EndpointService| {
         let one = |kind| Service {
@@ -99,10 +105,6 @@ fn services(c: &Context) -> Answer {
             .collect::<Vec<_>>()
     };
     let shown = EndpointService::ALL.iter().flat_map(of).collect();
-    let none = |name: &str| {
-        let shown: String = name.chars().take(120).collect();
-        Failure::new("InvalidServiceName", format!("The Vpc Endpoint Service '{shown}' does not exist"))
-    };
     let page = select::<Service>(&c.params, &Ids { parameter: "ServiceName", none }, shown)?;
     let mut names: Vec<&str> = page.items.iter().map(|service| service.name.as_str()).collect();
     names.dedup();

@@ -8,6 +8,7 @@ use model::network::{
 use model::{Object, ObjectMeta};
 
 use super::world::World;
+use super::{endpoint_services, unsuccessful};
 use crate::REGION;
 use crate::actions::{Action, Answer, describe};
 use crate::context::Context;
@@ -232,6 +233,15 @@ fn check_form(c: &Context, is_interface: bool, prefix: &str) -> Result<(), Failu
     Ok(())
 }
 
+fn private_dns(c: &Context, is_interface: bool) -> Result<Option<bool>, Failure> {
+    let asked = c.params.flag("PrivateDnsEnabled")?;
+    if !is_interface && asked == Some(true) {
+        let message = "Private DNS is only supported for Interface type VPC Endpoints";
+        return Err(Failure::new("InvalidParameter", message));
+    }
+    Ok(asked)
+}
+
 fn refused(e: Failure) -> Failure {
     if e.message.contains("the route to ") && e.message.contains("is held by") {
         return Failure::new("RouteAlreadyExists", e.message);
@@ -253,10 +263,7 @@ async fn create(c: &Context) -> Answer {
     let params = &c.params;
     let vpc = c.named::<VpcSpec>("VpcId").await?;
     let name = params.require("ServiceName")?;
-    let service = EndpointService::of_full_name(name).ok_or_else(|| {
-        let shown: String = name.chars().take(120).collect();
-        Failure::new("InvalidServiceName", format!("The Vpc Endpoint Service '{shown}' does not exist"))
-    })?;
+    let service = EndpointService::of_full_name(name).ok_or_else(|| endpoint_services::none(name))?;
     let endpoint_type = match params.get("VpcEndpointType") {
         None | Some("Gateway") => EndpointType::Gateway,
         Some("Interface") => EndpointType::Interface,
@@ -276,11 +283,7 @@ async fn create(c: &Context) -> Answer {
         return Err(Failure::new("InvalidParameter", message));
     }
     check_form(c, is_interface, "")?;
-    let private_dns = params.flag("PrivateDnsEnabled")?;
-    if !is_interface && private_dns == Some(true) {
-        let message = "Private DNS is only supported for Interface type VPC Endpoints";
-        return Err(Failure::new("InvalidParameter", message));
-    }
+    let private_dns = private_dns(c, is_interface)?;
     let mut meta = ObjectMeta::in_project(c.project(), c.new_id("vpce", 0));
     tags::give(&mut meta, tags::for_new(params, "vpc-endpoint")?);
     let spec = VpcEndpointSpec {
@@ -330,11 +333,7 @@ async fn modify(c: &Context) -> Answer {
         let message = "PolicyDocument and ResetPolicy exclude each other";
         return Err(Failure::new("InvalidParameterCombination", message));
     }
-    let private_dns = params.flag("PrivateDnsEnabled")?;
-    if !is_interface && private_dns == Some(true) {
-        let message = "Private DNS is only supported for Interface type VPC Endpoints";
-        return Err(Failure::new("InvalidParameter", message));
-    }
+    let private_dns = private_dns(c, is_interface)?;
     let tables = changes::<RouteTableSpec>(c, "RouteTableId").await?;
     let subnets = changes::<SubnetSpec>(c, "SubnetId").await?;
     let groups = changes::<SecurityGroupSpec>(c, "SecurityGroupId").await?;
@@ -396,18 +395,11 @@ async fn delete(c: &Context) -> Answer {
         match one.await {
             Ok(()) => {}
             Err(e) if e.code == "DryRunOperation" => {}
-            // Whoever may not is told so once, for all.
-            Err(e) if e.status != 400 => return Err(e),
-            Err(e) => failed.push((id.clone(), e)),
+            Err(failure) => unsuccessful::note(&mut failed, id, failure)?,
         }
     }
     c.end_dry_run()?;
     let mut x = Xml::new();
-    x.list("unsuccessful", &failed, |x, (id, failure)| {
-        x.node("error", |x| {
-            x.text("code", &failure.code).text("message", &failure.message);
-        })
-        .text("resourceId", id);
-    });
+    unsuccessful::write(&mut x, &failed);
     Ok(x)
 }

@@ -6,6 +6,7 @@ use model::storage::BucketSpec;
 use model::{ConditionStatus, Object, ObjectMeta};
 
 use super::attachments::let_go_along;
+use super::unsuccessful;
 use super::world::{World, by_name};
 use crate::actions::{Action, Answer};
 use crate::authorize;
@@ -195,25 +196,6 @@ fn listed(c: &Context, parameter: &str) -> Result<Vec<String>, Failure> {
     }
 }
 
-/// What could not be done, by its id. What concerns the request as a whole refuses all of it.
-fn note(failed: &mut Vec<(String, Failure)>, id: &str, failure: Failure) -> Result<(), Failure> {
-    let of_request = ["UnauthorizedOperation", "RequestLimitExceeded", "DryRunOperation"];
-    if failure.status >= 500 || of_request.contains(&failure.code.as_ref()) {
-        return Err(failure);
-    }
-    failed.push((id.chars().take(80).collect(), failure));
-    Ok(())
-}
-
-fn unsuccessful(x: &mut Xml, failed: &[(String, Failure)]) {
-    x.list("unsuccessful", failed, |x, (id, failure)| {
-        x.node("error", |x| {
-            x.text("code", &failure.code).text("message", &failure.message);
-        })
-        .text("resourceId", id);
-    });
-}
-
 /// What all flow logs of a request have in common.
 fn asked(c: &Context) -> Result<FlowLogSpec, Failure> {
     let p = &c.params;
@@ -343,14 +325,14 @@ async fn create(c: &Context) -> Answer {
         };
         match one.await {
             Ok(id) => made.push(id),
-            Err(failure) => note(&mut failed, id, failure)?,
+            Err(failure) => unsuccessful::note(&mut failed, id, failure)?,
         }
     }
     let mut x = Xml::new();
     x.given("clientToken", c.params.text("ClientToken")).list("flowLogIdSet", &made, |x, id| {
         x.out_text(id);
     });
-    unsuccessful(&mut x, &failed);
+    unsuccessful::write(&mut x, &failed);
     Ok(x)
 }
 
@@ -365,11 +347,11 @@ async fn delete(c: &Context) -> Answer {
         match one.await {
             Ok(()) => {}
             Err(e) if e.code == "DryRunOperation" && n + 1 < wanted.len() => {}
-            Err(failure) => note(&mut failed, id, failure)?,
+            Err(failure) => unsuccessful::note(&mut failed, id, failure)?,
         }
     }
     let mut x = Xml::new();
-    unsuccessful(&mut x, &failed);
+    unsuccessful::write(&mut x, &failed);
     Ok(x)
 }
 

@@ -36,6 +36,7 @@ pub(crate) mod run;
 pub(crate) mod snapshots;
 pub(crate) mod subnets;
 pub(crate) mod tagging;
+mod unsuccessful;
 pub(crate) mod volume_health;
 pub(crate) mod volumes;
 pub(crate) mod vpcs;

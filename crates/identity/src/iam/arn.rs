@@ -63,6 +63,48 @@ impl Actor {
     }
 }
 
+/// What policies call a caller, in the form in which [`super::Names`] takes names.
+#[derive(Debug)]
+pub struct CallerNames {
+    principal: String,
+    /// Of a role's session.
+    session: Option<String>,
+    /// His whole account.
+    account: [String; 2],
+}
+
+impl CallerNames {
+    /// Whom IAM does not know is a user by his name in the cloud.
+    pub fn of(actor: Option<&Actor>, user: &str, account: &str) -> Self {
+        Self {
+            principal: actor.map_or_else(
+                || format!("arn:aws:iam::{account}:user/{user}"),
+                |actor| actor.principal_arn(account),
+            ),
+            session: actor.map(|actor| actor.arn(account)),
+            account: [account.to_owned(), format!("arn:aws:iam::{account}:root")],
+        }
+    }
+
+    /// The user or the role itself.
+    pub fn principal(&self) -> &str {
+        &self.principal
+    }
+
+    /// His own names, without his account's.
+    pub fn own(&self) -> Vec<(&str, &str)> {
+        named([&self.principal]).chain(named(&self.session)).collect()
+    }
+
+    pub fn all(&self) -> Vec<(&str, &str)> {
+        self.own().into_iter().chain(named(&self.account)).collect()
+    }
+}
+
+fn named<'a>(names: impl IntoIterator<Item = &'a String>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    names.into_iter().map(|name| ("AWS", name.as_str()))
+}
+
 impl Facts {
     /// What is known of every request: when it is, and that it came over TLS.
     pub fn of_time(now: Timestamp) -> Self {

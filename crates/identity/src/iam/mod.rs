@@ -14,7 +14,7 @@ mod pattern;
 mod session;
 mod through;
 
-pub use arn::unique_id;
+pub use arn::{CallerNames, unique_id};
 pub use condition::Facts;
 pub use decide::{Names, Permissions, Resource, Verdict};
 pub use directory::{Actor, ActorKind, Directory};

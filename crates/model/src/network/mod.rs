@@ -54,6 +54,8 @@ pub use target_group::{
     Balancing, HealthCheck, Target, TargetGroup, TargetGroupSpec, TargetGroupStatus, TargetProtocol,
 };
 pub use vpc::{Vpc, VpcDns, VpcSpec, VpcStatus};
-pub use vpc_endpoint::{EndpointService, EndpointType, VpcEndpoint, VpcEndpointSpec, VpcEndpointStatus};
+pub use vpc_endpoint::{
+    EndpointService, EndpointType, Passage, VpcEndpoint, VpcEndpointSpec, VpcEndpointStatus,
+};
 
 pub(crate) const GROUP: &str = "network.corten.dev";

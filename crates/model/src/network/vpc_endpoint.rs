@@ -9,7 +9,8 @@ use serde_json::json;
 use super::rules::{check_names, is_default, require_name};
 use super::{GROUP, PortSpec, RouteTableSpec, SecurityGroupSpec, SubnetSpec, VpcSpec};
 use crate::{
-    Claim, Column, Condition, FieldErrors, KindInfo, Name, Object, REGION, Reference, Scope, Spec, short_id,
+    Claim, Column, Condition, FieldErrors, KindInfo, Name, Object, REGION, Reference, Scope, Spec, Uid,
+    short_id,
 };
 
 pub type VpcEndpoint = Object<VpcEndpointSpec>;
@@ -177,6 +178,18 @@ impl VpcEndpoint {
         let uid: String = self.metadata.uid.as_str().chars().take(8).collect();
         format!("{}-{uid}-{:08x}-vpce", cut.trim_end_matches(['-', '.']), digest >> 32)
     }
+}
+
+/// A guest's connection to the cloud's API, which its host carries to the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passage {
+    pub project: String,
+    /// The `VpcEndpoint` that it comes by.
+    pub endpoint: String,
+    pub uid: Uid,
+    /// The port that it comes from, and the address there.
+    pub port: String,
+    pub from: IpAddr,
 }
 
 impl Spec for VpcEndpointSpec {

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use identity::Principal;
 use identity::iam::{Document, Through};
-use model::network::{EndpointService, Port, RouteTableSpec, Subnet, Vpc, VpcEndpoint};
+use model::network::{EndpointService, Passage, Port, RouteTableSpec, Subnet, Vpc, VpcEndpoint};
 use model::{ApiError, Reason, Uid, short_id};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -32,17 +32,6 @@ const PER_VPC_MAX: usize = 4096;
 const IN_ALL_MAX: usize = 16_384;
 /// Endpoints whose certificates are kept; each is quickly made.
 const CERTIFICATES_MAX: usize = 1024;
-
-/// A connection that a host carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Passage {
-    pub project: String,
-    pub endpoint: String,
-    pub uid: Uid,
-    /// The port that it comes from, and the address there.
-    pub port: String,
-    pub from: IpAddr,
-}
 
 /// What is known of endpoints while the server runs.
 #[derive(Default)]

@@ -15,7 +15,7 @@ mod watch;
 
 pub use answer::error;
 pub use body::{Body, full, read};
-pub use endpoint::{Admitted, Passage};
+pub use endpoint::Admitted;
 pub use foreign::{Foreign, logs, samples};
 pub use listener::{Listener, ListenerError};
 pub use service::{Extensions, Face};

@@ -14,15 +14,15 @@ use identity::Principal;
 use identity::iam::Through;
 use model::compute::{Image, Instance, InstanceSpec};
 use model::network::{
-    Port, PortSpec, RouteTableSpec, SecurityGroupSpec, Subnet, SubnetSpec, VpcEndpoint, VpcEndpointSpec,
-    VpcSpec,
+    Passage, Port, PortSpec, RouteTableSpec, SecurityGroupSpec, Subnet, SubnetSpec, VpcEndpoint,
+    VpcEndpointSpec, VpcSpec,
 };
 use model::{ApiError, Reason};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use server::http::{
-    Blobs, Body, Duplex, Extensions, Face, Foreign, HostGateway, Listener, Passage, StreamRequest, Upload,
+    Blobs, Body, Duplex, Extensions, Face, Foreign, HostGateway, Listener, StreamRequest, Upload,
 };
 use server::pki::Authority;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
