@@ -7,8 +7,9 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
 use crate::tidy::Breach;
 
 /// Every crate, lowest first. A crate imports only what stands above its own line here.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 29] = [
     "sys",
+    "signal",
     "nft",
     "model",
     "trace",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use client::{Api, ListParams, TypedEvent};
 use model::{ApiError, Object, Resource, Spec};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use signal::Signal;
 use tokio::task::JoinHandle;
 
 /// How long to wait before a broken connection is tried again.
@@ -54,7 +54,7 @@ struct Shared<R> {
     objects: RwLock<BTreeMap<String, Arc<R>>>,
     /// Held while a change is taken in and told, so that a new listener misses none and hears none twice.
     listeners: Mutex<Vec<Listener<R>>>,
-    synced: watch::Sender<bool>,
+    synced: Signal<bool>,
 }
 
 impl<R> Clone for Cache<R> {
@@ -83,7 +83,7 @@ impl<R: Resource> Cache<R> {
         let shared = Arc::new(Shared {
             objects: RwLock::default(),
             listeners: Mutex::new(listeners),
-            synced: watch::channel(false).0,
+            synced: Signal::new(false),
         });
         let task = tokio::spawn(follow(api, params, Arc::clone(&shared)));
         Self { inner: Arc::new(Inner { shared, task }) }
@@ -101,8 +101,7 @@ impl<R: Resource> Cache<R> {
 
     /// Waits until the cache has seen all that existed when it was started.
     pub async fn synced(&self) {
-        // The sender lives as long as the cache does.
-        let _ = self.inner.shared.synced.subscribe().wait_for(|synced| *synced).await;
+        self.inner.shared.synced.until(|synced| *synced).await;
     }
 
     pub fn get(&self, key: &str) -> Option<Arc<R>> {
@@ -145,7 +144,7 @@ async fn list_and_watch<R: Resource>(
     let mut params = params.clone();
     let list = api.list(&params).await?;
     shared.replace(list.items);
-    shared.synced.send_replace(true);
+    shared.synced.set(true);
     params.resource_version = list.resource_version;
     params.allow_bookmarks = true;
     loop {

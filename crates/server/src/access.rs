@@ -1,7 +1,7 @@
 //! Who may do what, as the store has it now: follows users, keys, roles and bindings, and answers from memory.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use identity::aws::{Message, SignatureError};
 use identity::{Attributes, Authenticator, Decision, Holder, Policy, Principal, Signer, Token};
@@ -9,8 +9,8 @@ use model::identity::{AccessKey, IamGroup, IamPolicy, IamRole, IamUser, Role, Ro
 use model::{ApiError, KindInfo, Reason, Resource};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
+use signal::Signal;
 use store::{Entry, ListOptions, Revision, Store, StoreError};
-use tokio::sync::watch;
 
 use crate::environment::Environment;
 use crate::iam::LastUsed;
@@ -31,6 +31,9 @@ const PREFIXES: [KindInfo; 8] = [
 /// How exactly it is known when a key last signed, in milliseconds. It is told by the second.
 const USE_MS: i64 = 1000;
 
+/// How far the store has been followed; nothing when it is followed no longer, and nobody needs to wait.
+type Seen = Signal<Option<Revision>>;
+
 struct Tables {
     authenticator: Authenticator,
     policy: Policy,
@@ -42,7 +45,7 @@ pub(crate) struct Access {
     tables: Arc<RwLock<Tables>>,
     environment: Arc<dyn Environment>,
     /// Per prefix, how far the store has been followed.
-    seen: [watch::Receiver<Revision>; 8],
+    seen: [Arc<Seen>; 8],
     /// By key, for people; kept as long as the server runs.
     used: Arc<RwLock<HashMap<String, LastUsed>>>,
 }
@@ -57,11 +60,17 @@ impl Access {
         let mut seen = Vec::new();
         for info in PREFIXES {
             let from = load(&*store, &info, &tables).await?;
-            let (sender, receiver) = watch::channel(from);
-            tokio::spawn(follow(Arc::clone(&store), info, Arc::clone(&tables), sender));
-            seen.push(receiver);
+            let here = Arc::new(Seen::new(Some(from)));
+            let (store, tables, seen_here) = (Arc::clone(&store), Arc::clone(&tables), Arc::downgrade(&here));
+            tokio::spawn(async move {
+                follow(&*store, &info, from, &tables, &seen_here).await;
+                if let Some(seen) = seen_here.upgrade() {
+                    seen.set(None);
+                }
+            });
+            seen.push(here);
         }
-        let seen = seen.try_into().map_err(|_| ApiError::internal("one receiver per prefix"))?;
+        let seen = seen.try_into().map_err(|_| ApiError::internal("one signal per prefix"))?;
         Ok(Self { tables, environment, seen, used: Arc::default() })
     }
 
@@ -132,8 +141,7 @@ impl Access {
         let Some(at) = PREFIXES.iter().position(|p| p.plural == info.plural && p.group == info.group) else {
             return;
         };
-        // An error means that the follower has ended, and with it the server.
-        let _ = self.seen[at].clone().wait_for(|seen| *seen >= revision).await;
+        self.seen[at].until(|seen| seen.is_none_or(|seen| seen >= revision)).await;
     }
 }
 
@@ -146,14 +154,15 @@ async fn load(store: &dyn Store, info: &KindInfo, tables: &RwLock<Tables>) -> Re
     Ok(page.revision)
 }
 
+/// Follows one prefix until the store fails or nobody asks any more.
 async fn follow(
-    store: Arc<dyn Store>,
-    info: KindInfo,
-    tables: Arc<RwLock<Tables>>,
-    seen: watch::Sender<Revision>,
+    store: &dyn Store,
+    info: &KindInfo,
+    from: Revision,
+    tables: &RwLock<Tables>,
+    seen: &Weak<Seen>,
 ) {
     let prefix = info.prefix();
-    let from = *seen.borrow();
     let mut watcher = store.watch(&prefix, from).await;
     loop {
         let batch = match &mut watcher {
@@ -164,27 +173,26 @@ async fn follow(
             Ok(batch) => {
                 let mut tables = tables.write();
                 for event in &batch.events {
-                    tables.apply(&info, &event.key, event.entry.as_ref());
+                    tables.apply(info, &event.key, event.entry.as_ref());
                 }
                 drop(tables);
-                if seen.send(batch.revision).is_err() {
-                    return;
-                }
+                let Some(seen) = seen.upgrade() else { return };
+                seen.set(Some(batch.revision));
             }
             Err(StoreError::Compacted { .. }) => {
                 // Too slow: start over from the present state. What was deleted meanwhile is only removed
                 // together with everything else, so forget it all first.
-                tables.write().forget(&info);
+                tables.write().forget(info);
                 // What was forgotten with it is loaded with it.
                 for other in PREFIXES.iter().filter(|other| other.plural != info.plural) {
-                    if load(&*store, other, &tables).await.is_err() {
+                    if load(store, other, tables).await.is_err() {
                         return;
                     }
                 }
-                match load(&*store, &info, &tables).await {
-                    Ok(from) => watcher = store.watch(&prefix, from).await,
-                    Err(_) => return,
-                }
+                let Ok(from) = load(store, info, tables).await else { return };
+                let Some(seen) = seen.upgrade() else { return };
+                seen.set(Some(from));
+                watcher = store.watch(&prefix, from).await;
             }
             Err(_) => return,
         }

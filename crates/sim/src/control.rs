@@ -10,10 +10,10 @@ use model::ApiError;
 use parking_lot::Mutex;
 use server::audit::Audit;
 use server::{Environment, Server};
+use signal::Signal;
 use store::Store;
 
 use crate::clock::Clock;
-use crate::signal::Signal;
 use crate::store::SimStore;
 
 /// Between two attempts to start; a service manager waits about so long.
@@ -28,7 +28,7 @@ pub(crate) struct ControlPlane {
 /// One run of the process.
 struct Life {
     server: Server,
-    dead: Arc<Signal>,
+    dead: Arc<Signal<bool>>,
     _controllers: Controllers,
 }
 
@@ -36,7 +36,7 @@ struct Life {
 pub(crate) struct Mortal {
     pub(crate) server: Server,
     /// On when it has died.
-    pub(crate) dead: Arc<Signal>,
+    pub(crate) dead: Arc<Signal<bool>>,
 }
 
 impl ControlPlane {

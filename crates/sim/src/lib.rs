@@ -15,7 +15,6 @@ mod networks;
 mod nobody;
 mod outside;
 mod scenario;
-mod signal;
 mod store;
 mod users;
 mod verdict;

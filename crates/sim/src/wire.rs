@@ -9,10 +9,10 @@ use client::{Client, Reply, Request, Transport, WatchEvent, WatchStream};
 use futures::{StreamExt, stream};
 use identity::Principal;
 use model::{ApiError, Reason};
+use signal::Signal;
 
 use crate::control::{ControlPlane, Mortal};
 use crate::dice::Dice;
-use crate::signal::Signal;
 use crate::weather::Weather;
 
 /// How long a client waits for a connection before it gives up.
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// One client's way to the control plane. Clones are the same way.
 #[derive(Clone)]
 pub(crate) struct Link {
-    cut: Arc<Signal>,
+    cut: Arc<Signal<bool>>,
     dice: Dice,
     weather: Arc<Weather>,
 }
@@ -40,12 +40,12 @@ impl Link {
     }
 
     fn is_cut(&self) -> bool {
-        self.cut.is_on()
+        self.cut.get()
     }
 
     /// Waits until the link is whole, as long as clients do.
     async fn whole(&self) -> Result<(), ApiError> {
-        let whole = tokio::time::timeout(PATIENCE, self.cut.until(false)).await;
+        let whole = tokio::time::timeout(PATIENCE, self.cut.until(|cut| !cut)).await;
         whole.map_err(|_| unreachable("the connection timed out"))
     }
 
@@ -125,7 +125,7 @@ async fn deliver(
     tokio::time::sleep(delay).await;
     tokio::select! {
         biased;
-        () = mortal.dead.until(true) => Err(unreachable("the connection was reset")),
+        () = mortal.dead.until(|dead| *dead) => Err(unreachable("the connection was reset")),
         reply = mortal.server.call(&principal, request) => reply,
     }
 }
@@ -133,7 +133,7 @@ async fn deliver(
 /// The events of a watch on their way.
 struct Flow {
     events: WatchStream,
-    dead: Arc<Signal>,
+    dead: Arc<Signal<bool>>,
     link: Link,
     over: bool,
 }
@@ -148,15 +148,15 @@ impl Flow {
         while !self.over {
             // Nothing arrives through a cut; when it is mended the connection may have outlived it.
             if self.link.is_cut() {
-                self.link.cut.until(false).await;
+                self.link.cut.until(|cut| !cut).await;
                 if self.link.dice.per_mille(500) {
                     return Some(self.broken());
                 }
             }
             let arrived = tokio::select! {
                 biased;
-                () = self.dead.until(true) => Arrival::Nothing,
-                () = self.link.cut.until(true) => continue,
+                () = self.dead.until(|dead| *dead) => Arrival::Nothing,
+                () = self.link.cut.until(|cut| *cut) => continue,
                 event = self.events.next() => Arrival::Of(event),
             };
             return match arrived {

@@ -18,8 +18,11 @@ fn live_with(seed: u64, minutes: u64, networked: bool) -> Report {
 
 #[test]
 fn one_seed_is_one_history() {
-    let (once, again) = (live(7, 5), live(7, 5));
-    assert_eq!(once, again);
+    let once = live(7, 5);
+    // Where chance comes in from elsewhere, it is seldom seen by a second run alone.
+    for _ in 0..3 {
+        assert_eq!(once, live(7, 5));
+    }
     assert_ne!(once.hash, live(8, 5).hash, "another seed is another history");
 }
 
