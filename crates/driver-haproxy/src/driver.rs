@@ -29,11 +29,17 @@ pub struct HaproxyOptions {
     pub run_dir: PathBuf,
     /// HAProxy 2.6 or newer, with OpenSSL.
     pub program: PathBuf,
+    /// The control group, below every hierarchy's root, that holds a group per balancer.
+    pub cgroup: String,
 }
 
 impl HaproxyOptions {
     pub fn new(run_dir: impl Into<PathBuf>) -> Self {
-        Self { run_dir: run_dir.into(), program: "/usr/sbin/haproxy".into() }
+        Self {
+            run_dir: run_dir.into(),
+            program: "/usr/sbin/haproxy".into(),
+            cgroup: sys::cgroup::ROOT.into(),
+        }
     }
 }
 
@@ -109,7 +115,8 @@ impl BalancerDriver for HaproxyDriver {
     }
 
     async fn delete(&self, uid: &Uid) -> Result<(), DriverError> {
-        let group = launch::cgroup(uid).map_err(|e| DriverError::failed("finding the cgroup", e))?;
+        let group = launch::cgroup(&self.host.options.cgroup, uid)
+            .map_err(|e| DriverError::failed("finding the cgroup", e))?;
         // Whatever is in it: the program, its workers, and those that end their last connections.
         group.remove().await.map_err(|e| DriverError::failed("ending haproxy", e))?;
         let uid = uid.clone();
@@ -135,7 +142,7 @@ impl Host {
         let folder: Folder = self.folders.of(&plan.uid);
         let room = room()?;
         let wanted = config::render(plan, &folder, room)?;
-        launch::ensure(&self.options.program, &plan.uid, &folder, &wanted, room, &self.reloads)?;
+        launch::ensure(&self.options, &plan.uid, &folder, &wanted, room, &self.reloads)?;
         folder.trim_log().map_err(|e| DriverError::failed("shortening the log", e))?;
         let table = socket::ask(&folder, stats::COMMAND)
             .map_err(|e| DriverError::failed("asking haproxy how its servers do", e))?;

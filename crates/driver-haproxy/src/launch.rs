@@ -18,6 +18,7 @@ use sys::daemon::{Daemon, ResourceLimit};
 use sys::namespace::within_network;
 
 use crate::config::{Rendered, Room};
+use crate::driver::HaproxyOptions;
 use crate::folder::Folder;
 use crate::socket;
 
@@ -67,8 +68,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("ipv6/conf/default/accept_dad", "0"),
 ];
 
-pub(crate) fn cgroup(uid: &Uid) -> Result<Cgroup, CgroupError> {
-    Cgroups::detect().and_then(|cgroups| cgroups.group(&format!("haproxy-{uid}")))
+pub(crate) fn cgroup(root: &str, uid: &Uid) -> Result<Cgroup, CgroupError> {
+    Cgroups::detect(root).and_then(|cgroups| cgroups.group(&format!("haproxy-{uid}")))
 }
 
 /// Sets up a balancer's namespace.
@@ -89,7 +90,7 @@ pub(crate) fn prepare_namespace(folder: &Folder) -> io::Result<()> {
 
 /// Has a program run by this configuration. Nothing is done where one does already.
 pub(crate) fn ensure(
-    program: &Path,
+    options: &HaproxyOptions,
     uid: &Uid,
     folder: &Folder,
     wanted: &Rendered,
@@ -104,7 +105,7 @@ pub(crate) fn ensure(
     for file in &wanted.files {
         folder.write(&file.name, &file.content).map_err(at("writing a file of the configuration"))?;
     }
-    check(program, folder, wanted)?;
+    check(&options.program, folder, wanted)?;
     if let Some(process) = running {
         reloads.wait_for_turn(uid);
         // What is known of servers goes over: one that is down stays so, instead of getting its share until the
@@ -116,7 +117,7 @@ pub(crate) fn ensure(
     } else {
         folder.write("state", NO_STATE).map_err(at("keeping the state of servers"))?;
         fs::rename(folder.next_config(), folder.config()).map_err(at("writing the configuration"))?;
-        start(program, uid, folder, room)?;
+        start(options, uid, folder, room)?;
     }
     wait_until_ready(folder, &wanted.digest)?;
     forget_files(folder, wanted).map_err(at("removing files that are no longer used"))
@@ -159,10 +160,10 @@ fn user(folder: &Folder) -> Result<u32, DriverError> {
     folder.user_id().filter(|id| *id > 0).ok_or_else(missing)
 }
 
-fn start(program: &Path, uid: &Uid, folder: &Folder, room: Room) -> Result<(), DriverError> {
+fn start(options: &HaproxyOptions, uid: &Uid, folder: &Folder, room: Room) -> Result<(), DriverError> {
     let at = |what: &'static str| move |e: io::Error| DriverError::failed(what, e);
     let limited = |e: CgroupError| DriverError::failed("limiting haproxy", e);
-    let group = cgroup(uid).map_err(limited)?;
+    let group = cgroup(&options.cgroup, uid).map_err(limited)?;
     let limits = Limits {
         cpu_millis: Some(CPU_MAX_MILLIS),
         memory_bytes: Some(MEMORY_MAX_BYTES),
@@ -176,7 +177,7 @@ fn start(program: &Path, uid: &Uid, folder: &Folder, room: Room) -> Result<(), D
     let namespace = File::open(folder.namespace()).map_err(at("opening the network namespace"))?;
     let identity = within_network(Some(&namespace), || {
         Daemon {
-            program,
+            program: &options.program,
             args: &args,
             directory: Path::new("/"),
             output,

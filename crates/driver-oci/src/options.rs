@@ -26,7 +26,7 @@ impl Default for OciOptions {
             run_dir: "/run/corten/oci".into(),
             runtime: "runc".into(),
             monitor: "conmon".into(),
-            cgroup: "corten".into(),
+            cgroup: sys::cgroup::ROOT.into(),
             pids_max: 4096,
             log_bytes_max: 16 << 20,
         }

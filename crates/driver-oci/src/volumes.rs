@@ -37,26 +37,30 @@ const OPEN_FILES_MAX: u64 = 1024;
 
 /// Where one volume of a sandbox is on this host.
 #[derive(Debug, Clone)]
-struct Folder(PathBuf);
+struct Folder {
+    path: PathBuf,
+    /// The root of this host's control groups.
+    cgroup: String,
+}
 
 impl Folder {
     /// The disk's blocks as a file.
     fn blocks(&self) -> PathBuf {
-        self.0.join("blocks")
+        self.path.join("blocks")
     }
     /// Where its filesystem is mounted.
     fn files(&self) -> PathBuf {
-        self.0.join("files")
+        self.path.join("files")
     }
     /// Who the storage daemon is.
     fn started(&self) -> PathBuf {
-        self.0.join("started.json")
+        self.path.join("started.json")
     }
     fn plan(&self) -> PathBuf {
-        self.0.join("disk.json")
+        self.path.join("disk.json")
     }
     fn log(&self) -> PathBuf {
-        self.0.join("log")
+        self.path.join("log")
     }
 
     fn process(&self) -> io::Result<Option<Process>> {
@@ -113,7 +117,7 @@ impl Host {
     }
 
     fn volume(&self, uid: &Uid, serial: &str) -> Folder {
-        Folder(self.run.volumes(uid).join(serial))
+        Folder { path: self.run.volumes(uid).join(serial), cgroup: self.options.cgroup.clone() }
     }
 
     fn mounted(&self, uid: &Uid) -> Result<Vec<String>, DriverError> {
@@ -143,7 +147,7 @@ impl Host {
 
     fn take_volume(&self, uid: &Uid, serial: &str) -> Result<(), DriverError> {
         let folder = self.volume(uid, serial);
-        if !folder.0.exists() {
+        if !folder.path.exists() {
             return Ok(());
         }
         if self.uses_volumes(uid)? {
@@ -306,7 +310,7 @@ fn unmount(folder: &Folder, serial: &str) -> Result<(), DriverError> {
     sys::mount::detach(&folder.blocks()).map_err(|e| failed("unmounting a volume's blocks", e))?;
     let removed = tokio::runtime::Handle::current().block_on(group(folder)?.remove());
     removed.map_err(|e| failed("removing a volume's control group", e))?;
-    remove(|| fs::remove_dir_all(&folder.0)).map_err(|e| failed("removing a volume's folder", e))
+    remove(|| fs::remove_dir_all(&folder.path)).map_err(|e| failed("removing a volume's folder", e))
 }
 
 /// SIGTERM has it write everything down.
@@ -326,8 +330,8 @@ fn end(process: &Process) -> Result<(), DriverError> {
 }
 
 fn group(folder: &Folder) -> Result<Cgroup, DriverError> {
-    let name = folder.0.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let group = Cgroups::detect().and_then(|cgroups| cgroups.group(&format!("volume-{name}")));
+    let name = folder.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let group = Cgroups::detect(&folder.cgroup).and_then(|cgroups| cgroups.group(&format!("volume-{name}")));
     group.map_err(|e| failed("finding the control groups", e))
 }
 
@@ -418,7 +422,8 @@ mod tests {
         let name = path.to_str().unwrap().to_owned();
         qemu_img(&["create", "-q", "-f", "qcow2", &name, "32M"]);
         let serial = format!("test{}", std::process::id());
-        let folder = Folder(dir.path().join("volumes").join(&serial));
+        let folder =
+            Folder { path: dir.path().join("volumes").join(&serial), cgroup: sys::cgroup::ROOT.into() };
         let disk = DiskPlan {
             path: path.clone(),
             format: DiskFormat::Qcow2,
@@ -447,7 +452,7 @@ mod tests {
             Command::new("qemu-io").args(["-f", "qcow2", "-c", "write 0 512", &name]).output().unwrap();
         assert!(!locked.status.success(), "nobody else can write to the disk");
         off_thread(&folder, take(&serial)).await;
-        assert!(!folder.0.exists());
+        assert!(!folder.path.exists());
         qemu_img(&["check", "-q", "-f", "qcow2", &name]);
         qemu_img(&["resize", "-q", "-f", "qcow2", &name, "64M"]);
         off_thread(&folder, mount(&disk)).await;

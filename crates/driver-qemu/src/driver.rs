@@ -154,12 +154,12 @@ impl QemuDriver {
         let host = self.host().await?.clone();
         launch::check(plan, &host)?;
         // Whoever died between starting a process and keeping its identity left it in the cgroup.
-        let group = launch::cgroup(&plan.uid)?;
+        let group = launch::cgroup(&self.options.cgroup, &plan.uid)?;
         if !group.processes().map_err(|e| DriverError::failed("reading the cgroup", e))?.is_empty() {
             group.remove().await.map_err(|e| DriverError::failed("clearing the cgroup", e))?;
         }
-        let (program, index, owned) = (self.options.program.clone(), self.index.clone(), plan.clone());
-        let start = move || launch::start(&program, &host, &index, &owned);
+        let (options, index, owned) = (self.options.clone(), self.index.clone(), plan.clone());
+        let start = move || launch::start(&options, &host, &index, &owned);
         let state = tokio::task::spawn_blocking(start)
             .await
             .unwrap_or_else(|e| Err(DriverError::failed("starting qemu", e)))?;
@@ -266,7 +266,7 @@ impl ComputeDriver for QemuDriver {
                 Err(DriverError::NotFound(_)) => {}
                 Err(e) => return Err(e),
             }
-            let group = launch::cgroup(uid)?;
+            let group = launch::cgroup(&self.options.cgroup, uid)?;
             group.remove().await.map_err(|e| DriverError::failed("removing the cgroup", e))?;
             self.index.remove(uid).map_err(|e| DriverError::failed("removing the state", e))?;
         }

@@ -15,6 +15,7 @@ use model::{Resources, Timestamp};
 use sys::cgroup::{Cgroup, Cgroups, Limits};
 use sys::daemon::{Daemon, ResourceLimit};
 
+use crate::QemuOptions;
 use crate::args::{self, Descriptors, TapDescriptors, translations_mib};
 use crate::clock;
 use crate::devices::HOTPLUG_SLOTS;
@@ -35,8 +36,8 @@ const SERIAL_MAX: usize = 20;
 const QUEUES_MAX: u8 = 8;
 
 /// The cgroup of a virtual machine.
-pub(crate) fn cgroup(uid: &model::Uid) -> Result<Cgroup, DriverError> {
-    let group = Cgroups::detect().and_then(|cgroups| cgroups.group(&format!("qemu-{uid}")));
+pub(crate) fn cgroup(root: &str, uid: &model::Uid) -> Result<Cgroup, DriverError> {
+    let group = Cgroups::detect(root).and_then(|cgroups| cgroups.group(&format!("qemu-{uid}")));
     group.map_err(|e| DriverError::failed("finding the cgroup", e))
 }
 
@@ -75,9 +76,14 @@ pub(crate) fn check<'a>(plan: &'a Plan, host: &Host) -> Result<&'a VmPlan, Drive
 }
 
 /// Starts the machine and keeps who it is.
-pub(crate) fn start(program: &Path, host: &Host, index: &Index, plan: &Plan) -> Result<State, DriverError> {
+pub(crate) fn start(
+    options: &QemuOptions,
+    host: &Host,
+    index: &Index,
+    plan: &Plan,
+) -> Result<State, DriverError> {
     let vm = check(plan, host)?;
-    let group = cgroup(&plan.uid)?;
+    let group = cgroup(&options.cgroup, &plan.uid)?;
     group.ensure(&limits(&plan.resources, plan)).map_err(|e| DriverError::failed("limiting the guest", e))?;
     let at = |what: &'static str| move |e: io::Error| DriverError::failed(what, e);
     let state = index.add(plan).map_err(at("making the state folder"))?;
@@ -88,7 +94,7 @@ pub(crate) fn start(program: &Path, host: &Host, index: &Index, plan: &Plan) -> 
     let inherited = Inherited::open(&state, plan, vm, host).map_err(at("opening what the guest needs"))?;
     let entrances = group.entrances().map_err(|e| DriverError::failed("limiting the guest", e))?;
     let identity = Daemon {
-        program,
+        program: &options.program,
         args: &args::args(plan, vm, host, &inherited.numbers()),
         directory: Path::new("/"),
         output: state.new_log().map_err(at("opening the log"))?,

@@ -33,10 +33,16 @@ pub struct QemuOptions {
     pub run_dir: PathBuf,
     /// QEMU itself.
     pub program: PathBuf,
+    /// The control group, below every hierarchy's root, that holds a group per virtual machine.
+    pub cgroup: String,
 }
 
 impl QemuOptions {
     pub fn new(run_dir: impl Into<PathBuf>) -> Self {
-        Self { run_dir: run_dir.into(), program: "/usr/bin/qemu-system-x86_64".into() }
+        Self {
+            run_dir: run_dir.into(),
+            program: "/usr/bin/qemu-system-x86_64".into(),
+            cgroup: sys::cgroup::ROOT.into(),
+        }
     }
 }

@@ -137,7 +137,7 @@ fn find(name: &str) -> Option<PathBuf> {
 }
 
 fn cgroups() -> Finding {
-    match sys::cgroup::Cgroups::detect() {
+    match sys::cgroup::Cgroups::detect(sys::cgroup::ROOT) {
         Ok(_) => Finding::ok("cgroups", "limits of processor, memory and processes can be held"),
         Err(e) => Finding::fail("cgroups", e.to_string(), "see /proc/cgroups for what this kernel has"),
     }

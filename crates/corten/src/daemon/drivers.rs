@@ -22,7 +22,8 @@ const READY_NAMESPACES: usize = 4;
 pub(crate) fn all(layout: &Layout) -> Vec<Arc<dyn ComputeDriver>> {
     let run_dir = layout.run_dir();
     let mut drivers: Vec<Arc<dyn ComputeDriver>> = Vec::new();
-    drivers.push(Arc::new(QemuDriver::new(QemuOptions::new(run_dir.join("qemu")))));
+    let qemu = QemuOptions { cgroup: layout.cgroup(), ..QemuOptions::new(run_dir.join("qemu")) };
+    drivers.push(Arc::new(QemuDriver::new(qemu)));
     let oci = OciOptions {
         run_dir: run_dir.join("oci"),
         cgroup: layout.cgroup(),
@@ -88,7 +89,8 @@ pub(crate) fn vpc(layout: &Layout) -> VpcDriver {
 
 /// The driver of load balancers itself, to take away what it started.
 pub(crate) fn balancers(layout: &Layout) -> HaproxyDriver {
-    HaproxyDriver::new(HaproxyOptions::new(layout.run_dir().join("haproxy")))
+    let run_dir = layout.run_dir().join("haproxy");
+    HaproxyDriver::new(HaproxyOptions { cgroup: layout.cgroup(), ..HaproxyOptions::new(run_dir) })
 }
 
 /// On, unless the operator says otherwise: without them guests have a card that leads nowhere but to their ssh port.

@@ -118,7 +118,7 @@ impl Layout {
         PathBuf::from("/run/corten").join(self.tag())
     }
 
-    /// The name of the control group of this cloud's containers.
+    /// The control group that everything of this data directory runs below.
     pub(crate) fn cgroup(&self) -> String {
         format!("corten-{}", self.tag())
     }

@@ -71,10 +71,8 @@ fn remove_groups(layout: &Layout) {
     let root = Path::new("/sys/fs/cgroup");
     let below = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
     for hierarchy in below.chain([root.to_owned()]) {
-        for group in [layout.cgroup().as_str(), "corten"] {
-            // Not there, or in use by another cloud: only an empty group can be removed.
-            let _ = std::fs::remove_dir(hierarchy.join(group));
-        }
+        // Not there, or not empty: only an empty group can be removed.
+        let _ = std::fs::remove_dir(hierarchy.join(layout.cgroup()));
     }
     if let Some(shared) = layout.run_dir().parent() {
         let _ = std::fs::remove_dir(shared);

@@ -100,7 +100,7 @@ impl World {
         assert_eq!(self.driver.list().await.unwrap(), []);
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(self.uid.as_str()), "a mount is left");
-        let groups = sys::cgroup::Cgroups::detect().unwrap();
+        let groups = sys::cgroup::Cgroups::detect(sys::cgroup::ROOT).unwrap();
         let group = groups.group(&format!("haproxy-{}", self.uid)).unwrap();
         assert_eq!(group.processes().unwrap(), Vec::<u32>::new());
         self.driver.delete(&self.uid).await.unwrap();
@@ -207,7 +207,10 @@ impl Drop for Outside {
 /// A test that fails leaves nothing either.
 impl Drop for World {
     fn drop(&mut self) {
-        let group = sys::cgroup::Cgroups::detect().unwrap().group(&format!("haproxy-{}", self.uid)).unwrap();
+        let group = sys::cgroup::Cgroups::detect(sys::cgroup::ROOT)
+            .unwrap()
+            .group(&format!("haproxy-{}", self.uid))
+            .unwrap();
         for pid in group.processes().unwrap_or_default() {
             if let Ok(Some(process)) = sys::pidfd::PidFd::open(pid) {
                 let _ = process.signal(nix::sys::signal::Signal::SIGKILL);

@@ -181,7 +181,7 @@ impl Bench for Host {
 
     fn leftovers(&self, plan: &Plan) -> Vec<String> {
         let uid = plan.uid.as_str();
-        let groups = Cgroups::detect().unwrap().list().unwrap();
+        let groups = Cgroups::detect(sys::cgroup::ROOT).unwrap().list().unwrap();
         let groups = groups.into_iter().filter(|name| name.contains(uid));
         let files = [self.path().join("run").join(uid), plan.dir.join("qemu")];
         let files = files.into_iter().filter(|path| path.symlink_metadata().is_ok());

@@ -31,7 +31,11 @@ async fn the_process_is_nobody_and_confined() {
     let group = format!("corten/qemu-{}", plan.uid);
     assert!(proc("cgroup").lines().any(|line| line.contains(":memory:") || line.starts_with("0:")));
     assert!(proc("cgroup").contains(&group), "{}", proc("cgroup"));
-    let usage = sys::cgroup::Cgroups::detect().unwrap().group(&format!("qemu-{}", plan.uid)).unwrap().usage();
+    let usage = sys::cgroup::Cgroups::detect(sys::cgroup::ROOT)
+        .unwrap()
+        .group(&format!("qemu-{}", plan.uid))
+        .unwrap()
+        .usage();
     let usage = usage.unwrap();
     assert!(usage.memory_bytes > 0 && usage.cpu_nanos > 0, "{usage:?}");
     // Of the files of its sandbox the process holds its sockets and the console's log, and nothing else of ours.

@@ -1,4 +1,4 @@
-//! Control groups under one root named `corten`: made, limited, emptied, removed; the same words for cgroup v1
+//! Control groups below one root per cloud: made, limited, emptied, removed; the same words for cgroup v1
 //! (also hybrid) and v2. Says what a group is allowed; not who is put in it, or why.
 
 mod moves;
@@ -18,8 +18,8 @@ pub use spent::{Spent, spent_by_group_of};
 
 /// Where every Linux mounts them.
 const MOUNT: &str = "/sys/fs/cgroup";
-/// All groups of Corten stand below this one.
-const ROOT: &str = "corten";
+/// What all groups stand below, where nobody asks for another root.
+pub const ROOT: &str = "corten";
 /// How long a killed group may take to become empty.
 const EMPTYING_MAX: Duration = Duration::from_secs(5);
 
@@ -63,23 +63,22 @@ enum Layout {
 }
 
 impl Cgroups {
-    /// Looks at what is mounted.
-    pub fn detect() -> Result<Self, CgroupError> {
+    /// Looks at what is mounted. All groups are to be below `root`, one folder of each hierarchy: hosts that share
+    /// a machine have one each, for they may have guests of one name, before and after a move.
+    pub fn detect(root: &str) -> Result<Self, CgroupError> {
+        check_name(root)?;
         let mount = Path::new(MOUNT);
         let kind = statfs(mount).map_err(|e| CgroupError::io(mount, e.into()))?.filesystem_type();
         if kind == CGROUP2_SUPER_MAGIC {
-            Ok(Self(Layout::V2(v2::Hierarchy::new(mount))))
+            Ok(Self(Layout::V2(v2::Hierarchy::new(mount, root))))
         } else {
-            v1::Hierarchies::find(mount).map(|found| Self(Layout::V1(found)))
+            v1::Hierarchies::find(mount, root).map(|found| Self(Layout::V1(found)))
         }
     }
 
     /// The group of this name, which need not exist yet.
     pub fn group(&self, name: &str) -> Result<Cgroup, CgroupError> {
-        let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        if !name.bytes().all(fine) || name.is_empty() || name.starts_with('.') || name.len() > 128 {
-            return Err(CgroupError::BadName { name: name.to_owned() });
-        }
+        check_name(name)?;
         Ok(Cgroup { layout: self.0.clone(), name: name.to_owned() })
     }
 
@@ -217,6 +216,14 @@ const CPU_PERIOD_US: u64 = 100_000;
 /// Time in each period, for so many thousandths of a core; the kernel takes no less than 1 ms.
 fn cpu_quota_us(millis: u64) -> u64 {
     millis.saturating_mul(CPU_PERIOD_US / 1000).max(1000)
+}
+
+fn check_name(name: &str) -> Result<(), CgroupError> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if !name.bytes().all(fine) || name.is_empty() || name.starts_with('.') || name.len() > 128 {
+        return Err(CgroupError::BadName { name: name.to_owned() });
+    }
+    Ok(())
 }
 
 fn make_folder(path: &Path) -> Result<(), CgroupError> {

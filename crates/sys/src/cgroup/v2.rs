@@ -2,24 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    CPU_PERIOD_US, CgroupError, Limits, ROOT, Usage, cpu_quota_us, make_folder, read, read_number, write,
-};
+use super::{CPU_PERIOD_US, CgroupError, Limits, Usage, cpu_quota_us, make_folder, read, read_number, write};
 
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
 #[derive(Debug, Clone)]
 pub(super) struct Hierarchy {
     mount: PathBuf,
+    root: PathBuf,
 }
 
 impl Hierarchy {
-    pub(super) fn new(mount: &Path) -> Self {
-        Self { mount: mount.to_owned() }
+    pub(super) fn new(mount: &Path, root: &str) -> Self {
+        Self { mount: mount.to_owned(), root: mount.join(root) }
     }
 
     pub(super) fn root(&self) -> PathBuf {
-        self.mount.join(ROOT)
+        self.root.clone()
     }
 
     pub(super) fn ensure(&self, name: &str, limits: &Limits) -> Result<(), CgroupError> {
@@ -90,20 +89,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("cgroup.controllers"), "cpu pids\n").unwrap();
         std::fs::write(dir.path().join("cgroup.subtree_control"), "cpu pids\n").unwrap();
-        let error = Hierarchy::new(dir.path()).ensure("x", &Limits::default()).unwrap_err();
+        let error = Hierarchy::new(dir.path(), "corten").ensure("x", &Limits::default()).unwrap_err();
         assert!(error.to_string().contains("controller memory"), "{error}");
     }
 
     #[test]
     fn limits_are_written_in_the_kernels_words() {
         let dir = tempfile::tempdir().unwrap();
-        for folder in [dir.path().to_owned(), dir.path().join(ROOT)] {
+        for folder in [dir.path().to_owned(), dir.path().join("corten")] {
             std::fs::create_dir_all(&folder).unwrap();
             std::fs::write(folder.join("cgroup.controllers"), "cpu memory pids").unwrap();
             std::fs::write(folder.join("cgroup.subtree_control"), "cpu memory pids").unwrap();
         }
         let limits = Limits { cpu_millis: Some(1500), memory_bytes: Some(1 << 20), pids: Some(7) };
-        let hierarchy = Hierarchy::new(dir.path());
+        let hierarchy = Hierarchy::new(dir.path(), "corten");
         hierarchy.ensure("x", &limits).unwrap();
         let said = |file: &str| std::fs::read_to_string(dir.path().join("corten/x").join(file)).unwrap();
         assert_eq!(said("cpu.max"), "150000 100000");

@@ -94,7 +94,7 @@ async fn what_cannot_be_started_says_why() {
 
 #[tokio::test]
 async fn a_group_holds_a_daemon_from_its_first_moment_and_takes_it_along() {
-    let cgroups = Cgroups::detect().unwrap();
+    let cgroups = Cgroups::detect(sys::cgroup::ROOT).unwrap();
     let group = cgroups.group(&format!("sys-test-{}", std::process::id())).unwrap();
     let limits = Limits { cpu_millis: Some(500), memory_bytes: Some(64 << 20), pids: Some(16) };
     group.ensure(&limits).unwrap();
@@ -112,7 +112,7 @@ async fn a_group_holds_a_daemon_from_its_first_moment_and_takes_it_along() {
 
 #[test]
 fn a_group_cannot_be_named_out_of_its_root() {
-    let cgroups = Cgroups::detect().unwrap();
+    let cgroups = Cgroups::detect(sys::cgroup::ROOT).unwrap();
     for name in ["", "..", "a/b", "a b", ".hidden"] {
         assert!(cgroups.group(name).is_err(), "{name:?}");
     }
