@@ -71,7 +71,6 @@ class Images(Patient):
             {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 2}}])
         refused("InvalidParameterValue", ec2.run_instances, **run, BlockDeviceMappings=device(VolumeSize=0))
         refused("InvalidParameterValue", ec2.run_instances, **run, BlockDeviceMappings=device(SnapshotId="snap-00000000000000000"))
-        refused("UnsupportedOperation", ec2.run_instances, **run, BlockDeviceMappings=device(Encrypted=True))
         refused("InvalidParameterCombination", ec2.run_instances, **run, BlockDeviceMappings=device(VolumeType="gp2", Iops=100))
         refused("DryRunOperation", ec2.run_instances, **run, DryRun=True)
         equal("nothing was left", ec2.describe_volumes()["Volumes"], [])

@@ -89,13 +89,35 @@ class Volumes(Patient):
             ("InvalidParameterCombination", {"AvailabilityZone": ZONE, "Size": 1, "VolumeType": "gp2", "Iops": 100}),
             ("UnknownVolumeType", {"AvailabilityZone": ZONE, "Size": 1, "VolumeType": "gp9"}),
             ("InvalidSnapshot.NotFound", {"AvailabilityZone": ZONE, "SnapshotId": "snap-00000000000000000"}),
-            ("UnsupportedOperation", {"AvailabilityZone": ZONE, "Size": 1, "Encrypted": True}),
             ("UnsupportedOperation", {"AvailabilityZone": ZONE, "Size": 1, "MultiAttachEnabled": True}),
             ("UnknownParameter", {"AvailabilityZone": ZONE, "Size": 1, "KmsKeyId": "x"}),
             ("InvalidParameterValue", {"AvailabilityZone": ZONE, "Size": 1, "TagSpecifications": tags("snapshot", a="b")}),
         ):
             refused(code, ec2.create_volume, **arguments)
+        self.encrypted()
         return identity
+
+    def encrypted(self):
+        ec2, equal = self.ec2, self.equal
+        made = ec2.create_volume(AvailabilityZone=ZONE, Size=1, Encrypted=True)
+        equal("a volume is encrypted", made["Encrypted"], True)
+        self.wait("volume_available", VolumeIds=[made["VolumeId"]])
+        found = ec2.describe_volumes(Filters=[{"Name": "encrypted", "Values": ["true"]}])["Volumes"]
+        equal("and found so", [v["VolumeId"] for v in found], [made["VolumeId"]])
+        snapshot = ec2.create_snapshot(VolumeId=made["VolumeId"])
+        equal("so is its snapshot", snapshot["Encrypted"], True)
+        self.wait("snapshot_completed", SnapshotIds=[snapshot["SnapshotId"]])
+        copied = ec2.copy_snapshot(SourceSnapshotId=snapshot["SnapshotId"], SourceRegion="my-corten-1", Encrypted=True)["SnapshotId"]
+        self.wait("snapshot_completed", SnapshotIds=[copied])
+        equal("and a copy of it", ec2.describe_snapshots(SnapshotIds=[copied])["Snapshots"][0]["Encrypted"], True)
+        clone = ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=copied)
+        equal("and a volume of that", clone["Encrypted"], True)
+        self.wait("volume_available", VolumeIds=[clone["VolumeId"]])
+        for one in (copied, snapshot["SnapshotId"]):
+            ec2.delete_snapshot(SnapshotId=one)
+        for one in (made, clone):
+            ec2.delete_volume(VolumeId=one["VolumeId"])
+            self.wait("volume_deleted", VolumeIds=[one["VolumeId"]])
 
     def attached(self, identity, instance):
         ec2, equal, refused = self.ec2, self.equal, self.refused

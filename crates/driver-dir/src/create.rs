@@ -5,10 +5,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use driver::{DriverError, VolumePlan};
-use model::Uid;
+use driver::{DiskKey, DriverError, VolumeOrigin, VolumePlan};
+use model::{Bytes, Uid};
 
 use crate::driver::{DirDriver, require_kept_here};
+use crate::encrypt;
+use crate::header;
 use crate::pool::{Pool, failed};
 use crate::record::{self, VolumeRecord};
 
@@ -41,21 +43,53 @@ impl DirDriver {
             self.copies.lock().insert(copy.clone());
             (pool.fill_path(uid), copy)
         };
-        let converted = Pool::convert(&fill, &copy).await;
+        let converted = self.convert(plan, &fill, &copy).await;
         let (pool, _turn) = self.pool(&plan.place.pool).await?;
         self.copies.lock().remove(&copy);
-        let least = converted?;
+        let in_fill = converted?;
         if !may_make(&pool, uid)? {
             return Ok(());
         }
         let name = Pool::head_name(uid, 0);
         pool.take_in(&copy, &name)?;
-        let size = plan.size.max(least);
-        if size > least {
-            pool.resize(&name, size).await?;
+        let header = record::in_files(Bytes(0), plan.key.is_some());
+        let size = plan.size.max(Bytes(in_fill.0.saturating_sub(header.0)));
+        let volume = VolumeRecord::new(size, pool.host(), plan.key.is_some());
+        if volume.in_files(size) > in_fill {
+            pool.resize(&name, volume.in_files(size)).await?;
         }
-        pool.keep_volume(uid, &VolumeRecord::new(size, pool.host()))?;
+        pool.keep_volume(uid, &volume)?;
         record::remove(&fill).map_err(failed("removing what was left"))
+    }
+
+    /// Makes a volume's qcow2 of its raw file; one that is encrypted has its image written into it.
+    async fn convert(&self, plan: &VolumePlan, fill: &Path, copy: &Path) -> Result<Bytes, DriverError> {
+        let size = Pool::convert(fill, copy).await?;
+        if let (VolumeOrigin::Image(image), Some(key)) = (&plan.source, &plan.key) {
+            encrypt::write_image(image, copy, key).await?;
+        }
+        Ok(size)
+    }
+
+    /// An encrypted volume that is empty or has what an image shows. That takes as long as it takes to write it.
+    pub(crate) async fn create_encrypted(&self, plan: &VolumePlan, key: &DiskKey) -> Result<(), DriverError> {
+        let uid = &plan.place.uid;
+        let least = match &plan.source {
+            VolumeOrigin::Image(image) => header::virtual_size(image).map_err(failed("reading the image"))?,
+            _ => 0,
+        };
+        let size = if plan.size.0 == 0 { Bytes(least) } else { plan.size };
+        require_size(size, Bytes(least))?;
+        let fill = {
+            let (pool, _turn) = self.pool(&plan.place.pool).await?;
+            if !may_make(&pool, uid)? {
+                return Ok(());
+            }
+            pool.keep_reserve()?;
+            pool.fill_path(uid)
+        };
+        encrypt::make(&fill, size, key).await?;
+        self.create_filled(plan).await
     }
 
     /// Copies an image to where it can be linked into a pool that lies elsewhere, before anybody has to wait.
@@ -87,6 +121,15 @@ impl DirDriver {
         copied.map_err(failed("bringing the image into the pool"))?;
         Ok(Some(brought))
     }
+}
+
+pub(crate) fn require_size(size: Bytes, least: Bytes) -> Result<(), DriverError> {
+    if size >= least && size.0 > 0 {
+        return Ok(());
+    }
+    Err(DriverError::Invalid(format!(
+        "a volume of {size} is smaller than its source; spec.size must be at least {least}"
+    )))
 }
 
 /// Whether a volume has to be made yet.

@@ -13,7 +13,7 @@ use model::{Bytes, Uid};
 use tokio::sync::Mutex;
 
 use crate::NAME;
-use crate::create::may_make;
+use crate::create::{may_make, require_size};
 use crate::merge::Merging;
 use crate::pool::{Pool, failed};
 use crate::record::{SnapshotRecord, VolumeRecord};
@@ -128,7 +128,8 @@ fn settle(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), Drive
     let layer = Pool::head_name(uid, volume.head);
     pool.settle_layer(&layer)?;
     pool.freeze(&layer)?;
-    pool.keep_snapshot(&snapshot, &SnapshotRecord { size: volume.size, layer })?;
+    let (size, encrypted) = (volume.size, volume.encrypted);
+    pool.keep_snapshot(&snapshot, &SnapshotRecord { size, layer, encrypted })?;
     volume.head += 1;
     volume.pending = None;
     pool.keep_volume(uid, volume)
@@ -138,7 +139,7 @@ fn settle(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), Drive
 pub(crate) fn settle_offline(pool: &Pool, uid: &Uid, volume: &mut VolumeRecord) -> Result<(), DriverError> {
     if volume.pending.is_some() {
         let (old, new) = (Pool::head_name(uid, volume.head), Pool::head_name(uid, volume.head + 1));
-        pool.make(&new, volume.size, Some(&old))?;
+        pool.make(&new, volume.in_files(volume.size), Some(&old))?;
     }
     settle(pool, uid, volume)
 }
@@ -166,8 +167,12 @@ impl VolumeDriver for DirDriver {
     }
 
     async fn create(&self, plan: &VolumePlan) -> Result<(), DriverError> {
-        if plan.source == VolumeOrigin::Filled {
-            return self.create_filled(plan).await;
+        match (&plan.source, &plan.key) {
+            (VolumeOrigin::Filled, _) => return self.create_filled(plan).await,
+            (VolumeOrigin::Empty | VolumeOrigin::Image(_), Some(key)) => {
+                return self.create_encrypted(plan, key).await;
+            }
+            _ => {}
         }
         let uid = &plan.place.uid;
         let brought = match &plan.source {
@@ -179,6 +184,7 @@ impl VolumeDriver for DirDriver {
             return Ok(());
         }
         pool.keep_reserve()?;
+        let mut encrypted = false;
         let (backing, least) = match &plan.source {
             VolumeOrigin::Empty | VolumeOrigin::Filled => (None, Bytes(0)),
             VolumeOrigin::Image(image) => {
@@ -189,17 +195,15 @@ impl VolumeDriver for DirDriver {
             VolumeOrigin::Snapshot(snapshot) => {
                 let found = pool.snapshot(snapshot)?;
                 let found = found.ok_or_else(|| DriverError::NotFound(format!("{snapshot} (a snapshot)")))?;
+                encrypted = found.encrypted;
                 (Some(found.layer), found.size)
             }
         };
         let size = if plan.size.0 == 0 { least } else { plan.size };
-        if size < least || size.0 == 0 {
-            return Err(DriverError::Invalid(format!(
-                "a volume of {size} is smaller than its source; spec.size must be at least {least}"
-            )));
-        }
-        pool.make(&Pool::head_name(uid, 0), size, backing.as_deref())?;
-        pool.keep_volume(uid, &VolumeRecord::new(size, pool.host()))
+        require_size(size, least)?;
+        let volume = VolumeRecord::new(size, pool.host(), encrypted);
+        pool.make(&Pool::head_name(uid, 0), volume.in_files(size), backing.as_deref())?;
+        pool.keep_volume(uid, &volume)
     }
 
     async fn grow(&self, place: &VolumePlace, size: Bytes) -> Result<(), DriverError> {
@@ -210,7 +214,7 @@ impl VolumeDriver for DirDriver {
         }
         self.interrupt(&pool, &place.uid, &volume).await?;
         settle_offline(&pool, &place.uid, &mut volume)?;
-        pool.resize(&Pool::head_name(&place.uid, volume.head), size).await?;
+        pool.resize(&Pool::head_name(&place.uid, volume.head), volume.in_files(size)).await?;
         volume.size = size;
         pool.keep_volume(&place.uid, &volume)
     }
@@ -298,7 +302,8 @@ impl VolumeDriver for DirDriver {
             pool.keep_volume(&place.uid, &volume)?;
         }
         let new = Pool::head_name(&place.uid, new);
-        pool.make(&new, volume.size, Some(&Pool::head_name(&place.uid, old)))?;
+        let size = volume.in_files(volume.size);
+        pool.make(&new, size, Some(&Pool::head_name(&place.uid, old)))?;
         Ok(Some(pool.data(&new)))
     }
 
@@ -337,7 +342,7 @@ impl VolumeDriver for DirDriver {
         // As large as it is: a disk never shrinks under whoever knows its size.
         let next = Pool::head_name(&place.uid, volume.head + 1);
         pool.discard(&next)?;
-        pool.make(&next, volume.size, Some(&found.layer))?;
+        pool.make(&next, volume.in_files(volume.size), Some(&found.layer))?;
         volume.head += 1;
         pool.keep_volume(&place.uid, &volume)?;
         pool.sweep()
@@ -394,7 +399,7 @@ impl VolumeDriver for DirDriver {
         let (pool, _turn) = self.pool(&place.pool).await?;
         let volume = there(&pool, &place.uid)?;
         let path = pool.copy_path(backup);
-        Pool::make_target(&path, volume.size.0)?;
+        Pool::make_target(&path, volume.in_files(volume.size).0)?;
         self.copies.lock().insert(path.clone());
         Ok(path)
     }
@@ -416,7 +421,7 @@ impl VolumeDriver for DirDriver {
                 ));
             };
             let run = self.merging.begin(&pool, &head);
-            (pool, head, volume.size.0, run, work)
+            (pool, head, volume.in_files(volume.size).0, run, work)
         };
         let stop = work.until_stopped(run.until_stopped());
         let written = pool.write_changes(&head, size, plan, stop).await;

@@ -14,6 +14,7 @@ mod changes;
 mod create;
 mod driver;
 mod empty;
+mod encrypt;
 mod header;
 mod keep;
 mod merge;

@@ -168,8 +168,12 @@ impl Run {
             return;
         }
         let (uid, blocks) = (self.fresh(), 1 + self.dice.below(BLOCKS_MAX));
-        let plan =
-            VolumePlan { place: place(&uid), size: Bytes(blocks * BLOCK), source: VolumeOrigin::Empty };
+        let plan = VolumePlan {
+            place: place(&uid),
+            size: Bytes(blocks * BLOCK),
+            source: VolumeOrigin::Empty,
+            key: None,
+        };
         persist!(self, d => d.create(&plan)).unwrap();
         self.model.keepers.insert(uid.clone(), (self.host, 0));
         self.model.volumes.insert(uid, vec![0; usize::try_from(blocks).unwrap()]);
@@ -182,7 +186,7 @@ impl Run {
         }
         let uid = self.fresh();
         let source = VolumeOrigin::Snapshot(snapshot.clone());
-        let plan = VolumePlan { place: place(&uid), size: Bytes(0), source };
+        let plan = VolumePlan { place: place(&uid), size: Bytes(0), source, key: None };
         persist!(self, d => d.create(&plan)).unwrap();
         self.model.keepers.insert(uid.clone(), (self.host, 0));
         self.model.volumes.insert(uid, self.model.snapshots[&snapshot].clone());

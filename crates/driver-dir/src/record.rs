@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use driver::KEY_HEADER;
 use model::{Bytes, Uid};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub(crate) struct VolumeRecord {
     /// Its head had the number before, and may have that name still.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) renamed: bool,
+    /// Its files begin with the header of an encrypted disk, which `size` does not count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) encrypted: bool,
 }
 
 // serde's skip_serializing_if hands out a reference.
@@ -39,10 +43,30 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl VolumeRecord {
-    pub(crate) fn new(size: Bytes, host: &str) -> Self {
+    pub(crate) fn new(size: Bytes, host: &str, encrypted: bool) -> Self {
         let host = host.to_owned();
-        Self { size, head: 0, epoch: 0, holder: None, pending: None, host, moves: 0, renamed: false }
+        Self {
+            size,
+            head: 0,
+            epoch: 0,
+            holder: None,
+            pending: None,
+            host,
+            moves: 0,
+            renamed: false,
+            encrypted,
+        }
     }
+
+    /// How large the disk in its files is, when a guest sees `size` of it.
+    pub(crate) fn in_files(&self, size: Bytes) -> Bytes {
+        in_files(size, self.encrypted)
+    }
+}
+
+/// How large the disk in a volume's files is, of which a guest sees `size`.
+pub(crate) fn in_files(size: Bytes, encrypted: bool) -> Bytes {
+    if encrypted { Bytes(size.0 + KEY_HEADER.0) } else { size }
 }
 
 /// A snapshot's record.
@@ -51,6 +75,8 @@ pub(crate) struct SnapshotRecord {
     pub(crate) size: Bytes,
     /// The file's name in the pool's data folder.
     pub(crate) layer: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) encrypted: bool,
 }
 
 /// What a file was made with.

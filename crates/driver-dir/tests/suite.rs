@@ -5,7 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use driver::volume_conformance as suite;
-use driver::{ChangesPlan, DriverError, SharedPool, VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan};
+use driver::{
+    ChangesPlan, DiskKey, DriverError, KEY_HEADER, SharedPool, VolumeDriver, VolumeOrigin, VolumePlace,
+    VolumePlan,
+};
 use driver_dir::DirDriver;
 use model::{Bytes, Uid};
 
@@ -100,7 +103,8 @@ async fn a_note_that_misses_changes_does_not_count() {
     let dir = tempfile::tempdir().unwrap();
     let driver = DirDriver::new(dir.path(), "h1");
     let place = VolumePlace { pool: "default".into(), uid: Uid::parse("aa").unwrap() };
-    let plan = VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty };
+    let plan =
+        VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty, key: None };
     driver.create(&plan).await.unwrap();
     let told = async |backup: &str, since: &str| {
         let uid = |name| Uid::parse(name).unwrap();
@@ -127,7 +131,8 @@ async fn a_header_that_names_a_file_of_the_host_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let driver = DirDriver::new(dir.path(), "h1");
     let place = VolumePlace { pool: "default".into(), uid: Uid::parse("aa").unwrap() };
-    let plan = VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty };
+    let plan =
+        VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty, key: None };
     driver.create(&plan).await.unwrap();
     let head = dir.path().join("default/data/aa.0.qcow2");
     let rebase = ["rebase", "-u", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd", head.to_str().unwrap()];
@@ -146,7 +151,8 @@ async fn a_folder_that_is_not_the_pools_is_not_taken_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let mounted = dir.path().join("mounted");
     let place = VolumePlace { pool: "default".into(), uid: Uid::parse("aa").unwrap() };
-    let plan = VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty };
+    let plan =
+        VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty, key: None };
     let driver = DirDriver::new(dir.path().join("own"), "h1");
     let refused = async |pool: SharedPool, why: &str| {
         let looked = driver.serve(&pool).await.unwrap_err();
@@ -186,7 +192,8 @@ async fn a_folder_that_is_not_the_pools_is_not_taken_for_it() {
 async fn a_volume_that_is_gone_is_not_made_again() {
     let dir = tempfile::tempdir().unwrap();
     let place = VolumePlace { pool: "default".into(), uid: Uid::parse("aa").unwrap() };
-    let plan = VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty };
+    let plan =
+        VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty, key: None };
     let (late, driver) = (DirDriver::new("own", "h1"), DirDriver::new("own", "h2"));
     for driver in [&late, &driver] {
         driver.serve(&shared(dir.path())).await.unwrap();
@@ -212,7 +219,8 @@ async fn a_folder_that_does_not_answer_is_not_waited_for() {
     }
     let dir = tempfile::tempdir().unwrap();
     let place = VolumePlace { pool: "default".into(), uid: Uid::parse("aa").unwrap() };
-    let plan = VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty };
+    let plan =
+        VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty, key: None };
     let pool = shared(dir.path());
     let driver = DirDriver::new("own", "h1");
     driver.serve(&pool).await.unwrap();
@@ -236,4 +244,95 @@ async fn a_folder_that_does_not_answer_is_not_waited_for() {
     driver.serve(&pool).await.unwrap();
     assert!(!driver.is_wanted_elsewhere(&place).await.unwrap());
     driver.observe(&place).await.unwrap();
+}
+
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+/// What is done to, or asked of, a disk in an encrypted volume.
+fn inside(disk: &Path, command: &str) -> String {
+    let secret = format!("secret,id=key,format=raw,data={KEY}");
+    let options = format!(
+        "driver=luks,key-secret=key,file.driver=qcow2,file.file.driver=file,file.file.filename={}",
+        disk.display()
+    );
+    let args = ["--object", &secret, "-c", command, "--image-opts", &options];
+    let done = std::process::Command::new("qemu-io").args(args).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success() && !said.contains("verification failed"), "{command}: {said}");
+    said
+}
+
+fn shows(disk: &Path, byte: u8) -> bool {
+    std::fs::read(disk).unwrap().windows(4096).any(|window| window.iter().all(|b| *b == byte))
+}
+
+/// What is written to an encrypted volume is in none of its files; snapshots and clones read it with the same key.
+#[tokio::test]
+async fn encrypted_volumes_show_nothing() {
+    both(async |driver| {
+        let place = |uid: &str| VolumePlace { pool: "default".into(), uid: Uid::parse(uid).unwrap() };
+        let (volume, clone, snapshot) = (place("aa"), place("ab"), place("bb"));
+        let key = Some(DiskKey::new(KEY));
+        let plan = |place: &VolumePlace, source| VolumePlan {
+            place: place.clone(),
+            size: Bytes(2 << 20),
+            source,
+            key: key.clone(),
+        };
+        driver.create(&plan(&volume, VolumeOrigin::Empty)).await.unwrap();
+        driver.create(&plan(&volume, VolumeOrigin::Empty)).await.unwrap();
+        assert_eq!(driver.observe(&volume).await.unwrap().size, Bytes(2 << 20));
+        let head = driver.open(&volume, &place("cc").uid, 1).await.unwrap().path;
+        inside(&head, "read -P 0 0 1M");
+        inside(&head, "write -P 165 512k 256k");
+        assert!(!shows(&head, 165), "the file shows what was written");
+        driver.begin_snapshot(&volume, &snapshot.uid).await.unwrap();
+        driver.finish_snapshot(&volume, &snapshot.uid).await.unwrap();
+        driver.close(&volume, &place("cc").uid).await.unwrap();
+        driver.grow(&volume, Bytes(4 << 20)).await.unwrap();
+        let head = driver.open(&volume, &place("cc").uid, 2).await.unwrap().path;
+        inside(&head, "write -P 166 512k 256k");
+        inside(&head, "write -P 167 3M 64k");
+        driver.create(&plan(&clone, VolumeOrigin::Snapshot(snapshot.uid.clone()))).await.unwrap();
+        let of_then = driver.open(&clone, &place("cd").uid, 1).await.unwrap().path;
+        inside(&of_then, "read -P 165 512k 256k");
+        driver.close(&volume, &place("cc").uid).await.unwrap();
+        driver.close(&clone, &place("cd").uid).await.unwrap();
+        driver.delete(&volume).await.unwrap();
+        driver.delete(&clone).await.unwrap();
+        driver.delete_snapshot(&snapshot).await.unwrap();
+    })
+    .await;
+}
+
+/// An encrypted volume of an image has what the image shows, zeros among it.
+#[tokio::test]
+async fn an_image_is_encrypted() {
+    let dir = tempfile::tempdir().unwrap();
+    let driver = DirDriver::new(dir.path().join("pools"), "h1");
+    let image = dir.path().join("image");
+    tool("qemu-img", &["create", "-q", "-f", "qcow2", image.to_str().unwrap(), "4M"]);
+    write(&image, &["write -P 165 1M 64k"]);
+    let place = VolumePlace { pool: "default".into(), uid: Uid::parse("aa").unwrap() };
+    let plan = |size| VolumePlan {
+        place: place.clone(),
+        size: Bytes(size),
+        source: VolumeOrigin::Image(image.clone()),
+        key: Some(DiskKey::new(KEY)),
+    };
+    let small = driver.create(&plan(1 << 20)).await;
+    assert!(matches!(&small, Err(DriverError::Invalid(why)) if why.contains("spec.size")), "{small:?}");
+    driver.create(&plan(0)).await.unwrap();
+    assert_eq!(driver.observe(&place).await.unwrap().size, Bytes(4 << 20));
+    let head = driver.open(&place, &Uid::parse("cc").unwrap(), 1).await.unwrap().path;
+    inside(&head, "read -P 0 0 1M");
+    inside(&head, "read -P 165 1M 64k");
+    inside(&head, "read -P 0 2M 2M");
+    assert!(!shows(&head, 165), "the file shows what the image has");
+    let info = std::process::Command::new("qemu-img").args(["info", "--output=json"]).arg(&head).output();
+    let info: serde_json::Value = serde_json::from_slice(&info.unwrap().stdout).unwrap();
+    assert_eq!(info["virtual-size"], (4 << 20) + KEY_HEADER.0);
+    driver.close(&place, &Uid::parse("cc").unwrap()).await.unwrap();
+    driver.delete(&place).await.unwrap();
+    assert_eq!(files(&dir.path().join("pools")), Vec::<std::path::PathBuf>::new());
 }

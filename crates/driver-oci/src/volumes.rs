@@ -6,13 +6,16 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use driver::{ChangesPlan, DiskFormat, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VolumeAccess};
+use driver::{
+    ChangesPlan, DiskFormat, DiskKey, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VolumeAccess,
+};
 use model::{Bytes, Uid};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -212,13 +215,27 @@ fn start(folder: &Folder, disk: &DiskPlan) -> Result<(), DriverError> {
     let node = json!({ "node-name": "disk", "driver": format, "discard": "unmap", "file": file });
     let mut args: Vec<OsString> = vec!["--blockdev".into(), node.to_string().into()];
     let mut exported = "disk";
+    let key = match &disk.key {
+        _ if !disk.encrypted => None,
+        None => return Err(DriverError::Invalid(format!("the key of disk {} is missing", disk.serial))),
+        Some(key) => {
+            let file = sys::memory_file::holding(key.expose().as_bytes());
+            Some(file.map_err(|e| failed("handing over a volume's key", e))?)
+        }
+    };
+    if let Some(file) = &key {
+        let object = DiskKey::object_of_file("key", &format!("/proc/self/fd/{}", file.as_raw_fd()));
+        args.splice(0..0, ["--object".into(), object.to_string().into()]);
+        let plain = DiskKey::node("plain", "key", &json!("disk"));
+        args.extend(["--blockdev".into(), plain.to_string().into()]);
+        exported = "plain";
+    }
     if disk.limits != model::storage::VolumeLimits::default() {
         let limits = json!({
             "qom-type": "throttle-group", "id": "limits",
             "limits": { "iops-total": disk.limits.iops, "bps-total": disk.limits.bytes_per_second },
         });
-        let slow =
-            json!({ "node-name": "slow", "driver": "throttle", "throttle-group": "limits", "file": "disk" });
+        let slow = json!({ "node-name": "slow", "driver": "throttle", "throttle-group": "limits", "file": exported });
         args.splice(0..0, ["--object".into(), limits.to_string().into()]);
         args.extend(["--blockdev".into(), slow.to_string().into()]);
         exported = "slow";
@@ -238,7 +255,7 @@ fn start(folder: &Folder, disk: &DiskPlan) -> Result<(), DriverError> {
         args: &args,
         directory: Path::new("/"),
         output: log.map_err(|e| failed("opening a volume's log", e))?,
-        inherit: &[],
+        inherit: &key.iter().map(AsFd::as_fd).collect::<Vec<_>>(),
         cgroups: &group.entrances().map_err(limited)?,
         user_id: None,
         limits: &[(ResourceLimit::OpenFiles, OPEN_FILES_MAX), (ResourceLimit::CoreBytes, 0)],
@@ -432,6 +449,8 @@ mod tests {
             limits: model::storage::VolumeLimits::default(),
             when_full: model::storage::WhenFull::Pause,
             boot: false,
+            encrypted: false,
+            key: None,
         };
         let mount = |disk: &DiskPlan| {
             let disk = disk.clone();

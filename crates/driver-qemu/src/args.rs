@@ -1,6 +1,7 @@
 //! A plan as QEMU's command line: a pure function. Whatever could hold a comma is passed as JSON or as an
 //! argument of its own, because QEMU splits its `a=b,c=d` options at commas. No path comes from a tenant.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 
@@ -30,6 +31,8 @@ pub(crate) struct Descriptors {
     pub(crate) uefi_variables: Option<RawFd>,
     /// Of the plan's taps, in order.
     pub(crate) taps: Vec<TapDescriptors>,
+    /// Of the keys of encrypted volumes, by their serial numbers.
+    pub(crate) keys: BTreeMap<String, RawFd>,
 }
 
 /// What QEMU gets of one tap.
@@ -55,7 +58,7 @@ pub(crate) fn args(plan: &Plan, vm: &VmPlan, host: &Host, fds: &Descriptors) -> 
     machine(&mut line, plan, vm, host, fds);
     boot(&mut line, vm, host, fds);
     talk(&mut line, fds);
-    devices::add(&mut line, vm, &fds.taps);
+    devices::add(&mut line, vm, fds);
     line.0
 }
 

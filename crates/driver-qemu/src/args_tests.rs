@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use driver::{DiskFormat, DiskPlan, NicPlan};
+use driver::{DiskFormat, DiskKey, DiskPlan, NicPlan};
 use model::compute::{Cell, Isolation, PayloadKind};
 use model::storage::{VolumeLimits, WhenFull};
 use model::{Bytes, CpuMillis, Resources, Uid};
@@ -26,6 +26,7 @@ fn descriptors() -> Descriptors {
         kvm: None,
         uefi_variables: None,
         taps: Vec::new(),
+        keys: BTreeMap::new(),
     }
 }
 
@@ -89,6 +90,35 @@ fn a_microvm_with_a_kernel() {
     assert_eq!(text(&args(&plan, &vm, &host(Accelerator::Tcg), &descriptors())), expected);
 }
 
+/// The key comes in a file that QEMU inherits: everybody on the host may read its arguments.
+#[test]
+fn an_encrypted_volume_has_a_key_that_is_not_on_the_line() {
+    let (plan, mut vm) = plan(Machine::Q35, kernel(""));
+    vm.volumes.push(DiskPlan {
+        path: "/v.qcow2".into(),
+        format: DiskFormat::Qcow2,
+        serial: "7".into(),
+        read_only: false,
+        limits: VolumeLimits::default(),
+        when_full: WhenFull::Pause,
+        boot: false,
+        encrypted: true,
+        key: Some(DiskKey::new("c2VjcmV0")),
+    });
+    let fds = Descriptors { keys: BTreeMap::from([("7".into(), 21)]), ..descriptors() };
+    let line = text(&args(&plan, &vm, &host(Accelerator::Tcg), &fds));
+    let expected = concat!(
+        r#"-object {"file":"/proc/self/fd/21","format":"raw","id":"k-7","qom-type":"secret"}"#,
+        "\n",
+        r#"-blockdev {"discard":"unmap","driver":"qcow2","file":{"discard":"unmap","driver":"file","filename":"/v.qcow2","#,
+        r#""locking":"on"},"node-name":"v-7","read-only":false}"#,
+        "\n",
+        r#"-blockdev {"discard":"unmap","driver":"luks","file":"v-7","key-secret":"k-7","node-name":"k-7"}"#,
+    );
+    assert!(line.contains(expected), "{line}");
+    assert!(line.contains(r#""drive":"k-7""#) && !line.contains("c2VjcmV0"), "{line}");
+}
+
 #[test]
 fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
     let (plan, mut vm) = plan(Machine::Q35, Boot::Firmware(Firmware::Uefi));
@@ -100,6 +130,8 @@ fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
         limits: VolumeLimits::default(),
         when_full: WhenFull::Pause,
         boot: false,
+        encrypted: false,
+        key: None,
     });
     vm.nics.push(NicPlan::Tap { mac: "02:00:00:00:00:01".into(), device: "tap0".into(), namespace: None });
     vm.nics.push(NicPlan::User { mac: "02:00:00:00:00:02".into(), forwards: vec![(2222, 22)] });
@@ -157,7 +189,7 @@ proptest! {
         let (mut plan, mut vm) = plan(Machine::Q35, kernel(&cmdline));
         plan.label.clone_from(&label);
         let path = PathBuf::from(path);
-        vm.disks.push(DiskPlan { path: path.clone(), format: DiskFormat::Raw, serial: serial.clone(), read_only: true, limits: VolumeLimits::default(), when_full: WhenFull::Pause, boot: false });
+        vm.disks.push(DiskPlan { path: path.clone(), format: DiskFormat::Raw, serial: serial.clone(), read_only: true, limits: VolumeLimits::default(), when_full: WhenFull::Pause, boot: false, encrypted: false, key: None });
         vm.nics.push(NicPlan::User { mac: mac.clone(), forwards: Vec::new() });
         let line = args(&plan, &vm, &host(Accelerator::Tcg), &descriptors());
         let value = |option: &str, nth: usize| {

@@ -1,18 +1,18 @@
 //! The devices of a virtual machine as QEMU arguments: screen, disks, network cards, and the small ones every
 //! guest gets. All of it in JSON, so that no value can end early and start another option.
 
-use driver::{DiskFormat, DiskPlan, NicPlan, VmPlan};
+use driver::{DiskFormat, DiskKey, DiskPlan, NicPlan, VmPlan};
 use model::compute::Machine;
 use serde_json::{Value, json};
 
-use crate::args::{Line, TapDescriptors, has_display};
+use crate::args::{Descriptors, Line, TapDescriptors, has_display};
 use crate::{guest_agent, volumes};
 
 /// Slots into which devices can be plugged while the machine runs.
 pub(crate) const HOTPLUG_SLOTS: u32 = 8;
 
-/// Adds every device of the machine; `taps` are the descriptors of its taps, in order.
-pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[TapDescriptors]) {
+/// Adds every device of the machine.
+pub(crate) fn add(line: &mut Line, vm: &VmPlan, fds: &Descriptors) {
     if has_display(vm) {
         line.json("-device", json!({ "driver": "VGA", "id": "screen" }));
     }
@@ -29,7 +29,7 @@ pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[TapDescriptors]) {
     for (number, disk) in vm.disks.iter().enumerate() {
         add_disk(line, vm, number, disk);
     }
-    let mut taps = taps.iter();
+    let mut taps = fds.taps.iter();
     let mut nics = vm.nics.iter().enumerate();
     if let Some((number, first)) = nics.next() {
         add_nic(line, vm.machine, number, first, &mut taps, None);
@@ -43,7 +43,7 @@ pub(crate) fn add(line: &mut Line, vm: &VmPlan, taps: &[TapDescriptors]) {
     let is_q35 = vm.machine == Machine::Q35;
     let mut slots = (1..=HOTPLUG_SLOTS).filter(|_| is_q35).map(|number| format!("slot{number}"));
     for disk in &vm.volumes {
-        line.json("-blockdev", volumes::node(disk));
+        add_volume(line, disk, fds);
         // What it boots from is never taken out.
         let slot = if disk.boot { None } else { slots.next() };
         let mut device = volumes::device(disk, virtio(vm.machine, "blk"), slot.as_deref());
@@ -92,6 +92,18 @@ fn add_disk(line: &mut Line, vm: &VmPlan, number: usize, disk: &DiskPlan) {
         device["bootindex"] = json!(0);
     }
     line.json("-device", device);
+}
+
+/// A volume's block nodes, and its key.
+fn add_volume(line: &mut Line, disk: &DiskPlan, fds: &Descriptors) {
+    if let Some(fd) = fds.keys.get(&disk.serial) {
+        let file = format!("/proc/self/fd/{fd}");
+        line.json("-object", DiskKey::object_of_file(&volumes::key_name(&disk.serial), &file));
+    }
+    line.json("-blockdev", volumes::node(disk));
+    if let Some(decrypting) = volumes::key_node(disk) {
+        line.json("-blockdev", decrypting);
+    }
 }
 
 fn add_nic<'a>(

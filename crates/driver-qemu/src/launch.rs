@@ -1,6 +1,7 @@
 //! From a plan to a running process: checks, the cgroup, the descriptors it inherits, the start itself. Blocks
 //! (a fork, a few files); callers run it where that is fine.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -21,6 +22,7 @@ use crate::clock;
 use crate::devices::HOTPLUG_SLOTS;
 use crate::host::{Accelerator, Host};
 use crate::state::{Index, Started, State, socket};
+use crate::volumes;
 
 /// What QEMU itself takes beside the guest's memory and the translations: measured at 160 MiB for a small
 /// guest, with room for its I/O threads and the screen.
@@ -146,6 +148,7 @@ struct Inherited {
     kvm: Option<File>,
     uefi_variables: Option<File>,
     taps: Vec<Tap>,
+    keys: BTreeMap<String, File>,
 }
 
 /// A tap's queues, and the kernel's helper for each.
@@ -210,6 +213,7 @@ impl Inherited {
             kvm,
             uefi_variables,
             taps: taps.collect::<io::Result<_>>()?,
+            keys: keys(vm)?,
         })
     }
 
@@ -223,6 +227,7 @@ impl Inherited {
             kvm: self.kvm.as_ref().map(AsRawFd::as_raw_fd),
             uefi_variables: self.uefi_variables.as_ref().map(AsRawFd::as_raw_fd),
             taps: self.taps.iter().map(Tap::numbers).collect(),
+            keys: self.keys.iter().map(|(serial, file)| (serial.clone(), file.as_raw_fd())).collect(),
         }
     }
 
@@ -232,9 +237,21 @@ impl Inherited {
         all.push(self.console_log.as_fd());
         all.extend(self.kvm.iter().map(AsFd::as_fd));
         all.extend(self.uefi_variables.iter().map(AsFd::as_fd));
+        all.extend(self.keys.values().map(AsFd::as_fd));
         all.extend(self.taps.iter().flat_map(|tap| tap.queues.iter().chain(&tap.vhost)).map(AsFd::as_fd));
         all
     }
+}
+
+/// The keys of encrypted volumes, each in a file that is nowhere.
+fn keys(vm: &VmPlan) -> io::Result<BTreeMap<String, File>> {
+    let mut keys = BTreeMap::new();
+    for disk in &vm.volumes {
+        if let Some(key) = volumes::required_key(disk).map_err(io::Error::other)? {
+            keys.insert(disk.serial.clone(), sys::memory_file::holding(key.expose().as_bytes())?);
+        }
+    }
+    Ok(keys)
 }
 
 fn now() -> Timestamp {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::driver::{
-    ChangesPlan, DiskFormat, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VmPlan, VolumeAccess,
+    ChangesPlan, DiskFormat, DiskKey, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VmPlan, VolumeAccess,
 };
 use async_trait::async_trait;
 use model::compute::Machine;
@@ -43,12 +43,18 @@ pub(crate) fn node(disk: &DiskPlan) -> Value {
     })
 }
 
+/// What decrypts a volume that is encrypted, above its block node, with the key of this object.
+pub(crate) fn key_node(disk: &DiskPlan) -> Option<Value> {
+    let (name, below) = (key_name(&disk.serial), json!(node_name(&disk.serial)));
+    disk.encrypted.then(|| DiskKey::node(&name, &name, &below))
+}
+
 /// The disk that the guest sees.
 pub(crate) fn device(disk: &DiskPlan, driver: String, slot: Option<&str>) -> Value {
     let mut device = json!({
         "driver": driver,
         "id": device_id(&disk.serial),
-        "drive": node_name(&disk.serial),
+        "drive": if disk.encrypted { key_name(&disk.serial) } else { node_name(&disk.serial) },
         "serial": disk.serial,
         "werror": match disk.when_full { WhenFull::Pause => "enospc", WhenFull::Error => "report" },
     });
@@ -67,6 +73,11 @@ fn node_name(serial: &str) -> String {
     format!("{PREFIX}{serial}")
 }
 
+/// Of the node that decrypts a volume, and of its key.
+pub(crate) fn key_name(serial: &str) -> String {
+    format!("k-{serial}")
+}
+
 fn device_id(serial: &str) -> String {
     format!("volume-{serial}")
 }
@@ -74,8 +85,10 @@ fn device_id(serial: &str) -> String {
 /// One volume in QEMU's own words.
 pub(crate) struct Found {
     pub(crate) disk: PluggedDisk,
-    /// The block node that takes writes.
+    /// The block node whose file takes writes.
     pub(crate) node: String,
+    /// The node that the guest's disk is of: that one, or what decrypts it.
+    top: String,
     /// What its file stands on.
     pub(crate) backing: Option<PathBuf>,
 }
@@ -121,7 +134,13 @@ impl Machinery {
 
     async fn found(&mut self) -> Result<Vec<Found>, DriverError> {
         let blocks = self.run("query-block", json!({})).await?;
-        Ok(blocks.as_array().into_iter().flatten().filter_map(read).collect())
+        let mut found: Vec<Found> = blocks.as_array().into_iter().flatten().filter_map(read).collect();
+        if found.iter().any(Found::is_encrypted) {
+            let nodes = self.run("query-named-block-nodes", json!({ "flat": true })).await?;
+            let nodes = nodes.as_array().map(Vec::as_slice).unwrap_or_default();
+            found.iter_mut().filter(|found| found.is_encrypted()).for_each(|found| found.go_below(nodes));
+        }
+        Ok(found)
     }
 
     pub(crate) async fn find(&mut self, serial: &str) -> Result<Option<Found>, DriverError> {
@@ -169,14 +188,27 @@ impl Machinery {
         self.run("block_set_io_throttle", limits).await.map(drop)
     }
 
-    /// Closes every node of a volume, whichever stands on which.
+    async fn open_nodes(&mut self, disk: &DiskPlan) -> Result<(), DriverError> {
+        if let Some(key) = required_key(disk)? {
+            self.run("object-add", key.object(&key_name(&disk.serial))).await?;
+        }
+        self.run("blockdev-add", node(disk)).await?;
+        match key_node(disk) {
+            Some(decrypting) => self.run("blockdev-add", decrypting).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes every node of a volume, whichever stands on which, and forgets its key.
     async fn close_nodes(&mut self, serial: &str) -> Result<(), DriverError> {
         for _ in 0..NODES_MAX {
             let nodes = self.run("query-named-block-nodes", json!({ "flat": true })).await?;
-            let prefix = node_name(serial);
+            let (prefix, key) = (node_name(serial), key_name(serial));
             let names = nodes.as_array().into_iter().flatten().map(|node| text(&node["node-name"]));
-            let own: Vec<String> = names.filter(|name| name.starts_with(&prefix)).collect();
+            let own: Vec<String> = names.filter(|name| name.starts_with(&prefix) || *name == key).collect();
             if own.is_empty() {
+                // Refused where there is none.
+                let _ = self.qmp.execute("object-del", json!({ "id": key })).await;
                 return Ok(());
             }
             let mut refusal = None;
@@ -229,10 +261,11 @@ impl VolumeAccess for QemuDriver {
                 what: "plug a volume into a microvm that runs; stop and start it".into(),
             });
         }
+        required_key(disk)?;
         hand_over(&disk.path, machine.plan.user_id)?;
         // A node that an attempt before this one left.
         machine.close_nodes(&disk.serial).await?;
-        machine.run("blockdev-add", node(disk)).await?;
+        machine.open_nodes(disk).await?;
         let mut refusal = None;
         for slot in 1..=HOTPLUG_SLOTS {
             let slot = format!("slot{slot}");
@@ -272,7 +305,7 @@ impl VolumeAccess for QemuDriver {
         let found = machine.find(serial).await?;
         let found = found.ok_or_else(|| DriverError::NotFound(format!("{serial} (a disk)")))?;
         machine.forget_broken_notes(&found.node).await?;
-        machine.run("block_resize", json!({ "node-name": found.node, "size": size.0 })).await.map(drop)
+        machine.run("block_resize", json!({ "node-name": found.top, "size": size.0 })).await.map(drop)
     }
 
     async fn switch(&self, uid: &Uid, serial: &str, overlay: &Path) -> Result<(), DriverError> {
@@ -332,5 +365,42 @@ fn read(block: &Value) -> Option<Found> {
         size: Bytes(inserted["image"]["virtual-size"].as_u64()?),
     };
     let backing = jobs::backing(&inserted["image"]);
-    Some(Found { disk, backing, node: inserted["node-name"].as_str()?.to_owned() })
+    let top = inserted["node-name"].as_str()?;
+    Some(Found { disk, backing, node: top.to_owned(), top: top.to_owned() })
+}
+
+impl Found {
+    fn is_encrypted(&self) -> bool {
+        self.top == key_name(&self.disk.serial)
+    }
+
+    /// From what decrypts to the node below it, which QEMU names by its file alone.
+    fn go_below(&mut self, nodes: &[Value]) {
+        let (prefix, head) = (node_name(&self.disk.serial), below(&self.disk.path));
+        let is_head = |node: &&Value| {
+            text(&node["node-name"]).starts_with(&prefix)
+                && head.is_some()
+                && node["file"].as_str() == head.as_deref()
+        };
+        if let Some(head) = nodes.iter().find(is_head) {
+            self.node = text(&head["node-name"]);
+            self.disk.path = text(&head["file"]).into();
+            self.backing = jobs::backing(&head["image"]);
+        }
+    }
+}
+
+/// The file below a node that decrypts, out of the name that QEMU gives such a node: `json:` and its options.
+fn below(name: &Path) -> Option<String> {
+    let options: Value = serde_json::from_str(name.to_str()?.strip_prefix("json:")?).ok()?;
+    options["file"]["file"]["filename"].as_str().map(ToOwned::to_owned)
+}
+
+/// The key of a disk that is encrypted, without which it cannot be opened.
+pub(crate) fn required_key(disk: &DiskPlan) -> Result<Option<&DiskKey>, DriverError> {
+    if !disk.encrypted {
+        return Ok(None);
+    }
+    let missing = || DriverError::Invalid(format!("the key of disk {} is missing", disk.serial));
+    disk.key.as_ref().ok_or_else(missing).map(Some)
 }

@@ -8,6 +8,7 @@ mod balancer;
 mod changes;
 mod compute;
 pub mod conformance;
+mod disk_key;
 mod error;
 pub mod fake;
 pub mod fake_network;
@@ -24,6 +25,7 @@ pub use compute::{
     ByteStream, CardAccess, ComputeDriver, ConsoleAccess, DisplayAccess, DriverInfo, Exec, ExecAccess,
     ExecRequest, Merging, Observed, ObservedContainer, PluggedDisk, SandboxState, StopMode, VolumeAccess,
 };
+pub use disk_key::{DiskKey, KEY_HEADER};
 pub use error::DriverError;
 pub use flows::{Count, Flow, FlowKey, FlowLook, FlowWatch, Refused};
 pub use log::{LogFormat, LogLine};

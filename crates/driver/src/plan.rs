@@ -7,6 +7,8 @@ use model::storage::{VolumeLimits, WhenFull};
 use model::{Resources, Uid};
 use serde::{Deserialize, Serialize};
 
+use crate::DiskKey;
+
 /// One sandbox to be. Keyed by `uid`: ensuring the same uid again changes nothing that runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -82,6 +84,12 @@ pub struct DiskPlan {
     /// The machine boots from it; only for volumes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub boot: bool,
+    /// What is in it is encrypted; only for volumes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encrypted: bool,
+    /// The key of one that is; in no plan that was kept.
+    #[serde(skip)]
+    pub key: Option<DiskKey>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

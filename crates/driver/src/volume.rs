@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use model::{Bytes, Uid};
 
-use crate::{ChangesPlan, DiskFormat, DriverError};
+use crate::{ChangesPlan, DiskFormat, DiskKey, DriverError};
 
 /// Where something lies: a pool of this host and the uid of a volume or snapshot in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct VolumePlan {
     /// 0 means that of its source.
     pub size: Bytes,
     pub source: VolumeOrigin,
+    /// What is to be encrypted, has this key. One that is made of a snapshot is as that is.
+    pub key: Option<DiskKey>,
 }
 
 /// What is in a volume at first.

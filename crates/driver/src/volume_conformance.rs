@@ -13,7 +13,7 @@ fn place(name: &str) -> VolumePlace {
 }
 
 fn plan(name: &str, size: u64, source: VolumeOrigin) -> VolumePlan {
-    VolumePlan { place: place(name), size: Bytes(size), source }
+    VolumePlan { place: place(name), size: Bytes(size), source, key: None }
 }
 
 fn refused<T: std::fmt::Debug>(what: &str, result: Result<T, DriverError>) {

@@ -118,12 +118,13 @@ fn host_may(host: &str, request: &Attributes<'_>) -> bool {
         (STORAGE, "volumes" | "volumesnapshots" | "pools", "status") => writes || request.verb == Verb::Get,
         // One at a time and by name; that the host needs it, the server checks.
         ("", SECRETS, "") | (STORAGE, "volumebackups", "content") => request.verb == Verb::Get,
-        // The host's word that nothing of a deleted thing is left, and credentials of an instance's role; the server
-        // checks that it is the host's.
+        // The host's word that nothing of a deleted thing is left, credentials of an instance's role, and a volume's key;
+        // the server checks that it is the host's.
         // So it is with a guest's connection that it carries.
         (NETWORK, "vpcendpoints", "connect")
         | (COMPUTE, "instances", "release" | "credentials")
-        | (STORAGE, "volumes" | "volumesnapshots", "release") => request.verb == Verb::Create,
+        | (STORAGE, "volumes" | "volumesnapshots", "release")
+        | (STORAGE, "volumes", "key") => request.verb == Verb::Create,
         // Which role it is.
         (IDENTITY, "iaminstanceprofiles", "") => request.verb.is_read(),
         (TOPOLOGY, "hosts", "") => own && (request.verb.is_read() || request.verb == Verb::Create),

@@ -162,6 +162,7 @@ impl Server {
             (Verb::Create, "release") if matches!(info.plural, "volumes" | "volumesnapshots") => {
                 self.release_storage(caller, request).await
             }
+            (Verb::Create, "key") if info.plural == "volumes" => self.volume_key(caller, request).await,
             (Verb::Update, "" | "status") => self.update(caller, request).await,
             (Verb::Patch(kind), "" | "status") => self.patch(caller, kind, request).await,
             (Verb::Delete, "") => self.delete(caller, request).await,

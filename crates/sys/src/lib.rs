@@ -11,6 +11,7 @@ pub mod inherit;
 pub mod jail;
 pub mod lock;
 pub mod memory;
+pub mod memory_file;
 pub mod mount;
 pub mod mounts;
 pub mod namespace;

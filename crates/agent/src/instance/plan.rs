@@ -188,6 +188,8 @@ fn disk(path: PathBuf, format: DiskFormat, serial: &str) -> DiskPlan {
         limits: VolumeLimits::default(),
         when_full: WhenFull::Pause,
         boot: false,
+        encrypted: false,
+        key: None,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Volumes of instances: opened before a guest starts, plugged and taken out while it runs, closed when nothing of
 //! it is left.
 
-use driver::{ComputeDriver, DiskPlan, DriverError, OpenedVolume, VolumePlace};
+use driver::{ComputeDriver, DiskKey, DiskPlan, DriverError, OpenedVolume, VolumePlace};
 use model::Uid;
 use model::compute::{Instance, Isolation};
 use model::storage::{Volume, VolumeUse};
+use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{VolumeError, Volumes, place};
@@ -47,7 +49,8 @@ impl Volumes {
             if is_reboot {
                 self.take_at_rest(volume).await?;
             }
-            disks.push(self.open(instance, volume, Purpose::Start).await?);
+            let disk = self.open(instance, volume, Purpose::Start).await?;
+            disks.push(DiskPlan { key: self.key(volume).await?, ..disk });
         }
         Ok(Prepared { disks, _locks: locks })
     }
@@ -90,7 +93,11 @@ impl Volumes {
         }
         for volume in &wanted {
             let _changing = self.lock(&volume.metadata.uid).await;
-            let disk = self.open(instance, volume, Purpose::Keep).await?;
+            let mut disk = self.open(instance, volume, Purpose::Keep).await?;
+            // Only what is not plugged yet needs its key.
+            if disk.encrypted && !access.plugged(uid).await?.iter().any(|known| known.serial == disk.serial) {
+                disk.key = self.key(volume).await?;
+            }
             access.plug(uid, &disk).await?;
         }
         Ok(())
@@ -174,7 +181,23 @@ impl Volumes {
             limits: volume.spec.limits,
             when_full: volume.spec.when_full,
             boot: instance.spec.payload.volume() == Some(name),
+            encrypted: volume.spec.encrypted,
+            key: None,
         })
+    }
+
+    /// The key of a volume that is encrypted: the cloud tells it to the host that has the volume, each time anew.
+    pub(super) async fn key(&self, volume: &Volume) -> Result<Option<DiskKey>, VolumeError> {
+        #[derive(Deserialize)]
+        struct Told {
+            key: String,
+        }
+        if !volume.spec.encrypted {
+            return Ok(None);
+        }
+        let (meta, api) = (&volume.metadata, self.0.client.project::<Volume>(&volume.metadata.namespace));
+        let told: Told = api.ask_below(&meta.name, "key", &json!({ "uid": meta.uid })).await?;
+        Ok(Some(DiskKey::new(told.key)))
     }
 
     /// Notes who is going to write to it, before anybody does. The host's kernel reads only filesystems that it made

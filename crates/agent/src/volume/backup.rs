@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use backup::stream::{Frame, Head, Receiver, Sender, refuse};
 use backup::{CHUNK, chunks};
 use client::disks::BackupWish;
-use driver::ChangesPlan;
+use driver::{ChangesPlan, KEY_HEADER};
 use image::{CLUSTER, Cluster, Clusters};
 use model::storage::Volume;
 use model::{Bytes, Uid};
@@ -79,7 +79,9 @@ impl Volumes {
         let unreadable = |e: backup::Error| VolumeError::Waits(format!("backup {name:?}: {e}"));
         let mut from =
             Receiver::begin(BufReader::with_capacity(READ_BUFFER, from)).await.map_err(unreadable)?;
-        let size = Bytes(from.head().size);
+        let all = Bytes(from.head().size);
+        let header = if volume.spec.encrypted { KEY_HEADER } else { Bytes(0) };
+        let size = Bytes(all.0.saturating_sub(header.0));
         if volume.spec.size > Bytes(0) && volume.spec.size < size {
             let why = format!(
                 "a volume of {} is smaller than backup {name:?}; spec.size must be at least {size}",
@@ -87,7 +89,7 @@ impl Volumes {
             );
             return Err(VolumeError::Invalid(why));
         }
-        let path = self.0.driver.begin_fill(&place(volume), size).await?;
+        let path = self.0.driver.begin_fill(&place(volume), all).await?;
         let failed =
             |e: io::Error| VolumeError::Driver(driver::DriverError::failed("writing a volume's file", e));
         let mut file = File::options().write(true).open(&path).map_err(failed)?;
@@ -101,7 +103,7 @@ impl Volumes {
             };
             let bytes = std::mem::take(&mut data);
             let work = blocking(move || {
-                let written = write_chunk(&file, size.0, index, &bytes);
+                let written = write_chunk(&file, all.0, index, &bytes);
                 (file, bytes, written)
             });
             let done = work.await.map_err(|e| failed(io::Error::other(e)))?;

@@ -34,7 +34,8 @@ impl Volumes {
         } else {
             VolumeOrigin::Empty
         };
-        let plan = VolumePlan { place: place(volume), size: volume.spec.size, source: origin };
+        let (size, key) = (volume.spec.size, self.key(volume).await?);
+        let plan = VolumePlan { place: place(volume), size, source: origin, key };
         self.0.driver.create(&plan).await?;
         if let Some(moment) = moment {
             self.0.driver.delete_snapshot(&moment).await?;
@@ -131,7 +132,7 @@ impl Volumes {
         let place = VolumePlace { pool, uid: uid.clone() };
         match self.0.driver.observe(&place).await {
             Err(DriverError::NotFound(_)) => {
-                let plan = VolumePlan { place: place.clone(), size: Bytes(0), source };
+                let plan = VolumePlan { place: place.clone(), size: Bytes(0), source, key: None };
                 self.0.driver.create(&plan).await?;
             }
             found => drop(found?),

@@ -7,6 +7,9 @@ use model::Uid;
 use super::{VolumeError, Volumes, place};
 use crate::disks::DiskError;
 
+/// Why no image comes of it.
+const ENCRYPTED: &str = "is encrypted, and an image would show what is in it: make a volume of it instead";
+
 /// What the passing snapshot of a volume that is being read is called: the same each time, so that one that was left
 /// by a crash is found again.
 fn moment_of(volume: &Uid) -> Option<Uid> {
@@ -18,6 +21,9 @@ impl Volumes {
     pub(crate) async fn read_volume(&self, uid: &Uid) -> Result<Arrival, DiskError> {
         let found = self.0.volumes.filter(|volume| volume.metadata.uid == *uid);
         let volume = found.first().ok_or_else(|| gone("volume", uid))?;
+        if volume.spec.encrypted {
+            return Err(DiskError::Image(format!("volume {:?} {ENCRYPTED}", volume.metadata.name)));
+        }
         let moment = moment_of(uid).ok_or_else(|| gone("volume", uid))?;
         let moment = VolumePlace { uid: moment, ..place(volume) };
         // One reader at a time: there is one passing snapshot.
@@ -34,6 +40,10 @@ impl Volumes {
     }
 
     pub(crate) async fn read_snapshot(&self, uid: &Uid) -> Result<Arrival, DiskError> {
+        let found = self.0.snapshots.filter(|snapshot| snapshot.metadata.uid == *uid);
+        if let Some(snapshot) = found.iter().find(|snapshot| !snapshot.spec.sealed_key.is_empty()) {
+            return Err(DiskError::Image(format!("snapshot {:?} {ENCRYPTED}", snapshot.metadata.name)));
+        }
         for pool in self.0.pools.usable() {
             let place = VolumePlace { pool, uid: uid.clone() };
             match self.read(&place).await {

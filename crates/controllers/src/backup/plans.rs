@@ -81,7 +81,7 @@ impl Plans {
             let mut meta = ObjectMeta::in_project(project, name);
             meta.labels.insert(PLAN_LABEL.into(), plan.metadata.name.clone());
             let bucket = plan.spec.bucket.clone();
-            let spec = VolumeBackupSpec { volume: volume.clone(), bucket, full: false };
+            let spec = VolumeBackupSpec { volume: volume.clone(), bucket, ..Default::default() };
             match api.create(&VolumeBackup::new(meta, spec)).await {
                 Err(e) if e.reason == Reason::AlreadyExists => {}
                 result => drop(result?),

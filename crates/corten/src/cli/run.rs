@@ -78,6 +78,9 @@ pub(crate) struct Args {
     /// Boot from this Volume, which outlives the instance; with --image it is made from that first
     #[arg(long, value_name = "VOLUME", value_parser = parse::name, conflicts_with = "count")]
     boot_volume: Option<String>,
+    /// Encrypt the volume that is made to boot from
+    #[arg(long, requires = "boot_volume", requires = "image")]
+    encrypted: bool,
     /// What to do when it ends by itself
     #[arg(long, default_value = "on-failure", value_parser = parse::restart())]
     restart: RestartPolicy,
@@ -140,6 +143,7 @@ fn volume_of(image: &Image, args: &Args) -> VolumeTemplate {
     let spec = VolumeSpec {
         source: VolumeSource { image: image.metadata.name.clone(), ..VolumeSource::default() },
         host: args.host.clone().unwrap_or_default(),
+        encrypted: args.encrypted,
         ..VolumeSpec::default()
     };
     VolumeTemplate { spec, keep: true, ..VolumeTemplate::default() }

@@ -98,6 +98,9 @@ struct CreateArgs {
     /// What a guest's write does when the pool is full: the guest stands still until there is room, or gets an error
     #[arg(long, default_value = "pause", value_parser = parse::when_full())]
     when_full: WhenFull,
+    /// Encrypt what is in it, under a key of its own; copies of an encrypted volume are encrypted anyway
+    #[arg(long)]
+    encrypted: bool,
     /// How long to wait until it is made
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse::duration)]
     timeout: Duration,
@@ -151,7 +154,8 @@ async fn create(cloud: &Cloud, args: CreateArgs) -> Result<(), Failure> {
         host: args.host.unwrap_or_default(),
         limits: VolumeLimits { iops: args.iops, bytes_per_second: args.bandwidth.unwrap_or_default().0 },
         when_full: args.when_full,
-        revert: None,
+        encrypted: args.encrypted,
+        ..VolumeSpec::default()
     };
     let volume = Volume::new(ObjectMeta::in_project(cloud.project(), &args.name), spec);
     let made = cloud.api::<Volume>().with(write_options(false)).create(&volume).await?;

@@ -176,7 +176,12 @@ async fn two_hosts_at_once_never_write_to_the_same_disk() {
     let root = dir.path().to_owned();
     let first = driver(&root, "h1").await;
     for number in 0..VOLUMES {
-        let plan = VolumePlan { place: place(&uid(number)), size: Bytes(BLOCK), source: VolumeOrigin::Empty };
+        let plan = VolumePlan {
+            place: place(&uid(number)),
+            size: Bytes(BLOCK),
+            source: VolumeOrigin::Empty,
+            key: None,
+        };
         first.create(&plan).await.unwrap();
     }
     let one = tokio::spawn(work(root.clone(), "h1", 1));

@@ -36,6 +36,8 @@ async fn a_pc_starts_a_kernel_and_shows_it_its_disks_and_network() {
             limits: VolumeLimits::default(),
             when_full: WhenFull::Pause,
             boot: false,
+            encrypted: false,
+            key: None,
         });
     }
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -83,6 +85,8 @@ async fn a_pc_boots_its_disk_by_bios_and_shows_its_screen() {
         limits: VolumeLimits::default(),
         when_full: WhenFull::Pause,
         boot: false,
+        encrypted: false,
+        key: None,
     });
 
     driver.ensure(&plan).await.unwrap();
@@ -112,6 +116,8 @@ async fn uefi_runs_with_variables_of_its_own() {
         limits: VolumeLimits::default(),
         when_full: WhenFull::Pause,
         boot: false,
+        encrypted: false,
+        key: None,
     });
 
     driver.ensure(&plan).await.unwrap();
@@ -146,6 +152,8 @@ async fn a_start_that_fails_is_told_in_qemu_s_own_words() {
         limits: VolumeLimits::default(),
         when_full: WhenFull::Pause,
         boot: false,
+        encrypted: false,
+        key: None,
     });
     let error = driver.ensure(&plan).await.unwrap_err().to_string();
     assert!(error.contains("Could not open") && error.contains("missing.img"), "{error}");

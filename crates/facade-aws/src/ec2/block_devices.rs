@@ -178,9 +178,7 @@ async fn root_volume(
         let message = "The snapshot of a root device is that of its image: register an image of another one";
         return Err(Failure::value(message));
     }
-    if ebs.flag("Encrypted")? == Some(true) {
-        return Err(Failure::unsupported("Volumes of this cloud are not encrypted by it"));
-    }
+    let encrypted = ebs.flag("Encrypted")? == Some(true);
     let volumes::AskedSort { pool, asked_type, .. } = volumes::asked_sort(c, ebs).await?;
     let least = least(image);
     let size = volumes::size(ebs)?.unwrap_or(least).max(floor);
@@ -194,7 +192,8 @@ async fn root_volume(
         return Err(Failure::new("InvalidBlockDeviceMapping", message));
     }
     let source = VolumeSource { image: image.metadata.name.clone(), ..VolumeSource::default() };
-    let spec = VolumeSpec { size, source, pool, limits: volumes::limits(ebs)?, ..VolumeSpec::default() };
+    let spec =
+        VolumeSpec { size, source, pool, limits: volumes::limits(ebs)?, encrypted, ..VolumeSpec::default() };
     let keep = ebs.flag("DeleteOnTermination")? == Some(false);
     Ok(NewVolume { device, keep, wish: Wish { spec, asked_type } })
 }

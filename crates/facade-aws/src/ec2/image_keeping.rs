@@ -59,6 +59,9 @@ pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DisableImageDeregistrationProtection", &["ImageId"], |c| Box::pin(release(c))),
 ];
 
+/// Why nothing encrypted comes of an image but volumes.
+pub(super) const IMAGES_ARE_NOT: &str = "Images of this cloud are not encrypted: ask for Encrypted in the block device mapping of what is run of them";
+
 fn check(c: &Context) -> Result<(), Failure> {
     c.params.require("SourceRegion")?;
     for name in ["SourceRegion", "DestinationRegion"] {
@@ -66,14 +69,14 @@ fn check(c: &Context) -> Result<(), Failure> {
             return Err(c.params.invalid(name, region, &format!("there is no other region than {REGION}")));
         }
     }
-    if c.params.flag("Encrypted")? == Some(true) {
-        return Err(Failure::unsupported("Volumes of this cloud are not encrypted by it"));
-    }
     Ok(())
 }
 
 async fn copy_image(c: &Context) -> Answer {
     check(c)?;
+    if c.params.flag("Encrypted")? == Some(true) {
+        return Err(Failure::unsupported(IMAGES_ARE_NOT));
+    }
     let all = world::images(c).await?;
     let of = ids::by_id(&all, c.params.require("SourceImageId")?)?;
     let name = free_name(c).await?;
@@ -107,6 +110,11 @@ async fn copy_image(c: &Context) -> Answer {
 async fn copy_snapshot(c: &Context) -> Answer {
     check(c)?;
     let of = c.named::<VolumeSnapshotSpec>("SourceSnapshotId").await?;
+    if c.params.flag("Encrypted")? == Some(true) && of.spec.sealed_key.is_empty() {
+        return Err(Failure::unsupported(
+            "A copy of a snapshot is encrypted as that is, and this one is not",
+        ));
+    }
     let given = tags::for_new(&c.params, "snapshot")?;
     let mut meta = ObjectMeta::in_project(c.project(), c.new_id("snap", 0));
     let described = c.params.get("Description").map(str::to_owned);

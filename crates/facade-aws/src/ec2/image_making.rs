@@ -228,7 +228,7 @@ fn changed(device: Device, said: &Params) -> Result<Device, Failure> {
 
 fn read(device: String, ebs: &Params) -> Result<Device, Failure> {
     if ebs.flag("Encrypted")? == Some(true) {
-        return Err(Failure::unsupported("Volumes of this cloud are not encrypted by it"));
+        return Err(Failure::unsupported(super::image_keeping::IMAGES_ARE_NOT));
     }
     let limits = super::volumes::limits(ebs)?;
     Ok(Device {

@@ -53,6 +53,7 @@ struct Shown {
     owner: String,
     started_at: String,
     description: String,
+    is_encrypted: bool,
     tags: Tags,
 }
 
@@ -84,6 +85,7 @@ impl Shown {
             owner: c.account(),
             started_at: super::created_at(meta),
             description: meta.annotations.get(DESCRIPTION).cloned().unwrap_or_default(),
+            is_encrypted: !snapshot.spec.sealed_key.is_empty(),
             tags: tags::of(meta),
         }
     }
@@ -102,7 +104,7 @@ impl Shown {
             .text("ownerId", &self.owner)
             .text("volumeSize", self.size)
             .text("description", &self.description)
-            .text("encrypted", false);
+            .text("encrypted", self.is_encrypted);
         tags::write(x, &self.tags);
     }
 }
@@ -138,7 +140,7 @@ impl Item for Shown {
             "start-time" => self.started_at.clone(),
             "description" => self.description.clone(),
             "owner-id" => self.owner.clone(),
-            "encrypted" => super::word(false),
+            "encrypted" => super::word(self.is_encrypted),
             "storage-tier" => "standard".into(),
             _ => return Vec::new(),
         }]

@@ -55,7 +55,8 @@ pub(crate) const ACTIONS: &[Action] = &[
     )
     .noting(
         "VolumeType names a Pool, or one of AWS's types, which are all kept in the pool `default` and limited by \
-         Iops and Throughput alone. The guest finds the disk by its serial number, not by its device name.",
+         Iops and Throughput alone. Each encrypted volume has a key of its own, which the cloud's master key seals; the volume \
+         of a snapshot is encrypted if that is. The guest finds the disk by its serial number, not by its device name.",
     ),
     Action::ec2("DeleteVolume", &["VolumeId"], |c| Box::pin(delete(c))),
     Action::ec2("DescribeVolumes", describe!["VolumeId"], |c| Box::pin(describe(c)))
@@ -123,6 +124,7 @@ pub(crate) struct Shown {
     pub(crate) created_at: String,
     pub(crate) sort: String,
     pub(crate) limits: VolumeLimits,
+    pub(crate) is_encrypted: bool,
     pub(crate) attached: Option<Attached>,
     pub(crate) tags: Tags,
 }
@@ -145,6 +147,7 @@ impl Shown {
             created_at: super::created_at(&volume.metadata),
             sort: sort(volume).to_owned(),
             limits: volume.spec.limits,
+            is_encrypted: volume.spec.encrypted,
             attached,
             tags: tags::of(&volume.metadata),
         }
@@ -225,6 +228,7 @@ impl Item for Shown {
             "attachment.status" => return of(|a| a.state.into()),
             "attachment.attach-time" => return of(|a| a.at.clone()),
             "attachment.delete-on-termination" => return of(|a| super::word(a.goes_along)),
+            "encrypted" => super::word(self.is_encrypted),
             _ => super::word(false),
         }]
     }
@@ -237,7 +241,7 @@ impl Item for Shown {
             .given("createTime", &self.created_at)
             .list("attachmentSet", &self.attached, |x, attached| attached.write(x, &self.id))
             .text("volumeType", &self.sort)
-            .text("encrypted", false)
+            .text("encrypted", self.is_encrypted)
             .text("multiAttachEnabled", false);
         write_limits(x, self.limits, "iops", "throughput");
         tags::write(x, &self.tags);
@@ -308,11 +312,9 @@ pub(crate) async fn wish(
     storage: &Storage,
     zone: &str,
 ) -> Result<Wish, Failure> {
-    if given.flag("Encrypted")? == Some(true) {
-        return Err(Failure::unsupported("Volumes of this cloud are not encrypted by it"));
-    }
     let AskedSort { pool, is_shared, asked_type } = asked_sort(c, given).await?;
-    let mut spec = VolumeSpec { pool, limits: limits(given)?, ..VolumeSpec::default() };
+    let encrypted = given.flag("Encrypted")? == Some(true);
+    let mut spec = VolumeSpec { pool, limits: limits(given)?, encrypted, ..VolumeSpec::default() };
     let size = size(given)?;
     spec.size = size.unwrap_or_default();
     let mut host = String::new();

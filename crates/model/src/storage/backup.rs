@@ -31,6 +31,9 @@ pub struct VolumeBackupSpec {
     /// Read the whole volume and keep all of it anew, whatever earlier backups have.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub full: bool,
+    /// The key of the volume, where that is encrypted, sealed by the cloud's master key. The server writes it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sealed_key: String,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

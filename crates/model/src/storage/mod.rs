@@ -22,7 +22,7 @@ pub use pool::{Pool, PoolDriver, PoolSpec, PoolStatus};
 pub use snapshot::{VolumeSnapshot, VolumeSnapshotSpec, VolumeSnapshotStatus};
 pub use volume::{
     DEFAULT_POOL, Volume, VolumeAttachment, VolumeLimits, VolumePhase, VolumeRevert, VolumeSource,
-    VolumeSpec, VolumeStatus, VolumeUse, WhenFull, serial_of,
+    VolumeSpec, VolumeStatus, VolumeUse, WhenFull, key_owner, serial_of,
 };
 
 pub(crate) const GROUP: &str = "storage.corten.dev";

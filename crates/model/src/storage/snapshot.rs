@@ -26,6 +26,9 @@ pub struct VolumeSnapshotSpec {
     /// is rebooted, before it comes up again. What guests hold back is then in it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub at_rest: bool,
+    /// The key of what it is of, where that is encrypted, sealed by the cloud's master key. The server writes it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sealed_key: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

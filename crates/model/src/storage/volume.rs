@@ -41,6 +41,13 @@ pub struct VolumeSpec {
     /// The last asked-for return to a snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revert: Option<VolumeRevert>,
+    /// What is in it lies encrypted in its pool (LUKS, AES-256 in XTS mode), under a key of its own. So does what is
+    /// made of it, and what is made of something that is.
+    #[serde(skip_serializing_if = "is_default")]
+    pub encrypted: bool,
+    /// Its key, sealed by the cloud's master key. The server writes it; what anybody else writes counts for nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sealed_key: String,
 }
 
 /// At most one of them.
@@ -179,6 +186,11 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// Whose the keys of a project's volumes are sealed for: snapshots, clones and backups have that of their volume.
+pub fn key_owner(project: &str) -> String {
+    format!("volumes/{project}")
+}
+
 /// A volume's serial number in a guest: the first 20 digits of its uid, which is all that virtio has room for.
 pub fn serial_of(uid: &Uid) -> String {
     uid.as_str().chars().filter(char::is_ascii_alphanumeric).take(20).collect()
@@ -248,6 +260,7 @@ impl Spec for VolumeSpec {
         let fixed = "cannot be changed; make a new volume from this one";
         errors.require(self.source == old.source, "spec.source", fixed);
         errors.require(self.pool == old.pool, "spec.pool", fixed);
+        errors.require(self.encrypted == old.encrypted, "spec.encrypted", fixed);
         errors.require(self.host == old.host || old.host.is_empty(), "spec.host", fixed);
         errors.require(self.size >= old.size, "spec.size", "can only grow; make a smaller one and copy");
         let count = |spec: &Self| spec.revert.as_ref().map_or(0, |revert| revert.count);
@@ -265,6 +278,7 @@ impl Spec for VolumeSpec {
             Column::wide_text("Used", |v, _| json!(v.status.used_bytes)),
             Column::wide_text("Pool", |v, _| json!(v.spec.pool)),
             Column::wide_text("Serial", |v, _| json!(v.serial())),
+            Column::wide_text("Encrypted", |v, _| json!(v.spec.encrypted.to_string())),
         ];
         COLUMNS
     }

@@ -130,6 +130,7 @@ fn storage(kind: &str) -> Option<Value> {
                 "size": "10Gi", "source": {"snapshot": "monday"}, "pool": "default", "host": "h1",
                 "limits": {"iops": 500, "bytesPerSecond": 1_048_576},
                 "revert": {"snapshot": "monday", "count": 2}, "whenFull": "error",
+                "encrypted": true, "sealedKey": "v1:c2VhbGVk",
             },
             "status": {
                 "phase": "InUse", "host": "h1", "moves": 2, "lost": ["h2"], "size": "10Gi", "usedBytes": "1Gi",
@@ -138,11 +139,11 @@ fn storage(kind: &str) -> Option<Value> {
             },
         }),
         "VolumeSnapshot" => json!({
-            "spec": {"volume": "data"},
+            "spec": {"volume": "data", "sealedKey": "v1:c2VhbGVk"},
             "status": {"ready": true, "host": "h1", "pool": "default", "size": "10Gi", "conditions": [condition()]},
         }),
         "VolumeBackup" => json!({
-            "spec": {"volume": "data", "bucket": "backups", "full": true},
+            "spec": {"volume": "data", "bucket": "backups", "full": true, "sealedKey": "v1:c2VhbGVk"},
             "status": {
                 "phase": "Ready", "size": "10Gi", "base": "sunday", "readBytes": "1Gi", "storedBytes": "100Mi",
                 "digest": "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c",

@@ -7,6 +7,7 @@ mod instance;
 mod network;
 mod secret;
 mod storage;
+mod volume_key;
 
 pub(crate) use storage::check_storage_report;
 
@@ -15,7 +16,7 @@ use model::compute::{Image, Instance, InstanceSet};
 use model::identity::{AccessKey, Project};
 use model::network::FlowLog;
 use model::secret::Secret;
-use model::storage::{Bucket, Volume, VolumeBackup};
+use model::storage::{Bucket, Volume, VolumeBackup, VolumeSnapshot};
 use model::{AnyObject, ApiError, FieldErrors, Reason, Resource};
 use serde::de::DeserializeOwned;
 
@@ -67,6 +68,11 @@ impl Server {
             }
         } else if let Some(volume) = object.as_any_mut().downcast_mut::<Volume>() {
             self.complete_volume(volume, &mut errors).await?;
+            let old = old.and_then(|old| old.as_any().downcast_ref::<Volume>());
+            self.complete_volume_key(volume, old, &mut errors).await?;
+        } else if let Some(snapshot) = object.as_any_mut().downcast_mut::<VolumeSnapshot>() {
+            let old = old.and_then(|old| old.as_any().downcast_ref::<VolumeSnapshot>());
+            self.complete_snapshot_key(snapshot, old).await?;
         } else if let Some(image) = object.as_any().downcast_ref::<Image>() {
             if operation == Operation::Create {
                 self.check_image_source(caller, image, &mut errors).await?;
@@ -80,6 +86,8 @@ impl Server {
             if operation == Operation::Create {
                 storage::complete_backup(backup);
             }
+            let old = old.and_then(|old| old.as_any().downcast_ref::<VolumeBackup>());
+            self.complete_backup_key(backup, old).await?;
         } else if let Some(log) = object.as_any().downcast_ref::<FlowLog>() {
             let old = old.and_then(|old| old.as_any().downcast_ref::<FlowLog>());
             self.check_flow_log(caller, log, old)?;

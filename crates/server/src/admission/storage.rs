@@ -171,6 +171,7 @@ impl Server {
             AnyObject::set_defaults(&mut volume);
             let mut found = FieldErrors::default();
             self.complete_volume(&mut volume, &mut found).await?;
+            self.complete_volume_key(&mut volume, None, &mut found).await?;
             self.check_references(&volume, None, draft, &mut found).await?;
             for error in found.iter() {
                 errors.push(format!("{field}.{}", error.field), error.message.clone());

@@ -7,6 +7,7 @@ mod binding;
 mod changes;
 mod claims;
 mod cloud;
+mod encrypted_volumes;
 mod endpoints;
 mod errors;
 mod iam;

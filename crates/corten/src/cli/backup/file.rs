@@ -54,6 +54,10 @@ async fn read(from: impl AsyncBufRead + Unpin, mut progress: Progress) -> Result
 
 pub(super) async fn export(cloud: &Cloud, name: &str, path: &Path) -> Result<(), Failure> {
     let target = Target::new(kind::of::<VolumeBackup>(), name)?;
+    if !cloud.api::<VolumeBackup>().get(name).await?.spec.sealed_key.is_empty() {
+        let why = format!("backup {name:?} is of an encrypted volume, whose key no other cloud has");
+        return Err(Failure::failed(why).hint("make a volume of it and copy what is in it"));
+    }
     let cannot = || Failure::io(format!("cannot write {}", path.display()));
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".part");

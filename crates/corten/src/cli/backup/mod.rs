@@ -135,7 +135,7 @@ async fn list<R: model::Resource>(cloud: &Cloud) -> Result<(), Failure> {
 
 async fn create(cloud: &Cloud, args: CreateArgs) -> Result<(), Failure> {
     let bucket = args.bucket.unwrap_or_default();
-    let spec = VolumeBackupSpec { volume: args.volume, bucket, full: args.full };
+    let spec = VolumeBackupSpec { volume: args.volume, bucket, full: args.full, ..Default::default() };
     let meta = ObjectMeta::in_project(cloud.project(), &args.name);
     let api = cloud.api::<VolumeBackup>().with(write_options(false));
     api.create(&VolumeBackup::new(meta, spec)).await?;

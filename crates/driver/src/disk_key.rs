@@ -1,0 +1,47 @@
+//! The key of an encrypted disk: LUKS in the disk's own blocks, above whatever format the file has. Layers, snapshots,
+//! copies and what is sent away hold what is encrypted; nothing but the one who opens the disk needs the key.
+
+use std::fmt;
+
+use model::Bytes;
+use serde_json::{Value, json};
+
+/// What QEMU's LUKS header with a key of 256 bits in XTS mode takes at the beginning of a disk: 4040 sectors.
+pub const KEY_HEADER: Bytes = Bytes(4040 * 512);
+
+/// In clear, as the text that opens the disk: LUKS takes no other. It is in no plan that is kept and in no message.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DiskKey(String);
+
+impl DiskKey {
+    /// `text` is what the cloud gave out: as hard to guess as the disk's own key.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// For the file or message that tells it to QEMU.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// QEMU's object that holds a key, read from `file`, which QEMU opens once.
+    pub fn object_of_file(id: &str, file: &str) -> Value {
+        json!({ "qom-type": "secret", "id": id, "format": "raw", "file": file })
+    }
+
+    /// The same with the key in it: never for a command line, which everybody may read.
+    pub fn object(&self, id: &str) -> Value {
+        json!({ "qom-type": "secret", "id": id, "format": "raw", "data": self.0 })
+    }
+
+    /// QEMU's block node that decrypts what is in `below`, with the key that `secret` names.
+    pub fn node(name: &str, secret: &str, below: &Value) -> Value {
+        json!({ "node-name": name, "driver": "luks", "key-secret": secret, "discard": "unmap", "file": below })
+    }
+}
+
+impl fmt::Debug for DiskKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DiskKey(hidden)")
+    }
+}
