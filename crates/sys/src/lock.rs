@@ -12,20 +12,30 @@ use nix::fcntl::{FcntlArg, fcntl};
 /// Takes a range for this open file alone; false when another has a lock on a part of it. The file has to be open for
 /// writing.
 pub fn try_exclusive(file: &File, range: Range<i64>) -> io::Result<bool> {
+    match set(file, libc::F_WRLCK, &range) {
+        Ok(()) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Gives a range back at once: closing the file does so only when a program that is just being started, and has its
+/// descriptors until it begins, has closed it as well.
+pub fn release(file: &File, range: Range<i64>) -> io::Result<()> {
+    set(file, libc::F_UNLCK, &range).map_err(Into::into)
+}
+
+fn set(file: &File, kind: i32, range: &Range<i64>) -> Result<(), Errno> {
     // `l_type` and `l_whence` are shorter than the constants that belong into them.
     #[allow(clippy::cast_possible_truncation)]
     let wanted = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
+        l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: range.start,
         l_len: range.end - range.start,
         l_pid: 0,
     };
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&wanted)) {
-        Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        Err(e) => Err(e.into()),
-    }
+    fcntl(file, FcntlArg::F_OFD_SETLK(&wanted)).map(drop)
 }
 
 #[cfg(test)]
@@ -42,7 +52,10 @@ mod tests {
         assert!(try_exclusive(&one, 100..300).unwrap(), "it is its own");
         assert!(!try_exclusive(&other, 299..301).unwrap(), "a part is taken");
         assert!(try_exclusive(&other, 300..301).unwrap(), "the rest is not");
-        drop(one);
+        let still_open = one.try_clone().unwrap();
+        release(&one, 100..300).unwrap();
         assert!(try_exclusive(&other, 100..300).unwrap());
+        drop(other);
+        assert!(try_exclusive(&still_open, 100..300).unwrap(), "closed, it is given back as well");
     }
 }

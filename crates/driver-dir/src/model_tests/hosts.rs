@@ -101,13 +101,20 @@ impl Run {
 }
 
 /// A disk with the lock that a QEMU has on it.
-struct OpenDisk(#[allow(dead_code)] File);
+struct OpenDisk(File);
 
 impl OpenDisk {
     fn new(path: &Path) -> Self {
         let file = File::options().read(true).write(true).open(path).unwrap();
         assert!(sys::lock::try_exclusive(&file, 100..101).unwrap());
         Self(file)
+    }
+}
+
+impl Drop for OpenDisk {
+    fn drop(&mut self) {
+        // Programs that other tests are just starting have the file open, too.
+        sys::lock::release(&self.0, 100..101).unwrap();
     }
 }
 
