@@ -95,7 +95,7 @@ impl Caller {
     async fn step(&mut self, side: &Side, turn: u64) -> Result<()> {
         match turn % 3 {
             0 => {
-                let text = call(&mut self.line, &side.run("")).await?;
+                let text = call(&mut self.line, &side.run(1, "")).await?;
                 let id = between(&text, "<instanceId>", "</instanceId>").ok_or("nothing was run")?;
                 id.clone_into(&mut self.id);
             }

@@ -46,9 +46,11 @@ impl Side {
         Ok(Self { endpoint, image })
     }
 
-    fn run(&self, more: &str) -> String {
+    fn run(&self, count: usize, more: &str) -> String {
         let image = &self.image;
-        format!("Action=RunInstances&ImageId={image}&InstanceType={TYPE}&MinCount=1&MaxCount=1{more}")
+        format!(
+            "Action=RunInstances&ImageId={image}&InstanceType={TYPE}&MinCount={count}&MaxCount={count}{more}"
+        )
     }
 }
 
