@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use driver::{DiskKey, DriverError, VolumeOrigin, VolumePlan};
+use driver::{DiskKey, DriverError, VolumeOrigin, VolumePlan, in_guest};
 use model::{Bytes, Uid};
 
 use crate::driver::{DirDriver, require_kept_here};
@@ -52,9 +52,9 @@ impl DirDriver {
         }
         let name = Pool::head_name(uid, 0);
         pool.take_in(&copy, &name)?;
-        let header = record::in_files(Bytes(0), plan.key.is_some());
-        let size = plan.size.max(Bytes(in_fill.0.saturating_sub(header.0)));
-        let volume = VolumeRecord::new(size, pool.host(), plan.key.is_some());
+        let encrypted = plan.key.is_some();
+        let size = plan.size.max(in_guest(in_fill, encrypted));
+        let volume = VolumeRecord::new(size, pool.host(), encrypted);
         if volume.in_files(size) > in_fill {
             pool.resize(&name, volume.in_files(size)).await?;
         }
@@ -78,8 +78,7 @@ impl DirDriver {
             VolumeOrigin::Image(image) => header::virtual_size(image).map_err(failed("reading the image"))?,
             _ => 0,
         };
-        let size = if plan.size.0 == 0 { Bytes(least) } else { plan.size };
-        require_size(size, Bytes(least))?;
+        let size = size_of(plan, Bytes(least))?;
         let fill = {
             let (pool, _turn) = self.pool(&plan.place.pool).await?;
             if !may_make(&pool, uid)? {
@@ -123,9 +122,11 @@ impl DirDriver {
     }
 }
 
-pub(crate) fn require_size(size: Bytes, least: Bytes) -> Result<(), DriverError> {
+/// The size that is asked for, or that of the source, of which it may not be less.
+pub(crate) fn size_of(plan: &VolumePlan, least: Bytes) -> Result<Bytes, DriverError> {
+    let size = if plan.size.0 == 0 { least } else { plan.size };
     if size >= least && size.0 > 0 {
-        return Ok(());
+        return Ok(size);
     }
     Err(DriverError::Invalid(format!(
         "a volume of {size} is smaller than its source; spec.size must be at least {least}"

@@ -13,7 +13,7 @@ use model::{Bytes, Uid};
 use tokio::sync::Mutex;
 
 use crate::NAME;
-use crate::create::{may_make, require_size};
+use crate::create::{may_make, size_of};
 use crate::merge::Merging;
 use crate::pool::{Pool, failed};
 use crate::record::{SnapshotRecord, VolumeRecord};
@@ -199,8 +199,7 @@ impl VolumeDriver for DirDriver {
                 (Some(found.layer), found.size)
             }
         };
-        let size = if plan.size.0 == 0 { least } else { plan.size };
-        require_size(size, least)?;
+        let size = size_of(plan, least)?;
         let volume = VolumeRecord::new(size, pool.host(), encrypted);
         pool.make(&Pool::head_name(uid, 0), volume.in_files(size), backing.as_deref())?;
         pool.keep_volume(uid, &volume)

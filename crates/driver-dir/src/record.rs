@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use driver::KEY_HEADER;
 use model::{Bytes, Uid};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -60,13 +59,8 @@ impl VolumeRecord {
 
     /// How large the disk in its files is, when a guest sees `size` of it.
     pub(crate) fn in_files(&self, size: Bytes) -> Bytes {
-        in_files(size, self.encrypted)
+        driver::in_files(size, self.encrypted)
     }
-}
-
-/// How large the disk in a volume's files is, of which a guest sees `size`.
-pub(crate) fn in_files(size: Bytes, encrypted: bool) -> Bytes {
-    if encrypted { Bytes(size.0 + KEY_HEADER.0) } else { size }
 }
 
 /// A snapshot's record.

@@ -22,6 +22,7 @@ use serde_json::json;
 use sys::cgroup::{Cgroup, CgroupError, Cgroups, Limits};
 use sys::command::last_words;
 use sys::daemon::{Daemon, ResourceLimit};
+use sys::memory_file;
 use sys::process::{Identity, Process};
 
 use crate::OciDriver;
@@ -215,16 +216,10 @@ fn start(folder: &Folder, disk: &DiskPlan) -> Result<(), DriverError> {
     let node = json!({ "node-name": "disk", "driver": format, "discard": "unmap", "file": file });
     let mut args: Vec<OsString> = vec!["--blockdev".into(), node.to_string().into()];
     let mut exported = "disk";
-    let key = match &disk.key {
-        _ if !disk.encrypted => None,
-        None => return Err(DriverError::Invalid(format!("the key of disk {} is missing", disk.serial))),
-        Some(key) => {
-            let file = sys::memory_file::holding(key.expose().as_bytes());
-            Some(file.map_err(|e| failed("handing over a volume's key", e))?)
-        }
-    };
+    let key = disk.required_key()?.map(|key| memory_file::holding(key.expose().as_bytes())).transpose();
+    let key = key.map_err(|e| failed("handing over a volume's key", e))?;
     if let Some(file) = &key {
-        let object = DiskKey::object_of_file("key", &format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let object = DiskKey::object_of_file("key", &memory_file::inherited_path(file.as_raw_fd()));
         args.splice(0..0, ["--object".into(), object.to_string().into()]);
         let plain = DiskKey::node("plain", "key", &json!("disk"));
         args.extend(["--blockdev".into(), plain.to_string().into()]);

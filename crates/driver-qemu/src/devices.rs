@@ -4,6 +4,7 @@
 use driver::{DiskFormat, DiskKey, DiskPlan, NicPlan, VmPlan};
 use model::compute::Machine;
 use serde_json::{Value, json};
+use sys::memory_file;
 
 use crate::args::{Descriptors, Line, TapDescriptors, has_display};
 use crate::{guest_agent, volumes};
@@ -97,8 +98,8 @@ fn add_disk(line: &mut Line, vm: &VmPlan, number: usize, disk: &DiskPlan) {
 /// A volume's block nodes, and its key.
 fn add_volume(line: &mut Line, disk: &DiskPlan, fds: &Descriptors) {
     if let Some(fd) = fds.keys.get(&disk.serial) {
-        let file = format!("/proc/self/fd/{fd}");
-        line.json("-object", DiskKey::object_of_file(&volumes::key_name(&disk.serial), &file));
+        let (name, file) = (volumes::key_name(&disk.serial), memory_file::inherited_path(*fd));
+        line.json("-object", DiskKey::object_of_file(&name, &file));
     }
     line.json("-blockdev", volumes::node(disk));
     if let Some(decrypting) = volumes::key_node(disk) {

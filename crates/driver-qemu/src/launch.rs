@@ -22,7 +22,6 @@ use crate::clock;
 use crate::devices::HOTPLUG_SLOTS;
 use crate::host::{Accelerator, Host};
 use crate::state::{Index, Started, State, socket};
-use crate::volumes;
 
 /// What QEMU itself takes beside the guest's memory and the translations: measured at 160 MiB for a small
 /// guest, with room for its I/O threads and the screen.
@@ -247,7 +246,7 @@ impl Inherited {
 fn keys(vm: &VmPlan) -> io::Result<BTreeMap<String, File>> {
     let mut keys = BTreeMap::new();
     for disk in &vm.volumes {
-        if let Some(key) = volumes::required_key(disk).map_err(io::Error::other)? {
+        if let Some(key) = disk.required_key().map_err(io::Error::other)? {
             keys.insert(disk.serial.clone(), sys::memory_file::holding(key.expose().as_bytes())?);
         }
     }

@@ -189,7 +189,7 @@ impl Machinery {
     }
 
     async fn open_nodes(&mut self, disk: &DiskPlan) -> Result<(), DriverError> {
-        if let Some(key) = required_key(disk)? {
+        if let Some(key) = disk.required_key()? {
             self.run("object-add", key.object(&key_name(&disk.serial))).await?;
         }
         self.run("blockdev-add", node(disk)).await?;
@@ -261,7 +261,7 @@ impl VolumeAccess for QemuDriver {
                 what: "plug a volume into a microvm that runs; stop and start it".into(),
             });
         }
-        required_key(disk)?;
+        disk.required_key()?;
         hand_over(&disk.path, machine.plan.user_id)?;
         // A node that an attempt before this one left.
         machine.close_nodes(&disk.serial).await?;
@@ -394,13 +394,4 @@ impl Found {
 fn below(name: &Path) -> Option<String> {
     let options: Value = serde_json::from_str(name.to_str()?.strip_prefix("json:")?).ok()?;
     options["file"]["file"]["filename"].as_str().map(ToOwned::to_owned)
-}
-
-/// The key of a disk that is encrypted, without which it cannot be opened.
-pub(crate) fn required_key(disk: &DiskPlan) -> Result<Option<&DiskKey>, DriverError> {
-    if !disk.encrypted {
-        return Ok(None);
-    }
-    let missing = || DriverError::Invalid(format!("the key of disk {} is missing", disk.serial));
-    disk.key.as_ref().ok_or_else(missing).map(Some)
 }

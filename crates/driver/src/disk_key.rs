@@ -9,6 +9,16 @@ use serde_json::{Value, json};
 /// What QEMU's LUKS header with a key of 256 bits in XTS mode takes at the beginning of a disk: 4040 sectors.
 pub const KEY_HEADER: Bytes = Bytes(4040 * 512);
 
+/// How large the disk in a volume's files is, of which a guest sees `size`.
+pub fn in_files(size: Bytes, encrypted: bool) -> Bytes {
+    if encrypted { Bytes(size.0 + KEY_HEADER.0) } else { size }
+}
+
+/// How much a guest sees of a disk that has `size` in its files.
+pub fn in_guest(size: Bytes, encrypted: bool) -> Bytes {
+    if encrypted { Bytes(size.0.saturating_sub(KEY_HEADER.0)) } else { size }
+}
+
 /// In clear, as the text that opens the disk: LUKS takes no other. It is in no plan that is kept and in no message.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DiskKey(String);

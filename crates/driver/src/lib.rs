@@ -25,7 +25,7 @@ pub use compute::{
     ByteStream, CardAccess, ComputeDriver, ConsoleAccess, DisplayAccess, DriverInfo, Exec, ExecAccess,
     ExecRequest, Merging, Observed, ObservedContainer, PluggedDisk, SandboxState, StopMode, VolumeAccess,
 };
-pub use disk_key::{DiskKey, KEY_HEADER};
+pub use disk_key::{DiskKey, KEY_HEADER, in_files, in_guest};
 pub use error::DriverError;
 pub use flows::{Count, Flow, FlowKey, FlowLook, FlowWatch, Refused};
 pub use log::{LogFormat, LogLine};

@@ -7,7 +7,7 @@ use model::storage::{VolumeLimits, WhenFull};
 use model::{Resources, Uid};
 use serde::{Deserialize, Serialize};
 
-use crate::DiskKey;
+use crate::{DiskKey, DriverError};
 
 /// One sandbox to be. Keyed by `uid`: ensuring the same uid again changes nothing that runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,6 +90,17 @@ pub struct DiskPlan {
     /// The key of one that is; in no plan that was kept.
     #[serde(skip)]
     pub key: Option<DiskKey>,
+}
+
+impl DiskPlan {
+    /// The key of one that is encrypted, without which it cannot be opened.
+    pub fn required_key(&self) -> Result<Option<&DiskKey>, DriverError> {
+        if !self.encrypted {
+            return Ok(None);
+        }
+        let missing = || DriverError::Invalid(format!("the key of disk {} is missing", self.serial));
+        self.key.as_ref().ok_or_else(missing).map(Some)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,12 +6,11 @@ use identity::Principal;
 use identity::iam::{Actor, Directory, Facts, Session, SessionOf};
 use model::compute::Instance;
 use model::identity::IamInstanceProfile;
-use model::{ApiError, Reason, Timestamp, Uid};
-use serde::Deserialize;
+use model::{ApiError, Reason, Timestamp};
 use serde_json::json;
 
 use crate::server::Server;
-use crate::verbs::require_own_host;
+use crate::verbs::{Wish, require_own_host};
 
 /// How long an instance's credentials hold, in seconds; guests ask again long before.
 const INSTANCE_SECONDS: i64 = 6 * 3600;
@@ -43,12 +42,6 @@ pub struct LastUsed {
     pub at: Timestamp,
     pub service: String,
     pub region: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wish {
-    uid: Uid,
 }
 
 impl Server {
@@ -116,8 +109,7 @@ impl Server {
         caller: &Principal,
         request: Request,
     ) -> Result<Reply, ApiError> {
-        let wish: Wish = serde_json::from_slice(&request.body)
-            .map_err(|e| ApiError::bad_request(format!("this is not a valid wish: {e}")))?;
+        let wish = Wish::of(&request)?;
         let project = request.project.clone().unwrap_or_default();
         let none = || ApiError::not_found("instance", &request.name);
         let instance: Instance = self.read(&project, &request.name).await?.ok_or_else(none)?;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -17,6 +17,11 @@ pub fn holding(content: &[u8]) -> io::Result<File> {
 /// Where a program that this process starts, as the same user, can open such a file, as long as this process has it.
 pub fn path_of(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()))
+}
+
+/// Where a program that inherits such a file finds it, whichever user it runs as.
+pub fn inherited_path(fd: RawFd) -> String {
+    format!("/proc/self/fd/{fd}")
 }
 
 #[cfg(test)]

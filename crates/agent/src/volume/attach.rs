@@ -91,11 +91,13 @@ impl Volumes {
                 ))),
             };
         }
+        // Only what is not plugged yet needs its key.
+        let has_encrypted = wanted.iter().any(|volume| volume.spec.encrypted);
+        let plugged = if has_encrypted { access.plugged(uid).await? } else { Vec::new() };
         for volume in &wanted {
             let _changing = self.lock(&volume.metadata.uid).await;
             let mut disk = self.open(instance, volume, Purpose::Keep).await?;
-            // Only what is not plugged yet needs its key.
-            if disk.encrypted && !access.plugged(uid).await?.iter().any(|known| known.serial == disk.serial) {
+            if !plugged.iter().any(|known| known.serial == disk.serial) {
                 disk.key = self.key(volume).await?;
             }
             access.plug(uid, &disk).await?;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use backup::stream::{Frame, Head, Receiver, Sender, refuse};
 use backup::{CHUNK, chunks};
 use client::disks::BackupWish;
-use driver::{ChangesPlan, KEY_HEADER};
+use driver::{ChangesPlan, in_guest};
 use image::{CLUSTER, Cluster, Clusters};
 use model::storage::Volume;
 use model::{Bytes, Uid};
@@ -80,8 +80,7 @@ impl Volumes {
         let mut from =
             Receiver::begin(BufReader::with_capacity(READ_BUFFER, from)).await.map_err(unreadable)?;
         let all = Bytes(from.head().size);
-        let header = if volume.spec.encrypted { KEY_HEADER } else { Bytes(0) };
-        let size = Bytes(all.0.saturating_sub(header.0));
+        let size = in_guest(all, volume.spec.encrypted);
         if volume.spec.size > Bytes(0) && volume.spec.size < size {
             let why = format!(
                 "a volume of {} is smaller than backup {name:?}; spec.size must be at least {size}",

@@ -41,7 +41,7 @@ impl Volumes {
 
     pub(crate) async fn read_snapshot(&self, uid: &Uid) -> Result<Arrival, DiskError> {
         let found = self.0.snapshots.filter(|snapshot| snapshot.metadata.uid == *uid);
-        if let Some(snapshot) = found.iter().find(|snapshot| !snapshot.spec.sealed_key.is_empty()) {
+        if let Some(snapshot) = found.iter().find(|snapshot| snapshot.spec.is_encrypted()) {
             return Err(DiskError::Image(format!("snapshot {:?} {ENCRYPTED}", snapshot.metadata.name)));
         }
         for pool in self.0.pools.usable() {

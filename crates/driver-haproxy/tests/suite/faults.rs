@@ -64,10 +64,7 @@ async fn it_is_taken_over_and_started_again_when_killed() {
     let listeners = vec![listener(80, ListenerProtocol::Http, "app")];
     let plan = plan(&world, listeners, vec![pool("app", TargetProtocol::Http, &[9001])]);
     world.becomes(&plan, |health| health.iter().all(|server| server.healthy)).await;
-    let group = sys::cgroup::Cgroups::detect(sys::cgroup::ROOT)
-        .unwrap()
-        .group(&format!("haproxy-{}", world.uid))
-        .unwrap();
+    let group = world.cgroup();
     let before = group.processes().unwrap();
     world.again().ensure(&plan).await.unwrap();
     assert_eq!(group.processes().unwrap(), before, "another agent takes it over as it is");

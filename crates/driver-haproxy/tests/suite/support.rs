@@ -100,10 +100,13 @@ impl World {
         assert_eq!(self.driver.list().await.unwrap(), []);
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(self.uid.as_str()), "a mount is left");
-        let groups = sys::cgroup::Cgroups::detect(sys::cgroup::ROOT).unwrap();
-        let group = groups.group(&format!("haproxy-{}", self.uid)).unwrap();
-        assert_eq!(group.processes().unwrap(), Vec::<u32>::new());
+        assert_eq!(self.cgroup().processes().unwrap(), Vec::<u32>::new());
         self.driver.delete(&self.uid).await.unwrap();
+    }
+
+    pub(crate) fn cgroup(&self) -> sys::cgroup::Cgroup {
+        let groups = sys::cgroup::Cgroups::detect(sys::cgroup::ROOT).unwrap();
+        groups.group(&format!("haproxy-{}", self.uid)).unwrap()
     }
 }
 
@@ -207,11 +210,7 @@ impl Drop for Outside {
 /// A test that fails leaves nothing either.
 impl Drop for World {
     fn drop(&mut self) {
-        let group = sys::cgroup::Cgroups::detect(sys::cgroup::ROOT)
-            .unwrap()
-            .group(&format!("haproxy-{}", self.uid))
-            .unwrap();
-        for pid in group.processes().unwrap_or_default() {
+        for pid in self.cgroup().processes().unwrap_or_default() {
             if let Ok(Some(process)) = sys::pidfd::PidFd::open(pid) {
                 let _ = process.signal(nix::sys::signal::Signal::SIGKILL);
             }

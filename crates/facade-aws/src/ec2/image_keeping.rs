@@ -14,6 +14,7 @@ use crate::actions::{Action, Answer};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::ids;
+use crate::params::Params;
 use crate::tags::{self, Tags};
 use crate::xml::Xml;
 
@@ -59,8 +60,15 @@ pub(crate) const ACTIONS: &[Action] = &[
     Action::ec2("DisableImageDeregistrationProtection", &["ImageId"], |c| Box::pin(release(c))),
 ];
 
-/// Why nothing encrypted comes of an image but volumes.
-pub(super) const IMAGES_ARE_NOT: &str = "Images of this cloud are not encrypted: ask for Encrypted in the block device mapping of what is run of them";
+/// Nothing encrypted comes of an image but volumes.
+pub(super) fn refuse_encryption(given: &Params) -> Result<(), Failure> {
+    if given.flag("Encrypted")? == Some(true) {
+        let message = "Images of this cloud are not encrypted: ask for Encrypted in the block device mapping of what is \
+                       run of them";
+        return Err(Failure::unsupported(message));
+    }
+    Ok(())
+}
 
 fn check(c: &Context) -> Result<(), Failure> {
     c.params.require("SourceRegion")?;
@@ -74,9 +82,7 @@ fn check(c: &Context) -> Result<(), Failure> {
 
 async fn copy_image(c: &Context) -> Answer {
     check(c)?;
-    if c.params.flag("Encrypted")? == Some(true) {
-        return Err(Failure::unsupported(IMAGES_ARE_NOT));
-    }
+    refuse_encryption(&c.params)?;
     let all = world::images(c).await?;
     let of = ids::by_id(&all, c.params.require("SourceImageId")?)?;
     let name = free_name(c).await?;
@@ -110,7 +116,7 @@ async fn copy_image(c: &Context) -> Answer {
 async fn copy_snapshot(c: &Context) -> Answer {
     check(c)?;
     let of = c.named::<VolumeSnapshotSpec>("SourceSnapshotId").await?;
-    if c.params.flag("Encrypted")? == Some(true) && of.spec.sealed_key.is_empty() {
+    if c.params.flag("Encrypted")? == Some(true) && !of.spec.is_encrypted() {
         return Err(Failure::unsupported(
             "A copy of a snapshot is encrypted as that is, and this one is not",
         ));

@@ -227,9 +227,7 @@ fn changed(device: Device, said: &Params) -> Result<Device, Failure> {
 }
 
 fn read(device: String, ebs: &Params) -> Result<Device, Failure> {
-    if ebs.flag("Encrypted")? == Some(true) {
-        return Err(Failure::unsupported(super::image_keeping::IMAGES_ARE_NOT));
-    }
+    super::image_keeping::refuse_encryption(ebs)?;
     let limits = super::volumes::limits(ebs)?;
     Ok(Device {
         device,

@@ -363,9 +363,7 @@ async fn may_read(c: &Context, bucket: &str, key: &str) -> Result<(), Failure> {
 }
 
 fn check_options(c: &Context) -> Result<(), Failure> {
-    if c.params.flag("Encrypted")? == Some(true) {
-        return Err(Failure::unsupported(super::image_keeping::IMAGES_ARE_NOT));
-    }
+    super::image_keeping::refuse_encryption(&c.params)?;
     if c.params.get("Architecture").is_some_and(|a| a != architecture()) {
         return Err(Failure::unsupported(format!("Hosts of this cloud are {}", architecture())));
     }

@@ -85,7 +85,7 @@ impl Shown {
             owner: c.account(),
             started_at: super::created_at(meta),
             description: meta.annotations.get(DESCRIPTION).cloned().unwrap_or_default(),
-            is_encrypted: !snapshot.spec.sealed_key.is_empty(),
+            is_encrypted: snapshot.spec.is_encrypted(),
             tags: tags::of(meta),
         }
     }

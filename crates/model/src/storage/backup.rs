@@ -93,6 +93,13 @@ pub struct VolumeBackupStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl VolumeBackupSpec {
+    /// Whether the volume is encrypted, and so this.
+    pub fn is_encrypted(&self) -> bool {
+        !self.sealed_key.is_empty()
+    }
+}
+
 impl Spec for VolumeBackupSpec {
     type Status = VolumeBackupStatus;
     const KIND: KindInfo = KindInfo {

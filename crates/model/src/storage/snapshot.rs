@@ -50,6 +50,13 @@ pub struct VolumeSnapshotStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl VolumeSnapshotSpec {
+    /// Whether what it is of is encrypted, and so this.
+    pub fn is_encrypted(&self) -> bool {
+        !self.sealed_key.is_empty()
+    }
+}
+
 impl Spec for VolumeSnapshotSpec {
     type Status = VolumeSnapshotStatus;
     const KIND: KindInfo = KindInfo {

@@ -7,17 +7,11 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use client::{Reply, Request};
 use model::storage::{Volume, VolumeBackup, VolumeSnapshot, key_owner};
-use model::{ApiError, FieldErrors, Reason, Uid};
-use serde::Deserialize;
+use model::{ApiError, FieldErrors, Reason};
 use serde_json::json;
 
 use crate::server::Server;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wish {
-    uid: Uid,
-}
+use crate::verbs::Wish;
 
 impl Server {
     /// A new volume has the key of what it is made of, or one of its own; afterwards it keeps it.
@@ -87,8 +81,7 @@ impl Server {
 
     /// The host that has a volume asks for its key.
     pub(crate) async fn volume_key(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
-        let wish: Wish = serde_json::from_slice(&request.body)
-            .map_err(|e| ApiError::bad_request(format!("this is not a valid wish: {e}")))?;
+        let wish = Wish::of(&request)?;
         let project = request.project.clone().unwrap_or_default();
         let name = &request.name;
         let none = || ApiError::not_found("volume", name);

@@ -15,7 +15,8 @@ pub(crate) use list::prefix;
 pub(crate) use update::changed_meanwhile;
 
 use client::{Reply, Request};
-use model::{AnyObject, ApiError, DecodeError, KindEntry, Reason};
+use model::{AnyObject, ApiError, DecodeError, KindEntry, Reason, Uid};
+use serde::Deserialize;
 use store::Entry;
 
 use crate::server::{Server, store_error};
@@ -25,6 +26,20 @@ const CONFLICT_RETRIES: usize = 16;
 
 /// Largest object accepted, in bytes.
 pub(crate) const OBJECT_MAX_BYTES: usize = 1 << 20;
+
+/// What a host asks for of one object that it has, and of no later one of that name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wish {
+    pub(crate) uid: Uid,
+}
+
+impl Wish {
+    pub(crate) fn of(request: &Request) -> Result<Self, ApiError> {
+        serde_json::from_slice(&request.body)
+            .map_err(|e| ApiError::bad_request(format!("this is not a valid wish: {e}")))
+    }
+}
 
 impl Server {
     pub(crate) async fn get(&self, request: &Request) -> Result<Reply, ApiError> {

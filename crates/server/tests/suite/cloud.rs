@@ -7,8 +7,9 @@ use client::{Api, Client, Reply, Request, Verb};
 use identity::{Authentication, MasterKey, Principal};
 use model::compute::{CommandPayload, Instance, InstanceSpec, Isolation, KeyPair, KeyPairSpec, Payload};
 use model::identity::{Effect, Role, RoleBinding, RoleBindingSpec, RoleSpec, Rule, Subject, SubjectKind};
+use model::storage::{Pool, Volume};
 use model::{ApiError, Bytes, CpuMillis, Object, ObjectMeta, Reason, Resource, Resources, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 use server::audit::Audit;
 use server::{Environment, NetworkPlane, Server};
 use store::{ListOptions, MemoryStore, Store};
@@ -173,6 +174,18 @@ pub(crate) fn key_pair(name: &str) -> KeyPair {
             .into(),
     };
     Object::new(ObjectMeta::in_project("default", name), spec)
+}
+
+pub(crate) async fn pool(cloud: &Cloud, name: &str, spec: Value) {
+    let pool: Pool =
+        serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).expect("a pool");
+    cloud.admin().all().create(&pool).await.expect("create");
+}
+
+pub(crate) async fn volume(cloud: &Cloud, name: &str, spec: Value) -> Result<Volume, ApiError> {
+    let volume = json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec});
+    let volume: Volume = serde_json::from_value(volume).expect("a volume");
+    cloud.admin().project("default").create(&volume).await
 }
 
 pub(crate) fn request<R: Resource>(verb: Verb, name: &str) -> Request {

@@ -37,10 +37,6 @@ async fn cloud() -> Cloud {
     });
     let image: model::compute::Image = serde_json::from_value(image).expect("an image");
     cloud.admin().project("default").create(&image).await.expect("an image");
-    let pool = json!({"metadata": {"name": "default"}, "spec": {}});
-    let pool: model::storage::Pool = serde_json::from_value(pool).expect("a pool");
-    // A new cloud may have it already.
-    let _ = cloud.admin().all::<model::storage::Pool>().create(&pool).await;
     let size = json!({
         "metadata": {"name": "small"}, "spec": {"resources": {"cpu": 1, "memory": "512Mi", "disk": "4Gi"}},
     });

@@ -6,7 +6,7 @@ use model::storage::{Pool, Volume};
 use model::{ApiError, Reason};
 use serde_json::{Value, json};
 
-use crate::cloud::{Cloud, host, instance, refused, user};
+use crate::cloud::{Cloud, host, instance, pool, refused, user, volume};
 
 /// With a pool that hosts share, one that each has for itself, and a volume in each.
 async fn cloud() -> Cloud {
@@ -16,18 +16,6 @@ async fn cloud() -> Cloud {
     volume(&cloud, "shared", json!({"pool": "common", "size": "1Gi"})).await.expect("a volume");
     volume(&cloud, "local", json!({"pool": "own", "size": "1Gi"})).await.expect("a volume");
     cloud
-}
-
-async fn pool(cloud: &Cloud, name: &str, spec: Value) {
-    let pool: Pool =
-        serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).expect("a pool");
-    cloud.admin().all().create(&pool).await.expect("create");
-}
-
-async fn volume(cloud: &Cloud, name: &str, spec: Value) -> Result<Volume, ApiError> {
-    let volume = json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec});
-    let volume: Volume = serde_json::from_value(volume).expect("a volume");
-    cloud.admin().project("default").create(&volume).await
 }
 
 fn cloud_itself(cloud: &Cloud) -> client::Client {

@@ -54,7 +54,7 @@ async fn read(from: impl AsyncBufRead + Unpin, mut progress: Progress) -> Result
 
 pub(super) async fn export(cloud: &Cloud, name: &str, path: &Path) -> Result<(), Failure> {
     let target = Target::new(kind::of::<VolumeBackup>(), name)?;
-    if !cloud.api::<VolumeBackup>().get(name).await?.spec.sealed_key.is_empty() {
+    if cloud.api::<VolumeBackup>().get(name).await?.spec.is_encrypted() {
         let why = format!("backup {name:?} is of an encrypted volume, whose key no other cloud has");
         return Err(Failure::failed(why).hint("make a volume of it and copy what is in it"));
     }
