@@ -102,11 +102,10 @@ impl ComputeDriver for OciDriver {
         self.off_thread(|host| {
             let version = version_of(&host.options.runtime, "apt-get install runc")?;
             version_of(&host.options.monitor, "apt-get install conmon")?;
-            let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-            if !filesystems.lines().any(|line| line.trim_end().ends_with("\toverlay")) {
+            if !sys::mount::has_overlay() {
                 return Err(DriverError::failed(
                     "probe overlayfs",
-                    "the kernel has none loaded; run `modprobe overlay`",
+                    "this kernel has none, nor a module of it",
                 ));
             }
             Ok(DriverInfo { version, cells: vec![CELL], accelerator: String::new() })

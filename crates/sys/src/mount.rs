@@ -36,6 +36,19 @@ pub fn overlay(overlay: Overlay<'_>, target: &Path) -> io::Result<()> {
         .map_err(io::Error::from)
 }
 
+/// Whether the kernel has overlayfs. One that has it as a module loads it for whoever wants to mount one: here, without
+/// any layers, that never comes about.
+pub fn has_overlay() -> bool {
+    let is_known = || {
+        let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        known.lines().any(|line| line.trim_end().ends_with("\toverlay"))
+    };
+    if !is_known() {
+        let _ = nix::mount::mount(Some("overlay"), "/", Some("overlay"), MsFlags::empty(), None::<&str>);
+    }
+    is_known()
+}
+
 /// Makes what is at `source` also appear at `target`, which exists.
 pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
     nix::mount::mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)

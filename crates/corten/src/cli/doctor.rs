@@ -29,9 +29,10 @@ pub(crate) fn run(global: &Global) -> Result<(), Failure> {
         kvm(),
         program("qemu", "qemu-system-x86_64", "qemu-system-x86", "virtual machines cannot run"),
         program("qemu-img", "qemu-img", "qemu-utils", "disk images cannot be imported"),
-        program("runc", "runc", "runc", "containers cannot run"),
+        runtime(),
         program("conmon", "conmon", "conmon", "containers cannot run"),
         program("ssh", "ssh-keygen", "openssh-client", "`corten ssh` has no keys"),
+        overlay(),
         cgroups(),
         disk(&global.data),
         clock(),
@@ -129,6 +130,20 @@ fn program(what: &'static str, name: &str, package: &str, without: &str) -> Find
         Ok(output) => Finding::fail(what, format!("{name} does not start ({})", output.status), install),
         Err(e) => Finding::fail(what, format!("{name} does not start: {e}"), install),
     }
+}
+
+/// The runtime that containers would be made by, which may be named by its whole path.
+fn runtime() -> Finding {
+    let runtime = crate::daemon::oci_runtime();
+    program("runtime", &runtime.to_string_lossy(), "crun", "containers cannot run")
+}
+
+fn overlay() -> Finding {
+    if sys::mount::has_overlay() {
+        return Finding::ok("overlay", "containers' files can be laid one above the other");
+    }
+    let remedy = "take a kernel with CONFIG_OVERLAY_FS";
+    Finding::fail("overlay", "this kernel has no overlayfs: containers cannot run", remedy)
 }
 
 fn find(name: &str) -> Option<PathBuf> {

@@ -27,7 +27,7 @@ pub(crate) fn all(layout: &Layout) -> Vec<Arc<dyn ComputeDriver>> {
     let oci = OciOptions {
         run_dir: run_dir.join("oci"),
         cgroup: layout.cgroup(),
-        runtime: runtime(),
+        runtime: oci_runtime(),
         ..OciOptions::default()
     };
     match OciDriver::new(oci) {
@@ -38,7 +38,7 @@ pub(crate) fn all(layout: &Layout) -> Vec<Arc<dyn ComputeDriver>> {
 }
 
 /// The OCI runtime: `CORTEN_RUNTIME=PATH`, or the quickest that this host has.
-fn runtime() -> PathBuf {
+pub(crate) fn oci_runtime() -> PathBuf {
     std::env::var_os("CORTEN_RUNTIME").map_or_else(driver_oci::quickest_runtime, PathBuf::from)
 }
 

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
+pub(crate) use drivers::oci_runtime;
 pub(crate) use join::join;
 pub(crate) use layout::Layout;
 
