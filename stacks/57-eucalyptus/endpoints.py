@@ -40,6 +40,14 @@ class Endpoints:
     def one(self, endpoint):
         return self.ec2.describe_vpc_endpoints(VpcEndpointIds=[endpoint])["VpcEndpoints"][0]
 
+    def pages_of_services(self, **asked):
+        shown, token = [], ""
+        while token is not None:
+            page = self.ec2.describe_vpc_endpoint_services(**asked, **({"NextToken": token} if token else {}))
+            shown += [(d["ServiceName"], d["ServiceType"][0]["ServiceType"]) for d in page["ServiceDetails"]]
+            token = page.get("NextToken") or None
+        return shown
+
     def services(self):
         ec2, equal = self.ec2, self.equal
         found = ec2.describe_vpc_endpoint_services()
@@ -47,6 +55,8 @@ class Endpoints:
         equal("the services that endpoints lead to", sorted(found["ServiceNames"]), expected)
         details = ec2.describe_vpc_endpoint_services(ServiceNames=[SERVICE + "s3"])["ServiceDetails"]
         equal("S3 in both forms", sorted(d["ServiceType"][0]["ServiceType"] for d in details), ["Gateway", "Interface"])
+        pages = self.pages_of_services(MaxResults=1)
+        equal("page by page they are the same", sorted(pages), sorted((d["ServiceName"], d["ServiceType"][0]["ServiceType"]) for d in found["ServiceDetails"]))
         gateways = ec2.describe_vpc_endpoint_services(Filters=[{"Name": "service-type", "Values": ["Gateway"]}])
         equal("and alone as a gateway", gateways["ServiceNames"], [SERVICE + "s3"])
         self.refused("InvalidServiceName", ec2.describe_vpc_endpoint_services, ServiceNames=["com.amazonaws.us-east-1.s3"])

@@ -19,6 +19,10 @@ pub(crate) trait Item {
     const FILTERS: &'static [&'static str];
 
     fn id(&self) -> &str;
+    /// Its place among the others, after which a page goes on: no two have the same.
+    fn place(&self) -> &str {
+        self.id()
+    }
     fn tags(&self) -> Option<&Tags> {
         None
     }
@@ -78,7 +82,7 @@ fn page<T: Item>(params: &Params, items: Vec<T>, has_ids: bool) -> Result<Page<T
     }
     let max = max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
     let bad = || Failure::new("InvalidNextToken", "The token is not one that was given");
-    let (items, next) = crate::page::page(items, T::id, params.get("NextToken"), max).ok_or_else(bad)?;
+    let (items, next) = crate::page::page(items, T::place, params.get("NextToken"), max).ok_or_else(bad)?;
     Ok(Page { items, next })
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn prefix_list_id(service: EndpointService) -> String {
 }
 
 struct Service {
+    place: String,
     name: String,
     service_id: String,
     kind: &'static str,
@@ -41,6 +42,10 @@ impl Item for Service {
 
     fn id(&self) -> &str {
         &self.name
+    }
+    // Some are there twice, as a gateway and as an interface.
+    fn place(&self) -> &str {
+        &self.place
     }
     fn facts(&self, filter: &str) -> Vec<String> {
         match filter {
@@ -92,6 +97,7 @@ pub(crate) fn none(name: &str) -> Failure {
 fn services(c: &Context) -> Answer {
     let of = |service: &EndpointService| {
         let one = |kind| Service {
+            place: format!("{} {kind}", service.full_name()),
             name: service.full_name(),
             service_id: ids::hashed("vpce-svc", &format!("{}\n{kind}", service.as_str())),
             kind,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use http_body_util::{BodyExt, Limited};
-use model::network::{Port, Subnet, Vpc};
+use model::network::{FlowLog, Port, Subnet, Vpc};
 
 use super::objects;
 use crate::cli::api::Cloud;
@@ -14,7 +14,7 @@ use crate::failure::{Failure, Failures};
 /// Most bytes of one host's lines.
 const LINES_MAX_BYTES: usize = 64 << 20;
 
-/// Show what flowed through ports that have spec.flowLogs, or are in a VPC that has
+/// Show what flowed through ports that have spec.flowLogs, are in a VPC that has, or are in a FlowLog
 ///
 /// Each line says, as AWS VPC flow logs do (version 2): version, project, port, source, destination, source port,
 /// destination port, protocol, packets, bytes, start, end, action, status.
@@ -27,18 +27,24 @@ pub(super) struct Args {
 
 pub(super) async fn run(cloud: Cloud, args: Args) -> Result<(), Failure> {
     let project = cloud.project();
-    let (vpcs, ports, subnets): (Vec<Vpc>, Vec<Port>, Vec<Subnet>) = (
+    let (vpcs, ports, subnets, logs): (Vec<Vpc>, Vec<Port>, Vec<Subnet>, Vec<FlowLog>) = (
+        objects::list(&cloud, project).await?,
         objects::list(&cloud, project).await?,
         objects::list(&cloud, project).await?,
         objects::list(&cloud, project).await?,
     );
     let (vpc, port) = meant(&args.name, &vpcs, &ports, &subnets)?;
-    let is_on = |p: &Port| p.spec.flow_logs || vpc.spec.flow_logs;
+    let is_on = |p: &Port| {
+        let covers = |log: &FlowLog| log.spec.covers(&p.metadata.name, &p.spec.subnet, &vpc.metadata.name);
+        p.spec.flow_logs || vpc.spec.flow_logs || logs.iter().any(covers)
+    };
     let of_vpc = |p: &&Port| vpc_of(p, &subnets) == Some(vpc.metadata.name.as_str());
     let wanted: Vec<&Port> =
         ports.iter().filter(of_vpc).filter(|p| port.is_none_or(|port| port == p.metadata.name)).collect();
     if !wanted.iter().any(|p| is_on(p)) && !cloud.global.quiet {
-        eprintln!("nothing is recorded here now: set spec.flowLogs of the vpc or of a port to true");
+        eprintln!(
+            "nothing is recorded here now: set spec.flowLogs of the vpc or of a port to true, or make a FlowLog"
+        );
     }
     let hosts: BTreeSet<&str> =
         wanted.iter().map(|p| p.status.host.as_str()).filter(|host| !host.is_empty()).collect();
