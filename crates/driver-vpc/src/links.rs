@@ -15,7 +15,6 @@ use crate::error::VpcError;
 use crate::layout::{Devices, LOOPBACK};
 use crate::names::{GATEWAY_MAC, OVERLAY, UPLINK, peer_device, port_device, tunnel_mac};
 use crate::rtnl::{Link, LinkKind, NewLink, Rtnl};
-use crate::sysctl;
 
 /// Two uids with one name are unlikely, three with two impossible to meet.
 const ATTEMPTS: u8 = 8;
@@ -95,8 +94,8 @@ impl Found {
     /// Lets packets through; the filter is in place.
     pub(crate) fn raise(&self, rtnl: &mut Rtnl) -> Result<(), VpcError> {
         for link in self.all().filter(|link| !link.up) {
-            sysctl::answer_at_once(&link.name)?;
-            rtnl.raise(link.index).map_err(VpcError::network(format!("raise {}", link.name)))?;
+            let raised = rtnl.answer_at_once(link.index).and_then(|()| rtnl.raise(link.index));
+            raised.map_err(VpcError::network(format!("raise {}", link.name)))?;
         }
         Ok(())
     }

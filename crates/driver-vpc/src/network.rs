@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use driver::{Drift, DriverError, FlowWatch, NetworkDriver, PortCounters, PortLink, VpcPlan};
 use model::Uid;
+use sys::namespace::roaming;
 use tokio::sync::Mutex;
 
 use crate::VpcOptions;
@@ -37,14 +38,14 @@ impl VpcDriver {
         self.off_thread("the pool", Host::drain_pool).await
     }
 
-    /// Runs `work` where it may block.
+    /// Runs `work` where it may block and go from one network namespace to another.
     async fn off_thread<T: Send + 'static>(
         &self,
         label: &str,
         work: impl FnOnce(&Host) -> Result<T, VpcError> + Send + 'static,
     ) -> Result<T, DriverError> {
         let host = Arc::clone(&self.host);
-        match tokio::task::spawn_blocking(move || work(&host)).await {
+        match tokio::task::spawn_blocking(move || roaming(|| work(&host))).await {
             Ok(done) => done.map_err(|e| e.about(label)),
             Err(e) => Err(DriverError::failed(format!("work on network {label}"), e)),
         }

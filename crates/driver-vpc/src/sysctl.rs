@@ -1,5 +1,7 @@
 //! Settings of the network namespace that the calling thread is in (proc(5), below /proc/sys/net).
 
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::VpcError;
@@ -36,15 +38,8 @@ pub(crate) fn count_flows() -> Result<(), VpcError> {
     set("netfilter/nf_conntrack_acct", "1")
 }
 
-/// A proxy answers at once; by default it waits up to 0.8 s, in case somebody else does.
-pub(crate) fn answer_at_once(device: &str) -> Result<(), VpcError> {
-    set(&format!("ipv4/neigh/{device}/proxy_delay"), "0")?;
-    set(&format!("ipv6/neigh/{device}/proxy_delay"), "0")
-}
-
-/// As [`answer_at_once`], on a device of the host's that has not been told to answer for IPv6 addresses of others.
-pub(crate) fn answer_outside(device: &str) -> Result<(), VpcError> {
-    answer_at_once(device)?;
+/// A device of the host's answers for IPv6 addresses of others.
+pub(crate) fn answer_for_others(device: &str) -> Result<(), VpcError> {
     set(&format!("ipv6/conf/{device}/proxy_ndp"), "1")
 }
 
@@ -73,9 +68,13 @@ pub(crate) fn only_bridge() -> Result<(), VpcError> {
     set("ipv6/conf/default/disable_ipv6", "1")
 }
 
-/// The containers' end of a port: it is told its addresses and takes none from advertisements.
+/// The containers' end of a port that was just made: it is told its addresses and takes none from advertisements.
 pub(crate) fn ignore_advertisements(device: &str) -> Result<(), VpcError> {
-    set(&format!("ipv6/conf/{device}/accept_ra"), "0")
+    match write(&format!("ipv6/conf/{device}/accept_ra"), "0") {
+        // A kernel without IPv6.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        written => written.map_err(VpcError::system(format!("have {device} ignore advertisements"))),
+    }
 }
 
 /// Writes what differs. A kernel without IPv6 has none of its settings, which is no failure here.
@@ -84,7 +83,12 @@ fn set(name: &str, value: &str) -> Result<(), VpcError> {
     if found.as_deref() == Some(value) || found.is_none() && name.starts_with("ipv6/") {
         return Ok(());
     }
-    std::fs::write(path(name), value).map_err(VpcError::system(format!("set net/{name} to {value}")))
+    write(name, value).map_err(VpcError::system(format!("set net/{name} to {value}")))
+}
+
+fn write(name: &str, value: &str) -> io::Result<()> {
+    // Never made where it is missing.
+    File::options().write(true).open(path(name))?.write_all(value.as_bytes())
 }
 
 fn read(name: &str) -> Option<String> {

@@ -98,7 +98,7 @@ fn read(
         elements
     };
     let mut table = Table::new(Family::Inet, name);
-    let network = vni.map(|vni| Element::new(number(vni).to_vec()));
+    let network = vni.map(|vni| Element::new(&number(vni)[..]));
     table.set(Set::new(NETWORKS, &[KeyType::Mark]), others(NETWORKS).into_iter().chain(network));
     for ((set, key_type), v4) in
         HOSTS.into_iter().zip([KeyType::Ipv4Address, KeyType::Ipv6Address]).zip([true, false])

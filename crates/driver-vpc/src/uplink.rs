@@ -268,5 +268,9 @@ fn answer_for_floating(rtnl: &mut Rtnl, wanted: &Tables) -> Result<(), VpcError>
     }
     let links = rtnl.links().map_err(VpcError::network("list the host's links"))?;
     let names = links.iter().filter(|link| devices.contains(&link.index));
-    names.into_iter().try_for_each(|link| sysctl::answer_outside(&link.name))
+    for link in names {
+        rtnl.answer_at_once(link.index).map_err(VpcError::network(format!("have {} answer", link.name)))?;
+        sysctl::answer_for_others(&link.name)?;
+    }
+    Ok(())
 }

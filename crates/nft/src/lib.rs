@@ -27,4 +27,4 @@ pub use objects::{
 };
 pub use read::{KernelRule, KernelSet};
 pub use rule::{Rule, states};
-pub use value::{Value, key};
+pub use value::{Key, Value, key};

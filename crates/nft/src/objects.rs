@@ -6,7 +6,7 @@ use sys::netlink::Attributes;
 
 use crate::numbers as n;
 use crate::rule::number;
-use crate::value::Value;
+use crate::value::{Key, Value};
 
 /// Which packets a table sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -309,22 +309,22 @@ pub enum ElementData {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Element {
     /// As [`crate::key`] makes it.
-    pub key: Vec<u8>,
+    pub key: Key,
     /// In a set of intervals: the first key that no longer belongs to the one before.
     pub ends_interval: bool,
     pub data: Option<ElementData>,
 }
 
 impl Element {
-    pub fn new(key: Vec<u8>) -> Self {
-        Self { key, ends_interval: false, data: None }
+    pub fn new(key: impl Into<Key>) -> Self {
+        Self { key: key.into(), ends_interval: false, data: None }
     }
 
-    pub fn with_verdict(key: Vec<u8>, verdict: Verdict) -> Self {
+    pub fn with_verdict(key: impl Into<Key>, verdict: Verdict) -> Self {
         Self { data: Some(ElementData::Verdict(verdict)), ..Self::new(key) }
     }
 
-    pub fn with_value(key: Vec<u8>, value: impl Into<Value>) -> Self {
+    pub fn with_value(key: impl Into<Key>, value: impl Into<Value>) -> Self {
         Self { data: Some(ElementData::Value(value.into().as_bytes().to_vec())), ..Self::new(key) }
     }
 

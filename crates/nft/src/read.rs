@@ -132,5 +132,5 @@ fn element(bytes: &[u8]) -> Option<Element> {
             (None, None) => None,
         }
     });
-    Some(Element { key, ends_interval: flags & n::ELEMENT_INTERVAL_END != 0, data })
+    Some(Element { key: key.into(), ends_interval: flags & n::ELEMENT_INTERVAL_END != 0, data })
 }

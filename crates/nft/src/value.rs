@@ -2,10 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use smallvec::SmallVec;
+
+/// What an element of a set is known by. There are many of them, and nearly all are short: a device, an Ethernet address
+/// and an address of IPv6 have room.
+pub type Key = SmallVec<[u8; 32]>;
+
 /// One value: numbers of the host (interface indexes, marks, states) in its own order, what stands in packets in
 /// network order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Value(Vec<u8>);
+pub struct Value(SmallVec<[u8; 16]>);
 
 impl Value {
     pub fn as_bytes(&self) -> &[u8] {
@@ -14,20 +20,20 @@ impl Value {
 
     /// A device's whole name.
     pub fn device(name: &str) -> Self {
-        let mut bytes = name.as_bytes().to_vec();
+        let mut bytes = SmallVec::from_slice(name.as_bytes());
         bytes.resize(16, 0);
         Self(bytes)
     }
 
     /// How a device's name begins.
     pub fn device_prefix(prefix: &str) -> Self {
-        Self(prefix.as_bytes().to_vec())
+        Self(SmallVec::from_slice(prefix.as_bytes()))
     }
 }
 
 /// A key of a set: its values one behind the other, each padded to whole registers.
-pub fn key(values: impl IntoIterator<Item = Value>) -> Vec<u8> {
-    let mut bytes = Vec::new();
+pub fn key(values: impl IntoIterator<Item = Value>) -> Key {
+    let mut bytes = Key::new();
     for Value(value) in values {
         bytes.extend_from_slice(&value);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
@@ -38,40 +44,40 @@ pub fn key(values: impl IntoIterator<Item = Value>) -> Vec<u8> {
 /// A protocol number, or a type or code of ICMP.
 impl From<u8> for Value {
     fn from(byte: u8) -> Self {
-        Self(vec![byte])
+        Self(SmallVec::from_slice(&[byte]))
     }
 }
 
 /// A port or an Ethernet type.
 impl From<u16> for Value {
     fn from(port: u16) -> Self {
-        Self(port.to_be_bytes().to_vec())
+        Self(SmallVec::from_slice(&port.to_be_bytes()))
     }
 }
 
 /// A number of the host's own: an interface index, a mark, a state.
 impl From<u32> for Value {
     fn from(number: u32) -> Self {
-        Self(number.to_ne_bytes().to_vec())
+        Self(SmallVec::from_slice(&number.to_ne_bytes()))
     }
 }
 
 /// An Ethernet address.
 impl From<[u8; 6]> for Value {
     fn from(mac: [u8; 6]) -> Self {
-        Self(mac.to_vec())
+        Self(SmallVec::from_slice(&mac))
     }
 }
 
 impl From<Ipv4Addr> for Value {
     fn from(address: Ipv4Addr) -> Self {
-        Self(address.octets().to_vec())
+        Self(SmallVec::from_slice(&address.octets()))
     }
 }
 
 impl From<Ipv6Addr> for Value {
     fn from(address: Ipv6Addr) -> Self {
-        Self(address.octets().to_vec())
+        Self(SmallVec::from_slice(&address.octets()))
     }
 }
 
@@ -93,6 +99,6 @@ mod tests {
         let mac = [2, 0, 0, 0, 0, 1];
         let bytes = key([Value::from(7_u32), mac.into(), Value::from(80_u16)]);
         let index = 7_u32.to_ne_bytes();
-        assert_eq!(bytes, [&index[..], &mac, &[0, 0], &[0, 80, 0, 0]].concat());
+        assert_eq!(bytes.as_slice(), [&index[..], &mac, &[0, 0], &[0, 80, 0, 0]].concat());
     }
 }

@@ -1,5 +1,6 @@
 //! Namespaces that live without a process: made in a thread of their own and kept by a bind mount.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -79,11 +80,33 @@ pub fn is_held(path: &Path) -> bool {
     nix::sys::statfs::statfs(path).is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
 }
 
-/// Runs `work` in a thread that has entered a network namespace; `None` is our own. What it opens stays there.
+thread_local! {
+    /// Where a thread is that may roam.
+    static PLACE: RefCell<Option<File>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` in a thread of its own, which may go from one network namespace to another: within `work`,
+/// [`within_network`] takes no thread.
+pub fn roaming<T: Send, E: From<io::Error> + Send>(
+    work: impl FnOnce() -> Result<T, E> + Send,
+) -> Result<T, E> {
+    let begin = || {
+        PLACE.set(Some(File::open("/proc/thread-self/ns/net")?));
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(begin).join())
+        .unwrap_or_else(|_| Err(io::Error::other("a thread that roams network namespaces panicked").into()))
+}
+
+/// Runs `work` in a network namespace, in a thread of its own unless this one may roam; `None` is where the caller is.
+/// What it opens stays there.
 pub fn within_network<T: Send, E: From<io::Error> + Send>(
     namespace: Option<&File>,
     work: impl FnOnce() -> Result<T, E> + Send,
 ) -> Result<T, E> {
+    if let Some(here) = PLACE.take() {
+        return visit(here, namespace, work);
+    }
     let enter = || {
         if let Some(namespace) = namespace {
             setns(namespace, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)?;
@@ -92,6 +115,31 @@ pub fn within_network<T: Send, E: From<io::Error> + Send>(
     };
     std::thread::scope(|scope| scope.spawn(enter).join())
         .unwrap_or_else(|_| Err(io::Error::other("the thread in a network namespace panicked").into()))
+}
+
+/// As [`within_network`], by a thread that is `here` and comes back.
+fn visit<T, E: From<io::Error>>(
+    here: File,
+    namespace: Option<&File>,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let there = namespace.map_or_else(|| here.try_clone(), File::try_clone);
+    let entered =
+        there.and_then(|there| setns(&there, CloneFlags::CLONE_NEWNET).map(|()| there).map_err(Into::into));
+    let there = match entered {
+        Ok(there) => there,
+        Err(e) => {
+            PLACE.set(Some(here));
+            return Err(e.into());
+        }
+    };
+    PLACE.set(Some(there));
+    let done = work();
+    // Whoever stayed would work on another's network: the thread ends before that.
+    setns(&here, CloneFlags::CLONE_NEWNET)
+        .expect("invariant: a namespace that was left open can be entered again");
+    PLACE.set(Some(here));
+    done
 }
 
 /// Lets go of every namespace under `folder`; each ends when its last process does.

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 use sys::netlink::{Answer, Attributes, Message, NetlinkError, attribute, flags};
 
-use super::{FAMILY_BRIDGE, News, OURS, Rtnl, address, family, number_at, octets};
+use super::{FAMILY_BRIDGE, FAMILY_IPV4, FAMILY_IPV6, News, OURS, Rtnl, address, family, number_at, octets};
 
 const NEW_NEIGHBOUR: u16 = 28;
 const DELETE_NEIGHBOUR: u16 = 29;
 const GET_NEIGHBOUR: u16 = 30;
+const SET_TABLE: u16 = 67;
 /// struct ndmsg.
 const HEAD: usize = 12;
 const DESTINATION: u16 = 1;
@@ -19,6 +20,13 @@ const PERMANENT: u16 = 0x80;
 const NO_ARP: u16 = 0x40;
 const FLAG_SELF: u8 = 2;
 const FLAG_PROXY: u8 = 8;
+/// struct ndtmsg.
+const TABLE_HEAD: usize = 4;
+const TABLE_NAME: u16 = 1;
+const TABLE_SETTINGS: u16 = 6;
+const SETTING_DEVICE: u16 = 1;
+/// In milliseconds, of 64 bits.
+const SETTING_PROXY_DELAY: u16 = 13;
 
 /// Whose Ethernet address the kernel need not ask for, and nobody can tell it otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +61,25 @@ impl Rtnl {
     fn list_neighbours(&mut self, flags: u8) -> Result<Vec<Neighbour>, NetlinkError> {
         let ask = Message::new(GET_NEIGHBOUR, 0, &head(0, 0, 0, flags), &Attributes::new());
         Ok(self.socket.dump(&ask)?.iter().filter_map(parse).collect())
+    }
+
+    /// A proxy on this device answers at once; by default it waits up to 0.8 s, in case somebody else does. Not by
+    /// way of proc(5): there the kernel looks through all devices of this name, whichever namespaces they are in.
+    pub(crate) fn answer_at_once(&mut self, device: u32) -> Result<(), NetlinkError> {
+        for (family, table) in [(FAMILY_IPV4, "arp_cache"), (FAMILY_IPV6, "ndisc_cache")] {
+            let settings = Attributes::new()
+                .put(SETTING_DEVICE, device.to_ne_bytes())
+                .put(SETTING_PROXY_DELAY, 0_u64.to_ne_bytes());
+            let what = Attributes::new().text(TABLE_NAME, table).nest(TABLE_SETTINGS, &settings);
+            let mut head = [0; TABLE_HEAD];
+            head[0] = family;
+            match self.socket.request(&Message::new(SET_TABLE, 0, &head, &what)) {
+                // This device does without IPv6, or the kernel does.
+                Err(e) if family == FAMILY_IPV6 && e.is(Errno::ENOENT) => {}
+                set => set.map(drop)?,
+            }
+        }
+        Ok(())
     }
 
     /// Takes the place of what is known of this address.

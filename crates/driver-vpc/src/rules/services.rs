@@ -1,5 +1,6 @@
 //! What guests may ask of the namespace itself: addresses, names, metadata, and nothing else.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use driver::VpcPlan;
@@ -16,8 +17,8 @@ const HTTP: u16 = 80;
 const DISCOVERY: [u8; 3] = [133, 135, 136];
 
 pub(super) fn add(table: &mut Table, plan: &VpcPlan) {
-    let gateways = || plan.ports.iter().flat_map(|port| &port.gateways).copied();
-    let elements = |v4: bool| gateways().filter(move |a| a.is_ipv4() == v4).map(element);
+    let gateways: BTreeSet<IpAddr> = plan.ports.iter().flat_map(|port| &port.gateways).copied().collect();
+    let elements = |v4: bool| gateways.iter().copied().filter(move |a| a.is_ipv4() == v4).map(element);
     table.set(Set::new("gateways4", &[KeyType::Ipv4Address]), elements(true));
     table.set(Set::new("gateways6", &[KeyType::Ipv6Address]), elements(false));
     table.base_chain("input", filter_chain(Hook::Input, 0, Policy::Drop), input(plan));

@@ -1,8 +1,11 @@
 //! What tests ask of a lab.
 
 use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::thread;
+use std::time::Instant;
 
 use driver::{NetworkDriver, PortPlan, UplinkPlan, VpcPlan};
 pub(crate) use driver_vpc::lab::{
@@ -17,11 +20,24 @@ use sys::netlink::{self, Socket};
 pub(crate) fn reach(client: &Path, server: &Path, to: SocketAddr, listen: IpAddr) -> Option<IpAddr> {
     let server = File::open(server).unwrap();
     let client = File::open(client).unwrap();
-    let listener = within_network(Some(&server), || TcpListener::bind((listen, to.port()))).expect("listen");
+    let listener = within_network(Some(&server), || listen_soon((listen, to.port()).into())).expect("listen");
     listener.set_nonblocking(true).unwrap();
     let stream = within_network(Some(&client), || TcpStream::connect_timeout(&to, PATIENCE)).ok()?;
     drop(stream);
     listener.accept().ok().map(|(_, peer)| peer.ip())
+}
+
+/// The listener before it may still be open for a moment: in a program that another test is just starting.
+fn listen_soon(at: SocketAddr) -> io::Result<TcpListener> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match TcpListener::bind(at) {
+            Err(e) if e.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
+                thread::sleep(PATIENCE / 100);
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// As [`reach`], for the server's own address.

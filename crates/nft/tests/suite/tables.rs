@@ -80,7 +80,10 @@ fn elements_count_what_matches_them() {
             socket.send_to(b"?", "127.0.0.1:9").expect("send");
         }
         let counts = connection.counts(Family::Inet, "t", "seen").expect("counts");
-        assert_eq!(counts.iter().filter(|(key, _)| *key == lo).map(|(_, n)| *n).collect::<Vec<_>>(), [3]);
+        assert_eq!(
+            counts.iter().filter(|(key, _)| key[..] == lo[..]).map(|(_, n)| *n).collect::<Vec<_>>(),
+            [3]
+        );
         assert_eq!(counts.iter().map(|(_, packets)| packets).sum::<u64>(), 3);
         let actual = Actual::read(&mut connection, Family::Inet, "t").expect("read");
         assert!(table.difference(&actual).batch.is_empty(), "counts are no difference");
