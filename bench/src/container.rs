@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use client::{Client, DeleteOptions, ListParams, TypedEvent};
@@ -180,7 +181,7 @@ async fn launch(cloud: &Cloud, client: &Client, name: &str) -> Result<(Instance,
     };
     let both = async { tokio::try_join!(runs, spoke) };
     let ((seen, runs), spoke) = tokio::time::timeout(PATIENCE, both).await??;
-    Ok((seen, Times { runs, spoke }))
+    Ok((Arc::unwrap_or_clone(seen), Times { runs, spoke }))
 }
 
 async fn remove(client: &Client, instance: &Instance) -> Result<()> {

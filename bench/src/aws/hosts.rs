@@ -45,7 +45,7 @@ impl Hosts {
                 if let TypedEvent::Applied(instance) = event
                     && !instance.status.host.is_empty()
                 {
-                    tokio::spawn(tell(client.clone(), recorder.clone(), instance));
+                    tokio::spawn(tell(client.clone(), recorder.clone(), Arc::unwrap_or_clone(instance)));
                 }
             }
         });

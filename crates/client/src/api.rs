@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use model::{AnyObject, ApiError, KindEntry, Reason, Resource};
+use model::{AnyObject, ApiError, Reason, Resource};
 use serde::Deserialize;
 
 use crate::{
-    ChangeKind, DeleteOptions, ListParams, PatchKind, Request, Transport, Verb, WatchStream, WriteOptions,
+    ChangeKind, DeleteOptions, ListParams, PatchKind, Request, SharedEvent, SharedStream, Transport, Verb,
+    WatchStream, WriteOptions,
 };
 
 /// A way to the server. Cheap to clone.
@@ -78,15 +79,20 @@ pub struct Items<R> {
 /// A typed change. A bookmark carries only its version.
 #[derive(Debug, Clone)]
 pub enum TypedEvent<R> {
-    Applied(R),
-    Deleted(R),
+    Applied(Arc<R>),
+    Deleted(Arc<R>),
     Bookmark(String),
 }
 
 /// A running typed watch.
 pub struct TypedWatch<R> {
-    stream: WatchStream,
+    stream: Events,
     of: PhantomData<fn() -> R>,
+}
+
+enum Events {
+    Sent(WatchStream),
+    Shared(SharedStream),
 }
 
 impl<R> std::fmt::Debug for TypedWatch<R> {
@@ -98,14 +104,19 @@ impl<R> std::fmt::Debug for TypedWatch<R> {
 impl<R: Resource> TypedWatch<R> {
     /// The next change; `None` when the server ended the watch, an error when it cannot go on.
     pub async fn next(&mut self) -> Option<Result<TypedEvent<R>, ApiError>> {
-        let event = match self.stream.next().await? {
-            Ok(event) => event,
-            Err(e) => return Some(Err(e)),
-        };
-        Some(match event.kind {
-            ChangeKind::Bookmark => version_of(&event.object).map(TypedEvent::Bookmark),
-            ChangeKind::Deleted => decode(&event.object).map(TypedEvent::Deleted),
-            ChangeKind::Added | ChangeKind::Modified => decode(&event.object).map(TypedEvent::Applied),
+        Some(match &mut self.stream {
+            Events::Sent(stream) => stream.next().await?.and_then(|event| match event.kind {
+                ChangeKind::Bookmark => version_of(&event.object).map(TypedEvent::Bookmark),
+                ChangeKind::Deleted => decode(&event.object).map(Arc::new).map(TypedEvent::Deleted),
+                ChangeKind::Added | ChangeKind::Modified => {
+                    decode(&event.object).map(Arc::new).map(TypedEvent::Applied)
+                }
+            }),
+            Events::Shared(stream) => stream.next().await?.and_then(|event| match event {
+                SharedEvent::Bookmark(version) => Ok(TypedEvent::Bookmark(version)),
+                SharedEvent::Deleted(object) => typed(object).map(TypedEvent::Deleted),
+                SharedEvent::Applied(object) => typed(object).map(TypedEvent::Applied),
+            }),
         })
     }
 }
@@ -119,7 +130,11 @@ impl<R: Resource> Api<R> {
     }
 
     pub async fn get(&self, name: &str) -> Result<R, ApiError> {
-        self.object(self.request(Verb::Get, name)).await
+        let request = self.request(Verb::Get, name);
+        match self.client.transport.object(&request).await? {
+            Some(object) => typed(object).map(Arc::unwrap_or_clone),
+            None => self.object(request).await,
+        }
     }
 
     /// The object, or nothing when there is none.
@@ -162,7 +177,10 @@ impl<R: Resource> Api<R> {
     pub async fn watch(&self, params: &ListParams) -> Result<TypedWatch<R>, ApiError> {
         let mut request = self.request(Verb::Watch, "");
         request.list = params.clone();
-        let stream = self.client.transport.watch(request).await?;
+        let stream = match self.client.transport.changes(&request).await? {
+            Some(stream) => Events::Shared(stream),
+            None => Events::Sent(self.client.transport.watch(request).await?),
+        };
         Ok(TypedWatch { stream, of: PhantomData })
     }
 
@@ -219,7 +237,7 @@ impl<R: Resource> Api<R> {
 
     /// A request for this kind, project and write options.
     pub fn request(&self, verb: Verb, name: &str) -> Request {
-        let mut request = Request::new(verb, entry::<R>(), self.project.as_deref(), name);
+        let mut request = Request::new(verb, model::entry_of::<R>(), self.project.as_deref(), name);
         request.write = self.write.clone();
         request
     }
@@ -248,11 +266,6 @@ struct PageMeta {
 fn typed<R: Resource>(object: Arc<dyn AnyObject>) -> Result<Arc<R>, ApiError> {
     let any: Arc<dyn Any + Send + Sync> = object;
     any.downcast().map_err(|_| ApiError::internal(format!("a list of {} has something else", R::KIND.plural)))
-}
-
-fn entry<R: Resource>() -> &'static KindEntry {
-    model::kind_by_resource(R::KIND.group, R::KIND.plural)
-        .expect("invariant: every type that implements Resource is in the registry")
 }
 
 fn encode<R: Resource>(object: &R) -> Result<Bytes, ApiError> {

@@ -21,4 +21,6 @@ pub use request::{
     DeleteOptions, Fence, ListParams, PatchKind, Propagation, Request, Verb, WriteOptions, percent_decode,
     percent_encode,
 };
-pub use transport::{ChangeKind, Objects, Reply, Transport, WatchEvent, WatchStream};
+pub use transport::{
+    ChangeKind, Objects, Reply, SharedEvent, SharedStream, Transport, WatchEvent, WatchStream,
+};

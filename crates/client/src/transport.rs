@@ -59,6 +59,20 @@ pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEvent, ApiError>> +
 /// Objects as a server in this process has them: shared with it, never changed.
 pub type Objects = Arc<Vec<Arc<dyn AnyObject>>>;
 
+/// As [`WatchEvent`], with the object as a server in this process has it.
+#[derive(Debug, Clone)]
+pub enum SharedEvent {
+    /// An object is new or another than before.
+    Applied(Arc<dyn AnyObject>),
+    /// What it was before it was deleted.
+    Deleted(Arc<dyn AnyObject>),
+    /// How far the watcher has seen.
+    Bookmark(String),
+}
+
+/// As [`WatchStream`].
+pub type SharedStream = Pin<Box<dyn Stream<Item = Result<SharedEvent, ApiError>> + Send>>;
+
 /// Carries calls to the server.
 #[async_trait]
 pub trait Transport: Send + Sync + std::fmt::Debug + 'static {
@@ -68,6 +82,16 @@ pub trait Transport: Send + Sync + std::fmt::Debug + 'static {
     /// What a List of everything answers, in the order of names, without a copy. `None`: the server is elsewhere, and a
     /// List has to be asked for.
     async fn objects(&self, _request: Request) -> Result<Option<Objects>, ApiError> {
+        Ok(None)
+    }
+
+    /// What a Get answers, without a copy. `None`: the server is elsewhere.
+    async fn object(&self, _request: &Request) -> Result<Option<Arc<dyn AnyObject>>, ApiError> {
+        Ok(None)
+    }
+
+    /// What a Watch tells, without copies. `None`: the server is elsewhere.
+    async fn changes(&self, _request: &Request) -> Result<Option<SharedStream>, ApiError> {
         Ok(None)
     }
 }

@@ -33,7 +33,7 @@ pub use meta::{ObjectMeta, OwnerReference};
 pub use name::{Name, NameError, Uid};
 pub use object::{Object, Spec};
 pub use quantity::{Bytes, CpuMillis, QuantityError, Resources};
-pub use registry::{AnyObject, DecodeError, KindEntry, kind_by_resource, kind_of, kinds};
+pub use registry::{AnyObject, DecodeError, KindEntry, entry_of, kind_by_resource, kind_of, kinds};
 pub use resource::{Column, ColumnType, KindInfo, Resource, Scope};
 pub use selector::{FieldSelector, LabelSelector, Selector, SelectorError};
 pub use short_id::{REGION, is_short_id, short_id, zone_in_region};

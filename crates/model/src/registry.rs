@@ -72,6 +72,15 @@ pub fn kind_by_resource(group: &str, plural: &str) -> Option<&'static KindEntry>
     kinds().iter().find(|k| k.info.plural == plural && k.info.group == group)
 }
 
+/// The entry of a kind that is known when compiling.
+///
+/// # Panics
+/// Never: whatever implements [`Resource`] is in the registry.
+pub fn entry_of<R: Resource>() -> &'static KindEntry {
+    kind_by_resource(R::KIND.group, R::KIND.plural)
+        .expect("invariant: every type that implements Resource is in the registry")
+}
+
 /// The kind a person means: plural, singular, short name, kind, or `plural.group`, in any case.
 pub fn kind_of(word: &str) -> Option<&'static KindEntry> {
     let word = word.to_ascii_lowercase();
@@ -80,7 +89,7 @@ pub fn kind_of(word: &str) -> Option<&'static KindEntry> {
         info.plural == word
             || info.singular == word
             || info.short_names.contains(&word.as_str())
-            || info.resource() == word
+            || info.is_resource(&word)
     })
 }
 

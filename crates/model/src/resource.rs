@@ -38,6 +38,15 @@ impl KindInfo {
         if self.group.is_empty() { self.plural.into() } else { format!("{}.{}", self.plural, self.group) }
     }
 
+    /// Whether [`Self::resource`] is this.
+    pub fn is_resource(&self, resource: &str) -> bool {
+        match resource.strip_prefix(self.plural) {
+            Some("") => self.group.is_empty(),
+            Some(rest) => !self.group.is_empty() && rest.strip_prefix('.') == Some(self.group),
+            None => false,
+        }
+    }
+
     /// Whether objects of this kind may own others or be owned. Events may not: they end by their age, are many,
     /// and Kubernetes' garbage collector passes them by as well.
     pub fn has_owners(&self) -> bool {

@@ -166,9 +166,8 @@ async fn list_and_watch<R: Resource>(
 }
 
 impl<R: Resource> Shared<R> {
-    fn apply(&self, object: R) {
+    fn apply(&self, new: Arc<R>) {
         let listeners = self.listeners.lock();
-        let new = Arc::new(object);
         let old = self.objects.write().insert(new.metadata().key(), Arc::clone(&new));
         tell(&listeners, &Change::Applied { old, new });
     }
@@ -194,7 +193,7 @@ impl<R: Resource> Shared<R> {
         for item in items {
             let known = self.objects.read().get(&item.metadata().key()).is_some_and(|old| **old == item);
             if !known {
-                self.apply(item);
+                self.apply(Arc::new(item));
             }
         }
     }

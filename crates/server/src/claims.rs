@@ -351,7 +351,7 @@ impl<'a> Holder<'a> {
         let key = std::str::from_utf8(key).ok()?;
         let mut parts = key.strip_prefix('/')?.split('/');
         let resource = parts.next()?;
-        let kind = model::kinds().iter().find(|kind| kind.info.resource() == resource)?;
+        let kind = model::kinds().iter().find(|kind| kind.info.is_resource(resource))?;
         let project = if kind.info.is_project_scoped() { parts.next()? } else { "" };
         Some(Self { kind, project, name: parts.next()? })
     }

@@ -16,6 +16,7 @@ mod iam;
 mod join;
 mod openapi;
 mod quota;
+mod recent;
 mod record;
 mod server;
 mod shelf;

@@ -57,3 +57,28 @@ fn put_number(out: &mut BytesMut, mut n: u64) {
     }
     out.put_slice(&digits[at..]);
 }
+
+/// Entries for tests.
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+    use model::ObjectMeta;
+    use model::compute::{KeyPair, KeyPairSpec};
+
+    /// Of a key pair whose label `at` says which version it is.
+    pub(crate) fn entry(name: &str, revision: Revision) -> Entry {
+        let mut pair = KeyPair::new(ObjectMeta::in_project("p", name), KeyPairSpec::default());
+        pair.metadata.labels.insert("at".into(), revision.to_string());
+        Entry {
+            key: format!("/k/p/{name}").into(),
+            value: encode(&mut pair),
+            create_revision: 1,
+            mod_revision: revision,
+            lease: None,
+        }
+    }
+
+    pub(crate) fn kind() -> &'static KindEntry {
+        model::entry_of::<KeyPair>()
+    }
+}

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use client::{Client, Objects, Reply, Request, Transport, Verb, WatchStream};
+use client::{Client, Objects, Reply, Request, SharedStream, Transport, Verb, WatchStream};
 use identity::aws::{Message, SignatureError};
 use identity::{Attributes, Holder, Principal, Signer};
-use model::{ApiError, Reason};
+use model::{AnyObject, ApiError, Reason};
 use store::{Store, StoreError};
 
 use crate::access::Access;
@@ -14,6 +14,7 @@ use crate::audit::{Audit, Line};
 use crate::environment::Environment;
 use crate::metrics::{Metrics, Timer};
 use crate::quota::Ledger;
+use crate::recent::Recent;
 use crate::shelf::Shelf;
 
 /// Serves the resource API from a store. Cheap to clone.
@@ -30,6 +31,7 @@ pub(crate) struct Inner {
     pub(crate) audit: Audit,
     pub(crate) metrics: Metrics,
     pub(crate) shelf: Shelf,
+    pub(crate) recent: Recent,
     /// Held by the one dry run that looks for a host.
     pub(crate) previews: tokio::sync::Mutex<()>,
 }
@@ -59,6 +61,7 @@ impl Server {
                 audit,
                 metrics,
                 shelf: Shelf::default(),
+                recent: Recent::default(),
                 previews: tokio::sync::Mutex::default(),
             }),
         })
@@ -109,6 +112,21 @@ impl Server {
         result
     }
 
+    /// One object, checked and noted as every other, for who is in this process.
+    pub async fn object(
+        &self,
+        caller: &Principal,
+        request: &Request,
+    ) -> Result<Arc<dyn AnyObject>, ApiError> {
+        let noted = self.note(caller, request);
+        let result = match self.authorize(caller, request) {
+            Ok(()) => self.get_object(caller, request).await,
+            Err(e) => Err(e),
+        };
+        noted.end(result.as_ref().map_or_else(|e| e.reason.code(), |_| 200));
+        result
+    }
+
     fn note(&self, caller: &Principal, request: &Request) -> Noted {
         Noted { line: self.inner.audit.begin(caller, request), timer: self.inner.metrics.begin(request) }
     }
@@ -116,6 +134,12 @@ impl Server {
     pub async fn watch(&self, caller: &Principal, request: Request) -> Result<WatchStream, ApiError> {
         self.authorize(caller, &request)?;
         self.watch_collection(request).await
+    }
+
+    /// The same, for who is in this process.
+    pub async fn changes(&self, caller: &Principal, request: &Request) -> Result<SharedStream, ApiError> {
+        self.authorize(caller, request)?;
+        self.share_changes(request.clone()).await
     }
 
     /// Whether the caller may. For what is not carried out by [`Self::call`].
@@ -139,14 +163,20 @@ impl Server {
         self.inner.access.decide(caller, &attributes)
     }
 
+    async fn get_object(
+        &self,
+        caller: &Principal,
+        request: &Request,
+    ) -> Result<Arc<dyn AnyObject>, ApiError> {
+        require_project(request)?;
+        self.check_reading(caller, request).await?;
+        let entry = self.entry(request).await?;
+        self.inner.recent.object(request.kind, &entry)
+    }
+
     async fn dispatch(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
         let info = &request.kind.info;
-        if request.verb != Verb::List && info.is_project_scoped() && request.project.is_none() {
-            return Err(ApiError::bad_request(format!(
-                "{} live in projects: name one, as in /namespaces/PROJECT/{}",
-                info.plural, info.plural
-            )));
-        }
+        require_project(&request)?;
         match (request.verb, request.subresource.as_str()) {
             (Verb::Get, "" | "status") => {
                 self.check_reading(caller, &request).await?;
@@ -180,6 +210,18 @@ impl Server {
             }
         }
     }
+}
+
+/// Nothing but a list goes across projects.
+fn require_project(request: &Request) -> Result<(), ApiError> {
+    let info = &request.kind.info;
+    if request.verb != Verb::List && info.is_project_scoped() && request.project.is_none() {
+        return Err(ApiError::bad_request(format!(
+            "{} live in projects: name one, as in /namespaces/PROJECT/{}",
+            info.plural, info.plural
+        )));
+    }
+    Ok(())
 }
 
 /// A call under way, as audit and metrics have it.
@@ -216,6 +258,14 @@ impl Transport for Local {
 
     async fn objects(&self, request: Request) -> Result<Option<Objects>, ApiError> {
         self.server.objects(&self.principal, request).await.map(Some)
+    }
+
+    async fn object(&self, request: &Request) -> Result<Option<Arc<dyn AnyObject>>, ApiError> {
+        self.server.object(&self.principal, request).await.map(Some)
+    }
+
+    async fn changes(&self, request: &Request) -> Result<Option<SharedStream>, ApiError> {
+        self.server.changes(&self.principal, request).await.map(Some)
     }
 }
 

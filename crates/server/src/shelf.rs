@@ -10,7 +10,7 @@ use model::{AnyObject, ApiError, KindEntry};
 use parking_lot::Mutex;
 use store::{Entry, ListOptions, Revision};
 
-use crate::record;
+use crate::recent::Recent;
 use crate::server::{Server, store_error};
 use crate::verbs::prefix;
 
@@ -40,7 +40,7 @@ impl Server {
         if before.is(&page.entries) {
             return Ok(Arc::clone(&before.objects));
         }
-        let now = before.after(request.kind, &page.entries)?;
+        let now = before.after(request.kind, &page.entries, &self.inner.recent)?;
         let objects = Arc::clone(&now.objects);
         self.inner.shelf.keep(prefix, now);
         Ok(objects)
@@ -69,7 +69,7 @@ impl Kept {
     }
 
     /// The list as the store has it now; only what is new in it is read.
-    fn after(&self, kind: &KindEntry, entries: &[Entry]) -> Result<Self, ApiError> {
+    fn after(&self, kind: &KindEntry, entries: &[Entry], recent: &Recent) -> Result<Self, ApiError> {
         let mut known = self.versions.iter().zip(self.objects.iter()).peekable();
         let mut objects: Vec<Arc<dyn AnyObject>> = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -77,7 +77,7 @@ impl Kept {
             let kept = known.next_if(|(version, _)| is_same(version, entry));
             objects.push(match kept {
                 Some((_, object)) => Arc::clone(object),
-                None => Arc::from(record::decode(kind, entry)?),
+                None => recent.object(kind, entry)?,
             });
         }
         let versions = entries.iter().map(|entry| (Arc::clone(&entry.key), entry.mod_revision)).collect();
@@ -93,31 +93,15 @@ fn is_same((key, revision): &(Arc<str>, Revision), entry: &Entry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::compute::{KeyPair, KeyPairSpec};
-    use model::{ObjectMeta, Resource};
+    use crate::record::samples::{entry, kind};
     use proptest::prelude::*;
-
-    fn entry(name: &str, revision: Revision) -> Entry {
-        let mut pair = KeyPair::new(ObjectMeta::in_project("p", name), KeyPairSpec::default());
-        pair.metadata.labels.insert("at".into(), revision.to_string());
-        Entry {
-            key: format!("/k/p/{name}").into(),
-            value: record::encode(&mut pair),
-            create_revision: 1,
-            mod_revision: revision,
-            lease: None,
-        }
-    }
-
-    fn kind() -> &'static KindEntry {
-        model::kind_by_resource(KeyPair::KIND.group, KeyPair::KIND.plural).expect("key pairs are a kind")
-    }
 
     #[test]
     fn what_has_not_changed_is_the_same_object() {
-        let first = Kept::default().after(kind(), &[entry("a", 1), entry("b", 2)]).expect("a list");
+        let recent = Recent::default();
+        let first = Kept::default().after(kind(), &[entry("a", 1), entry("b", 2)], &recent).expect("a list");
         assert!(first.is(&[entry("a", 1), entry("b", 2)]));
-        let second = first.after(kind(), &[entry("a", 1), entry("b", 3)]).expect("a list");
+        let second = first.after(kind(), &[entry("a", 1), entry("b", 3)], &recent).expect("a list");
         assert!(Arc::ptr_eq(&first.objects[0], &second.objects[0]));
         assert!(!Arc::ptr_eq(&first.objects[1], &second.objects[1]));
     }
@@ -127,11 +111,11 @@ mod tests {
         #[test]
         fn a_kept_list_never_tells_of_the_past(steps in proptest::collection::vec(
             proptest::collection::btree_map("[a-d]", 1_u64..4, 0..5), 1..6)) {
-            let mut kept = Kept::default();
+            let (mut kept, recent) = (Kept::default(), Recent::default());
             for step in steps {
                 let entries: Vec<Entry> = step.iter().map(|(name, revision)| entry(name, *revision)).collect();
                 if !kept.is(&entries) {
-                    kept = kept.after(kind(), &entries).expect("a list");
+                    kept = kept.after(kind(), &entries, &recent).expect("a list");
                 }
                 let told: Vec<(String, u64)> = kept.objects.iter().map(|object| {
                     let meta = object.metadata();

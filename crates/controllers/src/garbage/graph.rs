@@ -54,7 +54,7 @@ pub(super) fn key(kind: &KindEntry, object: &Metadata) -> String {
 
 pub(super) fn kind_of_key(key: &str) -> Option<&'static KindEntry> {
     let resource = key.split('/').next()?;
-    model::kinds().iter().find(|k| k.info.resource() == resource)
+    model::kinds().iter().find(|k| k.info.is_resource(resource))
 }
 
 pub(super) fn names_of_key(key: &str) -> (&str, &str) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{ChangeKind, Client, Request, Verb};
+use client::{ChangeKind, Client, Request, SharedEvent, Verb};
 use futures::StreamExt;
 use model::{ApiError, KindEntry, ObjectMeta, OwnerReference};
 use parking_lot::Mutex;
@@ -16,7 +16,7 @@ pub(super) type Metadata = ObjectMeta;
 
 const RETRY: Duration = Duration::from_millis(500);
 
-pub(super) fn parse(body: &[u8]) -> Result<Metadata, ApiError> {
+fn parse(body: &[u8]) -> Result<Metadata, ApiError> {
     #[derive(Deserialize)]
     struct Only {
         metadata: Metadata,
@@ -24,6 +24,14 @@ pub(super) fn parse(body: &[u8]) -> Result<Metadata, ApiError> {
     serde_json::from_slice::<Only>(body)
         .map(|only| only.metadata)
         .map_err(|e| ApiError::internal(format!("an object without metadata: {e}")))
+}
+
+/// The metadata of one object.
+pub(super) async fn get(client: &Client, request: Request) -> Result<Metadata, ApiError> {
+    if let Some(object) = client.transport().object(&request).await? {
+        return Ok(object.metadata().clone());
+    }
+    parse(&client.transport().call(request).await?.body)
 }
 
 /// Keeps the graph up to date for one kind and puts in line what may have to go.
@@ -52,38 +60,54 @@ async fn watch(
     let mut request = Request::new(Verb::Watch, kind, None, "");
     request.list.resource_version.clone_from(version);
     request.list.allow_bookmarks = true;
+    let mut follow = |change: ChangeKind, object: &Metadata| {
+        version.clone_from(&object.resource_version);
+        if change != ChangeKind::Bookmark {
+            take(kind, change, object, graph, queue);
+        }
+    };
+    if let Some(mut events) = client.transport().changes(&request).await? {
+        while let Some(event) = events.next().await {
+            match event? {
+                SharedEvent::Applied(object) => follow(ChangeKind::Modified, object.metadata()),
+                SharedEvent::Deleted(object) => follow(ChangeKind::Deleted, object.metadata()),
+                SharedEvent::Bookmark(resource_version) => {
+                    let meta = Metadata { resource_version, ..Metadata::default() };
+                    follow(ChangeKind::Bookmark, &meta);
+                }
+            }
+        }
+        return Ok(());
+    }
     let mut events = client.transport().watch(request).await?;
     while let Some(event) = events.next().await {
         let event = event?;
-        let object = parse(&event.object)?;
-        version.clone_from(&object.resource_version);
-        if event.kind == ChangeKind::Bookmark {
-            continue;
-        }
-        let key = graph::key(kind, &object);
-        if event.kind == ChangeKind::Deleted {
-            let dependents = {
-                let mut graph = graph.lock();
-                graph.remove(&key);
-                graph.dependents(&object.uid)
-            };
-            for key in dependents {
-                queue.add(key);
-            }
-            // An owner may wait for this one to be gone.
-            object
-                .owner_references
-                .iter()
-                .filter_map(|o| owner_key(o, &object))
-                .for_each(|key| queue.add(key));
-            continue;
-        }
-        let owned = graph.lock().upsert(&key, &object);
-        if owned || object.is_deleting() {
-            queue.add(key);
-        }
+        follow(event.kind, &parse(&event.object)?);
     }
     Ok(())
+}
+
+/// One change of an object.
+fn take(kind: &KindEntry, change: ChangeKind, object: &Metadata, graph: &Mutex<Graph>, queue: &Queue) {
+    let key = graph::key(kind, object);
+    if change == ChangeKind::Deleted {
+        let dependents = {
+            let mut graph = graph.lock();
+            graph.remove(&key);
+            graph.dependents(&object.uid)
+        };
+        for key in dependents {
+            queue.add(key);
+        }
+        // An owner may wait for this one to be gone.
+        let owners = object.owner_references.iter().filter_map(|owner| owner_key(owner, object));
+        owners.for_each(|key| queue.add(key));
+        return;
+    }
+    let owned = graph.lock().upsert(&key, object);
+    if owned || object.is_deleting() {
+        queue.add(key);
+    }
 }
 
 fn owner_key(owner: &OwnerReference, dependent: &Metadata) -> Option<String> {

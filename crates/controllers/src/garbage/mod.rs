@@ -132,8 +132,8 @@ impl Collector {
         project: &str,
         name: &str,
     ) -> Result<Option<Metadata>, ApiError> {
-        match self.context.client.transport().call(request(Verb::Get, kind, project, name)).await {
-            Ok(reply) => metadata::parse(&reply.body).map(Some),
+        match metadata::get(&self.context.client, request(Verb::Get, kind, project, name)).await {
+            Ok(metadata) => Ok(Some(metadata)),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
         }

@@ -1,6 +1,7 @@
 //! Words that name kinds and objects: `instances`, `image/tiny`, `web`.
 
 use model::compute::Instance;
+pub(crate) use model::entry_of as of;
 use model::{KindEntry, Name, Resource};
 
 use crate::failure::Failure;
@@ -78,12 +79,6 @@ pub(crate) fn named(word: &str) -> Result<&'static KindEntry, Failure> {
     model::kind_of(word).ok_or_else(|| {
         Failure::usage(format!("there is no kind {word:?}")).hint("`corten explain` lists the kinds")
     })
-}
-
-/// The entry of a kind known when compiling.
-pub(crate) fn of<R: Resource>() -> &'static KindEntry {
-    model::kind_by_resource(R::KIND.group, R::KIND.plural)
-        .expect("invariant: every type that implements Resource is in the registry")
 }
 
 pub(crate) fn full_name(kind: &KindEntry, name: &str) -> String {

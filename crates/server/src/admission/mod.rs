@@ -137,9 +137,8 @@ impl Server {
         let Some(entry) = self.inner.store.get(&key, None).await.map_err(store_error)? else {
             return Ok(None);
         };
-        serde_json::from_slice(&entry.value)
-            .map(Some)
-            .map_err(|e| ApiError::internal(format!("the stored object {key} cannot be read: {e}")))
+        let object = self.inner.recent.object(model::entry_of::<R>(), &entry)?;
+        Ok(object.as_any().downcast_ref::<R>().cloned())
     }
 }
 

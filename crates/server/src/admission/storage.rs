@@ -17,7 +17,6 @@ use serde::Deserialize;
 use store::ListOptions;
 
 use crate::claims::Draft;
-use crate::record;
 use crate::server::{Server, store_error};
 use crate::verbs::changed_meanwhile;
 
@@ -243,7 +242,7 @@ impl Server {
             .map_err(|e| ApiError::bad_request(format!("this is not a valid release: {e}")))?;
         loop {
             let entry = self.entry(&request).await?;
-            let old = record::decode(request.kind, &entry)?;
+            let old = self.inner.recent.object(request.kind, &entry)?;
             let mut new = old.clone_box();
             let (singular, name) = (request.kind.info.singular, &request.name);
             if new.metadata().uid != release.uid {

@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::update::{as_instance, changed_meanwhile};
 use crate::claims::Draft;
-use crate::record;
 use crate::server::Server;
 
 /// Held by the agent of the host an instance is bound to.
@@ -46,7 +45,7 @@ impl Server {
             .map_err(|e| ApiError::bad_request(format!("this is not a valid binding: {e}")))?;
         loop {
             let entry = self.entry(&request).await?;
-            let old = record::decode(request.kind, &entry)?;
+            let old = self.inner.recent.object(request.kind, &entry)?;
             let mut new = old.clone_box();
             let instance = as_instance(&mut *new)?;
             if binding.host.is_empty() {
@@ -88,7 +87,7 @@ impl Server {
             .map_err(|e| ApiError::bad_request(format!("this is not a valid release: {e}")))?;
         loop {
             let entry = self.entry(&request).await?;
-            let old = record::decode(request.kind, &entry)?;
+            let old = self.inner.recent.object(request.kind, &entry)?;
             let mut new = old.clone_box();
             let instance = as_instance(&mut *new)?;
             if instance.metadata.uid != release.uid {

@@ -21,7 +21,7 @@ impl Server {
     pub(crate) async fn delete(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
         for _ in 0..CONFLICT_RETRIES {
             let entry = self.entry(&request).await?;
-            let old = record::decode(request.kind, &entry)?;
+            let old = self.inner.recent.object(request.kind, &entry)?;
             check_preconditions(&request, &*old)?;
             self.check_removal(caller, &*old).await?;
             let mut draft = Draft::default();

@@ -62,7 +62,7 @@ impl Server {
     {
         for _ in 0..CONFLICT_RETRIES {
             let entry = self.entry(request).await?;
-            let old = record::decode(request.kind, &entry)?;
+            let old = self.inner.recent.object(request.kind, &entry)?;
             if !version.is_empty() && version != old.metadata().resource_version {
                 return Err(changed_meanwhile(request));
             }

@@ -1,11 +1,12 @@
 //! Watch: every change of a collection, in order, from a version on.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::{ChangeKind, Request, WatchEvent, WatchStream};
-use futures::stream;
+use client::{ChangeKind, Request, SharedEvent, SharedStream, WatchEvent, WatchStream};
+use futures::{Stream, stream};
 use model::{ApiError, KindEntry};
 use store::{Entry, Event, ListOptions, Revision, Watcher};
 use tokio::time::Instant;
@@ -20,11 +21,13 @@ const WATCH_DEFAULT: Duration = Duration::from_secs(30 * 60);
 /// How often a quiet watch says how far it is, where the caller allows bookmarks.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
 
-struct State {
+/// A watch under way, whose events are `T`.
+struct State<T> {
+    server: Server,
     kind: &'static KindEntry,
     selection: Selection,
     watcher: Box<dyn Watcher>,
-    ready: VecDeque<WatchEvent>,
+    ready: VecDeque<T>,
     revision: Revision,
     bookmarks: bool,
     next_bookmark: Instant,
@@ -32,8 +35,32 @@ struct State {
     failed: bool,
 }
 
+/// What a watcher is told.
+trait Told: Sized + Send + 'static {
+    fn change(
+        server: &Server,
+        kind: &KindEntry,
+        change: ChangeKind,
+        entry: &Entry,
+        revision: Revision,
+    ) -> Result<Self, ApiError>;
+
+    fn bookmark(kind: &KindEntry, revision: Revision, initial_end: bool) -> Self;
+}
+
 impl Server {
     pub(crate) async fn watch_collection(&self, request: Request) -> Result<WatchStream, ApiError> {
+        Ok(Box::pin(self.follow::<WatchEvent>(request).await?))
+    }
+
+    pub(crate) async fn share_changes(&self, request: Request) -> Result<SharedStream, ApiError> {
+        Ok(Box::pin(self.follow::<SharedEvent>(request).await?))
+    }
+
+    async fn follow<T: Told>(
+        &self,
+        request: Request,
+    ) -> Result<impl Stream<Item = Result<T, ApiError>> + Send + use<T>, ApiError> {
         let selection = Selection::new(&request.list)?;
         let prefix = prefix(&request);
         let version = request.list.resource_version.as_str();
@@ -52,17 +79,24 @@ impl Server {
             from = page.revision;
             for entry in &page.entries {
                 if selection.matches(request.kind, entry)? {
-                    ready.push_back(change(ChangeKind::Added, entry, entry.mod_revision));
+                    ready.push_back(T::change(
+                        self,
+                        request.kind,
+                        ChangeKind::Added,
+                        entry,
+                        entry.mod_revision,
+                    )?);
                 }
             }
             if request.list.send_initial_events && request.list.allow_bookmarks {
-                ready.push_back(bookmark(request.kind, from, true));
+                ready.push_back(T::bookmark(request.kind, from, true));
             }
         }
         let watcher = self.inner.store.watch(&prefix, from).await.map_err(store_error)?;
         let now = Instant::now();
         let lasts = request.list.timeout_seconds.map_or(WATCH_DEFAULT, Duration::from_secs);
         let state = State {
+            server: self.clone(),
             kind: request.kind,
             selection,
             watcher,
@@ -73,15 +107,15 @@ impl Server {
             end: now + lasts,
             failed: false,
         };
-        Ok(Box::pin(stream::unfold(state, |mut state| async move {
+        Ok(stream::unfold(state, |mut state| async move {
             let event = state.next().await?;
             Some((event, state))
-        })))
+        }))
     }
 }
 
-impl State {
-    async fn next(&mut self) -> Option<Result<WatchEvent, ApiError>> {
+impl<T: Told> State<T> {
+    async fn next(&mut self) -> Option<Result<T, ApiError>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(Ok(event));
@@ -98,7 +132,7 @@ impl State {
                         return None;
                     }
                     self.next_bookmark = Instant::now() + BOOKMARK_INTERVAL;
-                    return Some(Ok(bookmark(self.kind, self.revision, false)));
+                    return Some(Ok(T::bookmark(self.kind, self.revision, false)));
                 }
             };
             let result = batch.map_err(store_error).and_then(|batch| {
@@ -120,29 +154,60 @@ impl State {
     fn push(&mut self, event: &Event) -> Result<(), ApiError> {
         let before = self.matches(event.previous.as_ref())?;
         let after = self.matches(event.entry.as_ref())?;
-        let seen = match (before, after, &event.entry, &event.previous) {
-            (false, true, Some(entry), _) => change(ChangeKind::Added, entry, event.revision),
-            (true, true, Some(entry), _) => change(ChangeKind::Modified, entry, event.revision),
-            (true, false, Some(entry), _) => change(ChangeKind::Deleted, entry, event.revision),
-            (true, false, None, Some(previous)) => change(ChangeKind::Deleted, previous, event.revision),
+        let (change, entry) = match (before, after, &event.entry, &event.previous) {
+            (false, true, Some(entry), _) => (ChangeKind::Added, entry),
+            (true, true, Some(entry), _) => (ChangeKind::Modified, entry),
+            (true, false, Some(entry), _) => (ChangeKind::Deleted, entry),
+            (true, false, None, Some(previous)) => (ChangeKind::Deleted, previous),
             _ => return Ok(()),
         };
-        self.ready.push_back(seen);
+        self.ready.push_back(T::change(&self.server, self.kind, change, entry, event.revision)?);
         Ok(())
     }
 }
 
-fn change(kind: ChangeKind, entry: &Entry, revision: Revision) -> WatchEvent {
-    WatchEvent { kind, object: record::wire(&entry.value, revision) }
+impl Told for WatchEvent {
+    fn change(
+        _server: &Server,
+        _kind: &KindEntry,
+        change: ChangeKind,
+        entry: &Entry,
+        revision: Revision,
+    ) -> Result<Self, ApiError> {
+        Ok(Self { kind: change, object: record::wire(&entry.value, revision) })
+    }
+
+    fn bookmark(kind: &KindEntry, revision: Revision, initial_end: bool) -> Self {
+        let mut object = serde_json::json!({
+            "kind": kind.info.kind, "apiVersion": kind.info.api_version(),
+            "metadata": { "resourceVersion": revision.to_string() },
+        });
+        if initial_end {
+            object["metadata"]["annotations"] = serde_json::json!({ "k8s.io/initial-events-end": "true" });
+        }
+        Self { kind: ChangeKind::Bookmark, object: Bytes::from(object.to_string()) }
+    }
 }
 
-fn bookmark(kind: &KindEntry, revision: Revision, initial_end: bool) -> WatchEvent {
-    let mut object = serde_json::json!({
-        "kind": kind.info.kind, "apiVersion": kind.info.api_version(),
-        "metadata": { "resourceVersion": revision.to_string() },
-    });
-    if initial_end {
-        object["metadata"]["annotations"] = serde_json::json!({ "k8s.io/initial-events-end": "true" });
+impl Told for SharedEvent {
+    fn change(
+        server: &Server,
+        kind: &KindEntry,
+        change: ChangeKind,
+        entry: &Entry,
+        revision: Revision,
+    ) -> Result<Self, ApiError> {
+        let object = server.inner.recent.object(kind, entry)?;
+        if change != ChangeKind::Deleted {
+            return Ok(Self::Applied(object));
+        }
+        // As it was, under the version in which it went.
+        let mut gone = object.clone_box();
+        gone.metadata_mut().resource_version = revision.to_string();
+        Ok(Self::Deleted(Arc::from(gone)))
     }
-    WatchEvent { kind: ChangeKind::Bookmark, object: Bytes::from(object.to_string()) }
+
+    fn bookmark(_kind: &KindEntry, revision: Revision, _initial_end: bool) -> Self {
+        Self::Bookmark(revision.to_string())
+    }
 }
