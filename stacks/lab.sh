@@ -74,3 +74,22 @@ hosts_leave() {
     expect "its host object goes" corten rm "host/$name"
   done
 }
+
+# join_second_wire PLACE...: a device eth1 without addresses in each, all on one wire that passes tags on.
+join_second_wire() {
+  local place index=0
+  ip -n "$lab-wire" link add br1 type bridge
+  ip -n "$lab-wire" link set br1 up
+  for place; do
+    index=$((index + 1))
+    ip link add eth1 netns "$lab-$place" type veth peer name "data$index" netns "$lab-wire"
+    ip -n "$lab-wire" link set "data$index" master br1 up
+    ip -n "$lab-$place" link set eth1 up
+  done
+}
+
+# no_bridges PLACE: no bridge and no VLAN of a subnet is there.
+no_bridges() { ! ip -n "$lab-$1" -o link | grep -E ': c[bv][0-9a-f]{5}'; }
+
+# pings NAME ADDRESS: a guest reaches an address.
+pings() { corten exec "$1" -- ping -c 1 -W 3 "$2"; }

@@ -200,6 +200,9 @@ gone() {
   [ $? = 3 ]
 }
 
+# address_of NAME [NUMBER] [PROJECT]
+address_of() { corten get instance "$1" ${3:+--project "$3"} -o json | jq -r ".status.addresses[${2:-0}]"; }
+
 uid_of() { corten get instance "$1" -o json | jq -r .metadata.uid; }
 
 # A number the guest's kernel draws at every boot.
