@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
 use crate::tidy::Breach;
 
 /// Every crate, lowest first. A crate imports only what stands above its own line here.
-const LAYERS: [&str; 29] = [
+const LAYERS: [&str; 30] = [
     "sys",
     "signal",
     "nft",
@@ -26,6 +26,7 @@ const LAYERS: [&str; 29] = [
     "driver-oci",
     "driver-vpc",
     "driver-dir",
+    "driver-rbd",
     "driver-haproxy",
     "objects",
     "server",
@@ -40,7 +41,7 @@ const LAYERS: [&str; 29] = [
 ];
 
 /// Crates that only some may import: the waists.
-const GUARDED: [(&str, &[&str]); 7] = [
+const GUARDED: [(&str, &[&str]); 8] = [
     ("store", &["server", "sim", "corten", "bench"]),
     (
         "driver",
@@ -49,6 +50,7 @@ const GUARDED: [(&str, &[&str]); 7] = [
             "driver-oci",
             "driver-vpc",
             "driver-dir",
+            "driver-rbd",
             "driver-haproxy",
             "agent",
             "sim",
@@ -60,6 +62,7 @@ const GUARDED: [(&str, &[&str]); 7] = [
     ("driver-oci", &["corten"]),
     ("driver-vpc", &["corten", "bench"]),
     ("driver-dir", &["corten"]),
+    ("driver-rbd", &["corten"]),
     ("driver-haproxy", &["corten"]),
 ];
 

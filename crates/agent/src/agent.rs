@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, ListParams, Recorder};
-use driver::{BalancerDriver, ComputeDriver, NetworkDriver, VolumeDriver};
+use driver::{BalancerDriver, ComputeDriver, NetworkDriver};
 use guest_services::Upstream;
 use model::compute::Instance;
 use model::topology::DriverStatus;
@@ -25,7 +25,7 @@ use crate::network::balancer::{Assigned, Balancers};
 use crate::network::{Networks, Own};
 use crate::registration::{Contact, Registration, probe, probe_balancers, probe_network};
 use crate::streams::Streams;
-use crate::volume::pools::Pools;
+use crate::volume::pools::{Pools, VolumeDrivers};
 use crate::volume::{Given, Volumes};
 
 /// Instances worked on at the same time. Stopping waits for guests, so this is more than there are cores.
@@ -47,7 +47,7 @@ pub struct AgentOptions {
     /// Makes networks; `None` where the cloud has none.
     pub network: Option<NetworkOptions>,
     /// Keeps volumes; `None` where the host has no pool.
-    pub volumes: Option<Arc<dyn VolumeDriver>>,
+    pub volumes: Option<VolumeDrivers>,
     pub images: Images,
     /// Where instances' directories lie.
     pub instances_dir: PathBuf,
@@ -122,7 +122,8 @@ impl Agent {
             statuses.push(probe_balancers(&*network.balancers).await);
         }
         let contact = Contact::default();
-        let pools = options.volumes.as_ref().map(|driver| Pools::new(&options.host, &options.client, driver));
+        let pools =
+            options.volumes.as_ref().map(|drivers| Pools::new(&options.host, &options.client, drivers));
         let registration = register(&options, &contact, pools.clone(), &statuses).await?;
 
         let queue = Queue::new();
@@ -139,11 +140,10 @@ impl Agent {
             (networks, balancers)
         });
         let (networks, balancers) = networks.unzip();
-        let volumes = options.volumes.clone().zip(pools.clone()).map(|(driver, pools)| {
+        let volumes = pools.clone().map(|pools| {
             Volumes::follow(Given {
                 host: options.host.clone(),
                 client: options.client.clone(),
-                driver,
                 pools,
                 drivers: serving.clone(),
                 images: options.images.clone(),

@@ -192,11 +192,23 @@ impl Images {
         chain: Vec<PathBuf>,
         owner: Option<u32>,
     ) -> Result<image::Arrival, DiskError> {
+        self.flat(move |cache, task| image::flatten(cache, &chain, owner, task)).await
+    }
+
+    /// A disk that is no file, as QEMU's block node.
+    pub(crate) async fn flatten_node(&self, node: String) -> Result<image::Arrival, DiskError> {
+        self.flat(move |cache, task| image::flatten_node(cache, &node, task)).await
+    }
+
+    async fn flat(
+        &self,
+        work: impl FnOnce(&image::Cache, &Task) -> Result<image::Arrival, FlattenError> + Send + 'static,
+    ) -> Result<image::Arrival, DiskError> {
         let cache = Arc::clone(self.cache());
         let task = Task::default();
         // Whoever stops waiting stops the work.
         let _stop = Stop(task.cancel.clone());
-        let work = blocking(move || image::flatten(&cache, &chain, owner, &task)).await;
+        let work = blocking(move || work(&cache, &task)).await;
         Ok(work.unwrap_or_else(|e| {
             let source = std::io::Error::other(e);
             Err(FlattenError::Read { path: PathBuf::new(), source })

@@ -22,3 +22,4 @@ pub use images::{BlobSource, Images, SharedBlobs};
 pub use machine::Machine;
 pub use network::AskError;
 pub use streams::{StreamError, Streams};
+pub use volume::pools::VolumeDrivers;

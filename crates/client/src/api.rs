@@ -265,7 +265,8 @@ struct PageMeta {
 
 fn typed<R: Resource>(object: Arc<dyn AnyObject>) -> Result<Arc<R>, ApiError> {
     let any: Arc<dyn Any + Send + Sync> = object;
-    any.downcast().map_err(|_| ApiError::internal(format!("a list of {} has something else", R::KIND.plural)))
+    any.downcast()
+        .map_err(|_| ApiError::internal(format!("an object of {} is something else", R::KIND.plural)))
 }
 
 fn encode<R: Resource>(object: &R) -> Result<Bytes, ApiError> {

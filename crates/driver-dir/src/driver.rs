@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::driver::{
-    ChangesPlan, DiskFormat, DriverError, MergePlan, ObservedVolume, OpenedVolume, PoolUsage, SharedPool,
-    VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan,
+    ChangesPlan, DiskLocation, DriverError, MergePlan, ObservedVolume, PoolUsage, SharedPool, VolumeDriver,
+    VolumeOrigin, VolumePlace, VolumePlan,
 };
 use async_trait::async_trait;
 use model::{Bytes, Uid};
@@ -243,7 +243,7 @@ impl VolumeDriver for DirDriver {
         pool.sweep()
     }
 
-    async fn open(&self, place: &VolumePlace, holder: &Uid, epoch: u64) -> Result<OpenedVolume, DriverError> {
+    async fn open(&self, place: &VolumePlace, holder: &Uid, epoch: u64) -> Result<DiskLocation, DriverError> {
         let (pool, _turn) = self.pool(&place.pool).await?;
         let mut volume = there(&pool, &place.uid)?;
         let again = volume.holder.as_ref() == Some(holder) && epoch == volume.epoch;
@@ -265,7 +265,7 @@ impl VolumeDriver for DirDriver {
         }
         let name = Pool::head_name(&place.uid, volume.head);
         pool.check_chain(&name)?;
-        Ok(OpenedVolume { path: pool.data(&name), format: DiskFormat::Qcow2 })
+        Ok(DiskLocation::qcow2(pool.data(&name)))
     }
 
     async fn close(&self, place: &VolumePlace, holder: &Uid) -> Result<(), DriverError> {
@@ -383,7 +383,7 @@ impl VolumeDriver for DirDriver {
         pool.sweep()
     }
 
-    async fn layers(&self, snapshot: &VolumePlace) -> Result<Vec<PathBuf>, DriverError> {
+    async fn layers(&self, snapshot: &VolumePlace) -> Result<Vec<DiskLocation>, DriverError> {
         let (pool, _turn) = self.pool(&snapshot.pool).await?;
         let found = pool.snapshot(&snapshot.uid)?;
         let found = found.ok_or_else(|| DriverError::NotFound(format!("{} (a snapshot)", snapshot.uid)))?;
@@ -391,7 +391,7 @@ impl VolumeDriver for DirDriver {
         pool.freeze(&found.layer)?;
         let chain = pool.chain(&found.layer)?;
         self.interrupt_chain(&pool, &chain).await?;
-        Ok(chain.iter().map(|name| pool.data(name)).collect())
+        Ok(chain.iter().map(|name| DiskLocation::qcow2(pool.data(name))).collect())
     }
 
     async fn begin_changes(&self, place: &VolumePlace, backup: &Uid) -> Result<PathBuf, DriverError> {

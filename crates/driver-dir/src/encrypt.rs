@@ -46,7 +46,7 @@ pub(crate) async fn write_image(image: &Path, to: &Path, key: &DiskKey) -> Resul
     write(&Secret::of(key)?, "qcow2", image, &below).await
 }
 
-async fn write(secret: &Secret, format: &str, from: &Path, below: &str) -> Result<(), DriverError> {
+async fn write(secret: &Secret<'_>, format: &str, from: &Path, below: &str) -> Result<(), DriverError> {
     let mut args = words(&["convert", "-q", "-n", "-f", format, "--target-image-opts"]);
     args.extend(secret.object());
     args.extend([from.into(), format!("driver=luks,key-secret={},{below}", Secret::ID).into()]);
@@ -59,19 +59,23 @@ async fn run(args: Vec<OsString>) -> Result<(), DriverError> {
 }
 
 /// A key where qemu-img finds it, and nobody else does.
-struct Secret(File);
+struct Secret<'a> {
+    key: &'a DiskKey,
+    file: File,
+}
 
-impl Secret {
-    const ID: &str = "key";
+impl<'a> Secret<'a> {
+    const ID: &'static str = "key";
 
-    fn of(key: &DiskKey) -> Result<Self, DriverError> {
+    fn of(key: &'a DiskKey) -> Result<Self, DriverError> {
         let file = memory_file::holding(key.expose().as_bytes());
-        file.map(Self).map_err(|e: io::Error| DriverError::failed("handing over a volume's key", e))
+        let file = file.map_err(|e: io::Error| DriverError::failed("handing over a volume's key", e))?;
+        Ok(Self { key, file })
     }
 
     fn object(&self) -> [OsString; 2] {
-        let file = memory_file::path_of(&self.0);
-        let object = DiskKey::object_of_file(Self::ID, &file.to_string_lossy());
+        let file = memory_file::path_of(&self.file);
+        let object = self.key.object_of_file(Self::ID, &file.to_string_lossy());
         ["--object".into(), object.to_string().into()]
     }
 }

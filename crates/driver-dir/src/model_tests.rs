@@ -327,7 +327,7 @@ impl Run {
         let opened = persist!(self, d => d.open(&place, &holder, epoch)).unwrap();
         self.model.open.insert(volume.clone(), epoch);
         self.model.epochs.insert(volume.clone(), epoch);
-        opened.path
+        opened.file().unwrap().to_owned()
     }
 
     /// Everything is what the model says, and nothing else is there.
@@ -343,7 +343,7 @@ impl Run {
         }
         for (uid, content) in &self.model.snapshots {
             let layers = self.driver.layers(&place(uid)).await.unwrap();
-            holds(&layers[0], content);
+            holds(layers[0].file().unwrap(), content);
         }
         let count = |folder| records(&self.root, folder).len();
         assert_eq!(count("volumes"), self.model.volumes.len());

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use driver::{DriverError, SharedPool};
+use driver::{DriverError, PoolPlace, SharedPool};
 use model::Uid;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -201,10 +201,13 @@ impl Shared {
 
 impl DirDriver {
     pub(crate) async fn serve_shared(&self, pool: &SharedPool) -> Result<(), DriverError> {
+        let PoolPlace::Folder(folder) = &pool.place else {
+            return Err(DriverError::Invalid(format!("pool {:?} is no folder", pool.name)));
+        };
         let known = self.shared.lock().get(&pool.name).cloned();
-        let known = known.filter(|k| k.identity == pool.identity && k.folder == pool.folder);
+        let known = known.filter(|k| k.identity == pool.identity && k.folder == *folder);
         let mut shared = known.unwrap_or_else(|| Shared {
-            folder: pool.folder.clone(),
+            folder: folder.clone(),
             identity: pool.identity.clone(),
             was_there: false,
             trouble: None,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use driver::volume_conformance as suite;
 use driver::{
-    ChangesPlan, DiskKey, DriverError, KEY_HEADER, SharedPool, VolumeDriver, VolumeOrigin, VolumePlace,
-    VolumePlan,
+    ChangesPlan, DiskKey, DiskLocation, DriverError, KEY_HEADER, PoolPlace, SharedPool, VolumeDriver,
+    VolumeOrigin, VolumePlace, VolumePlan,
 };
 use driver_dir::DirDriver;
 use model::{Bytes, Uid};
@@ -22,7 +22,8 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
 
 fn shared(folder: &Path) -> SharedPool {
     let identity = Uid::parse("ee01").unwrap();
-    SharedPool { name: "default".into(), identity, folder: folder.to_owned(), is_new: true }
+    let place = PoolPlace::Folder(folder.to_owned());
+    SharedPool { name: "default".into(), identity, place, is_new: true }
 }
 
 /// A driver whose pool is its own, and one that shares it; both have it at the same place.
@@ -84,7 +85,8 @@ async fn changes_are_told() {
 
 #[tokio::test]
 async fn volumes_are_filled() {
-    let show = |disk: &Path| {
+    let show = |disk: &DiskLocation| {
+        let disk = disk.file().unwrap();
         let raw = disk.with_extension("raw");
         tool(
             "qemu-img",
@@ -282,7 +284,7 @@ async fn encrypted_volumes_show_nothing() {
         driver.create(&plan(&volume, VolumeOrigin::Empty)).await.unwrap();
         driver.create(&plan(&volume, VolumeOrigin::Empty)).await.unwrap();
         assert_eq!(driver.observe(&volume).await.unwrap().size, Bytes(2 << 20));
-        let head = driver.open(&volume, &place("cc").uid, 1).await.unwrap().path;
+        let head = driver.open(&volume, &place("cc").uid, 1).await.unwrap().file().unwrap().to_owned();
         inside(&head, "read -P 0 0 1M");
         inside(&head, "write -P 165 512k 256k");
         assert!(!shows(&head, 165), "the file shows what was written");
@@ -290,11 +292,11 @@ async fn encrypted_volumes_show_nothing() {
         driver.finish_snapshot(&volume, &snapshot.uid).await.unwrap();
         driver.close(&volume, &place("cc").uid).await.unwrap();
         driver.grow(&volume, Bytes(4 << 20)).await.unwrap();
-        let head = driver.open(&volume, &place("cc").uid, 2).await.unwrap().path;
+        let head = driver.open(&volume, &place("cc").uid, 2).await.unwrap().file().unwrap().to_owned();
         inside(&head, "write -P 166 512k 256k");
         inside(&head, "write -P 167 3M 64k");
         driver.create(&plan(&clone, VolumeOrigin::Snapshot(snapshot.uid.clone()))).await.unwrap();
-        let of_then = driver.open(&clone, &place("cd").uid, 1).await.unwrap().path;
+        let of_then = driver.open(&clone, &place("cd").uid, 1).await.unwrap().file().unwrap().to_owned();
         inside(&of_then, "read -P 165 512k 256k");
         driver.close(&volume, &place("cc").uid).await.unwrap();
         driver.close(&clone, &place("cd").uid).await.unwrap();
@@ -324,7 +326,7 @@ async fn an_image_is_encrypted() {
     assert!(matches!(&small, Err(DriverError::Invalid(why)) if why.contains("spec.size")), "{small:?}");
     driver.create(&plan(0)).await.unwrap();
     assert_eq!(driver.observe(&place).await.unwrap().size, Bytes(4 << 20));
-    let head = driver.open(&place, &Uid::parse("cc").unwrap(), 1).await.unwrap().path;
+    let head = driver.open(&place, &Uid::parse("cc").unwrap(), 1).await.unwrap().file().unwrap().to_owned();
     inside(&head, "read -P 0 0 1M");
     inside(&head, "read -P 165 1M 64k");
     inside(&head, "read -P 0 2M 2M");

@@ -100,7 +100,7 @@ impl ComputeDriver for OciDriver {
 
     async fn probe(&self) -> Result<DriverInfo, DriverError> {
         self.off_thread(|host| {
-            let version = version_of(&host.options.runtime, "apt-get install runc")?;
+            let version = version_of(&host.options.runtime, "apt-get install crun")?;
             version_of(&host.options.monitor, "apt-get install conmon")?;
             if !sys::mount::has_overlay() {
                 return Err(DriverError::failed(

@@ -13,9 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use driver::{
-    ChangesPlan, DiskFormat, DiskKey, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VolumeAccess,
-};
+use driver::{ChangesPlan, DiskKey, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VolumeAccess};
 use model::{Bytes, Uid};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -142,9 +140,9 @@ impl Host {
         }
         let read = |serial: String| {
             let folder = self.volume(uid, &serial);
-            let disk: DiskPlan = serde_json::from_slice(&fs::read(folder.plan()).ok()?).ok()?;
+            let _: DiskPlan = serde_json::from_slice(&fs::read(folder.plan()).ok()?).ok()?;
             let size = Bytes(fs::metadata(folder.blocks()).ok()?.len());
-            Some(PluggedDisk { serial, path: disk.path, size })
+            Some(PluggedDisk { serial, size })
         };
         Ok(self.mounted(uid)?.into_iter().filter_map(read).collect())
     }
@@ -208,19 +206,19 @@ fn fill_device(device: &Path) -> Result<(), DriverError> {
 
 /// The storage daemon, until the disk is there as a file.
 fn start(folder: &Folder, disk: &DiskPlan) -> Result<(), DriverError> {
-    let format = match disk.format {
-        DiskFormat::Raw => "raw",
-        DiskFormat::Qcow2 => "qcow2",
-    };
-    let file = json!({ "driver": "file", "filename": disk.path, "discard": "unmap", "locking": "on" });
-    let node = json!({ "node-name": "disk", "driver": format, "discard": "unmap", "file": file });
+    let node = disk.location.node("disk", "pool-key", false);
     let mut args: Vec<OsString> = vec!["--blockdev".into(), node.to_string().into()];
     let mut exported = "disk";
-    let key = disk.required_key()?.map(|key| memory_file::holding(key.expose().as_bytes())).transpose();
-    let key = key.map_err(|e| failed("handing over a volume's key", e))?;
-    if let Some(file) = &key {
-        let object = DiskKey::object_of_file("key", &memory_file::inherited_path(file.as_raw_fd()));
+    let own = disk.required_key()?.map(|key| ("key", key));
+    let mut keys = Vec::new();
+    for (id, key) in disk.location.key().map(|key| ("pool-key", key)).into_iter().chain(own) {
+        let file = memory_file::holding(key.expose().as_bytes());
+        let file = file.map_err(|e| failed("handing over a volume's key", e))?;
+        let object = key.object_of_file(id, &memory_file::inherited_path(file.as_raw_fd()));
         args.splice(0..0, ["--object".into(), object.to_string().into()]);
+        keys.push(file);
+    }
+    if own.is_some() {
         let plain = DiskKey::node("plain", "key", &json!("disk"));
         args.extend(["--blockdev".into(), plain.to_string().into()]);
         exported = "plain";
@@ -250,7 +248,7 @@ fn start(folder: &Folder, disk: &DiskPlan) -> Result<(), DriverError> {
         args: &args,
         directory: Path::new("/"),
         output: log.map_err(|e| failed("opening a volume's log", e))?,
-        inherit: &key.iter().map(AsFd::as_fd).collect::<Vec<_>>(),
+        inherit: &keys.iter().map(AsFd::as_fd).collect::<Vec<_>>(),
         cgroups: &group.entrances().map_err(limited)?,
         user_id: None,
         limits: &[(ResourceLimit::OpenFiles, OPEN_FILES_MAX), (ResourceLimit::CoreBytes, 0)],
@@ -437,8 +435,7 @@ mod tests {
         let folder =
             Folder { path: dir.path().join("volumes").join(&serial), cgroup: sys::cgroup::ROOT.into() };
         let disk = DiskPlan {
-            path: path.clone(),
-            format: DiskFormat::Qcow2,
+            location: driver::DiskLocation::qcow2(&path),
             serial: serial.clone(),
             read_only: false,
             limits: model::storage::VolumeLimits::default(),

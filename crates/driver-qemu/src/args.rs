@@ -31,7 +31,7 @@ pub(crate) struct Descriptors {
     pub(crate) uefi_variables: Option<RawFd>,
     /// Of the plan's taps, in order.
     pub(crate) taps: Vec<TapDescriptors>,
-    /// Of the keys of encrypted volumes, by their serial numbers.
+    /// Of the keys of volumes, by the ids of their objects.
     pub(crate) keys: BTreeMap<String, RawFd>,
 }
 

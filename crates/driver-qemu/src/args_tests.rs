@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use driver::{DiskFormat, DiskKey, DiskPlan, NicPlan};
+use driver::{DiskKey, DiskLocation, DiskPlan, NicPlan, RbdImage};
 use model::compute::{Cell, Isolation, PayloadKind};
 use model::storage::{VolumeLimits, WhenFull};
 use model::{Bytes, CpuMillis, Resources, Uid};
@@ -95,8 +95,7 @@ fn a_microvm_with_a_kernel() {
 fn an_encrypted_volume_has_a_key_that_is_not_on_the_line() {
     let (plan, mut vm) = plan(Machine::Q35, kernel(""));
     vm.volumes.push(DiskPlan {
-        path: "/v.qcow2".into(),
-        format: DiskFormat::Qcow2,
+        location: DiskLocation::qcow2("/v.qcow2"),
         serial: "7".into(),
         read_only: false,
         limits: VolumeLimits::default(),
@@ -105,7 +104,7 @@ fn an_encrypted_volume_has_a_key_that_is_not_on_the_line() {
         encrypted: true,
         key: Some(DiskKey::new("c2VjcmV0")),
     });
-    let fds = Descriptors { keys: BTreeMap::from([("7".into(), 21)]), ..descriptors() };
+    let fds = Descriptors { keys: BTreeMap::from([("k-7".into(), 21)]), ..descriptors() };
     let line = text(&args(&plan, &vm, &host(Accelerator::Tcg), &fds));
     let expected = concat!(
         r#"-object {"file":"/proc/self/fd/21","format":"raw","id":"k-7","qom-type":"secret"}"#,
@@ -123,8 +122,7 @@ fn an_encrypted_volume_has_a_key_that_is_not_on_the_line() {
 fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
     let (plan, mut vm) = plan(Machine::Q35, Boot::Firmware(Firmware::Uefi));
     vm.disks.push(DiskPlan {
-        path: "/d.qcow2".into(),
-        format: DiskFormat::Qcow2,
+        location: DiskLocation::qcow2("/d.qcow2"),
         serial: "vol-1".into(),
         read_only: false,
         limits: VolumeLimits::default(),
@@ -146,7 +144,7 @@ fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
         r#"-blockdev {"driver":"raw","file":{"driver":"file","filename":"/ovmf/code.fd"},"node-name":"uefi-code","read-only":true}"#,
         r#"-blockdev {"driver":"raw","file":{"driver":"file","filename":"/dev/fdset/3"},"node-name":"uefi-variables","read-only":false}"#,
         r#"-device {"driver":"VGA","id":"screen"}"#,
-        r#"-blockdev {"discard":"unmap","driver":"qcow2","file":{"discard":"unmap","driver":"file","filename":"/d.qcow2"},"node-name":"disk0","read-only":false}"#,
+        r#"-blockdev {"discard":"unmap","driver":"qcow2","file":{"discard":"unmap","driver":"file","filename":"/d.qcow2","locking":"on"},"node-name":"disk0","read-only":false}"#,
         r#"-device {"bootindex":0,"drive":"disk0","driver":"virtio-blk-pci","id":"disk0-device","serial":"vol-1"}"#,
         r#"-netdev {"fd":"16","id":"nic0","type":"tap"}"#,
         r#"-device {"driver":"virtio-net-pci","id":"nic0-device","mac":"02:00:00:00:00:01","netdev":"nic0","romfile":""}"#,
@@ -156,6 +154,41 @@ fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
     for part in expected {
         assert!(line.contains(part), "{part}\nis not in\n{line}");
     }
+}
+
+/// A volume in a Ceph cluster: its own block node, and the cluster's key in a file that QEMU inherits.
+#[test]
+fn a_volume_of_a_cluster_is_opened_with_the_cluster_s_key() {
+    let (plan, mut vm) = plan(Machine::Q35, kernel(""));
+    let image = RbdImage {
+        conf: "/etc/ceph/ceph.conf".into(),
+        user: "corten".into(),
+        pool: "vms".into(),
+        image: "an,image".into(),
+        snapshot: None,
+        key: Some(DiskKey::of_ceph("c2VjcmV0")),
+    };
+    vm.volumes.push(DiskPlan {
+        location: DiskLocation::Rbd(image),
+        serial: "7".into(),
+        read_only: false,
+        limits: VolumeLimits::default(),
+        when_full: WhenFull::Pause,
+        boot: false,
+        encrypted: false,
+        key: None,
+    });
+    let fds = Descriptors { keys: BTreeMap::from([("p-7".into(), 21)]), ..descriptors() };
+    let line = text(&args(&plan, &vm, &host(Accelerator::Tcg), &fds));
+    let expected = concat!(
+        r#"-object {"file":"/proc/self/fd/21","format":"base64","id":"p-7","qom-type":"secret"}"#,
+        "\n",
+        r#"-blockdev {"discard":"unmap","driver":"raw","file":{"conf":"/etc/ceph/ceph.conf","discard":"unmap","#,
+        r#""driver":"rbd","image":"an,image","key-secret":"p-7","pool":"vms","user":"corten"},"#,
+        r#""node-name":"v-7","read-only":false}"#,
+    );
+    assert!(line.contains(expected), "{line}");
+    assert!(line.contains(r#""drive":"v-7""#) && !line.contains("c2VjcmV0"), "{line}");
 }
 
 fn tap(queues: &[RawFd], vhost: &[RawFd]) -> TapDescriptors {
@@ -189,7 +222,7 @@ proptest! {
         let (mut plan, mut vm) = plan(Machine::Q35, kernel(&cmdline));
         plan.label.clone_from(&label);
         let path = PathBuf::from(path);
-        vm.disks.push(DiskPlan { path: path.clone(), format: DiskFormat::Raw, serial: serial.clone(), read_only: true, limits: VolumeLimits::default(), when_full: WhenFull::Pause, boot: false, encrypted: false, key: None });
+        vm.disks.push(DiskPlan { location: DiskLocation::raw(&path), serial: serial.clone(), read_only: true, limits: VolumeLimits::default(), when_full: WhenFull::Pause, boot: false, encrypted: false, key: None });
         vm.nics.push(NicPlan::User { mac: mac.clone(), forwards: Vec::new() });
         let line = args(&plan, &vm, &host(Accelerator::Tcg), &descriptors());
         let value = |option: &str, nth: usize| {

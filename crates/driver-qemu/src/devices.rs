@@ -1,7 +1,7 @@
 //! The devices of a virtual machine as QEMU arguments: screen, disks, network cards, and the small ones every
 //! guest gets. All of it in JSON, so that no value can end early and start another option.
 
-use driver::{DiskFormat, DiskKey, DiskPlan, NicPlan, VmPlan};
+use driver::{DiskPlan, NicPlan, VmPlan};
 use model::compute::Machine;
 use serde_json::{Value, json};
 use sys::memory_file;
@@ -69,20 +69,7 @@ pub(crate) fn virtio(machine: Machine, device: &str) -> String {
 
 fn add_disk(line: &mut Line, vm: &VmPlan, number: usize, disk: &DiskPlan) {
     let node = format!("disk{number}");
-    let driver = match disk.format {
-        DiskFormat::Raw => "raw",
-        DiskFormat::Qcow2 => "qcow2",
-    };
-    line.json(
-        "-blockdev",
-        json!({
-            "node-name": node,
-            "driver": driver,
-            "read-only": disk.read_only,
-            "discard": "unmap",
-            "file": { "driver": "file", "filename": disk.path.to_string_lossy(), "discard": "unmap" },
-        }),
-    );
+    line.json("-blockdev", disk.location.node(&node, &node, disk.read_only));
     let mut device = json!({
         "driver": virtio(vm.machine, "blk"),
         "id": format!("{node}-device"),
@@ -95,11 +82,13 @@ fn add_disk(line: &mut Line, vm: &VmPlan, number: usize, disk: &DiskPlan) {
     line.json("-device", device);
 }
 
-/// A volume's block nodes, and its key.
+/// A volume's block nodes, and its keys.
 fn add_volume(line: &mut Line, disk: &DiskPlan, fds: &Descriptors) {
-    if let Some(fd) = fds.keys.get(&disk.serial) {
-        let (name, file) = (volumes::key_name(&disk.serial), memory_file::inherited_path(*fd));
-        line.json("-object", DiskKey::object_of_file(&name, &file));
+    // The caller saw that none is missing.
+    for (id, key) in volumes::keys(disk).unwrap_or_default() {
+        if let Some(fd) = fds.keys.get(&id) {
+            line.json("-object", key.object_of_file(&id, &memory_file::inherited_path(*fd)));
+        }
     }
     line.json("-blockdev", volumes::node(disk));
     if let Some(decrypting) = volumes::key_node(disk) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ::driver::{ChangesPlan, DriverError, Merging, Noted};
+use ::driver::{ChangesPlan, DriverError, Merging, Noted, file_node};
 use model::Uid;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::QemuDriver;
 use crate::launch::hand_over;
 use crate::qmp::QmpError;
-use crate::volumes::{Found, Machinery, file, text};
+use crate::volumes::{Found, Machinery, text};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a job may take to end when it is told to.
@@ -140,7 +140,7 @@ impl Machinery {
         let name = format!("{id}-target");
         // Left by a copy that was cut off.
         let _ = self.qmp.execute("blockdev-del", json!({ "node-name": name })).await;
-        let to = json!({ "node-name": name, "driver": "qcow2", "file": file(target) });
+        let to = json!({ "node-name": name, "driver": "qcow2", "file": file_node(target) });
         self.run("blockdev-add", to).await?;
         let backup = json!({
             "job-id": id, "device": node, "target": name, "sync": "full", "auto-dismiss": false,
@@ -189,7 +189,7 @@ impl Machinery {
         for name in spare {
             self.run("block-dirty-bitmap-remove", json!({ "node": node, "name": name })).await?;
         }
-        let to = json!({ "node-name": id, "driver": "qcow2", "file": file(&plan.target) });
+        let to = json!({ "node-name": id, "driver": "qcow2", "file": file_node(&plan.target) });
         self.run("blockdev-add", to).await?;
         self.run("transaction", plan.transaction(&node, &id, since.as_ref())).await?;
         Ok(since)

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::devices::HOTPLUG_SLOTS;
 use crate::host::{Accelerator, Host};
 use crate::state::{Index, Started, State, socket};
+use crate::volumes;
 
 /// What QEMU itself takes beside the guest's memory and the translations: measured at 160 MiB for a small
 /// guest, with room for its I/O threads and the screen.
@@ -59,8 +60,9 @@ pub(crate) fn check<'a>(plan: &'a Plan, host: &Host) -> Result<&'a VmPlan, Drive
     if let Some(disk) = all().find(|disk| disk.serial.len() > SERIAL_MAX) {
         return Err(invalid(&format!("disk serial {:?} is longer than {SERIAL_MAX} bytes", disk.serial)));
     }
-    if let Some(disk) = all().find(|disk| disk.path.to_str().is_none()) {
-        return Err(invalid(&format!("disk path {} is not UTF-8", disk.path.display())));
+    let mut files = all().filter_map(|disk| disk.location.file());
+    if let Some(path) = files.find(|path| path.to_str().is_none()) {
+        return Err(invalid(&format!("disk path {} is not UTF-8", path.display())));
     }
     match (&vm.boot, vm.machine) {
         (Boot::Firmware(_), Machine::MicroVm) => {
@@ -122,7 +124,8 @@ fn limits(resources: &Resources, plan: &Plan) -> Limits {
 /// Disks the guest may write belong to its user from now on; nobody else's file is touched.
 fn hand_over_disks(vm: &VmPlan, user_id: u32) -> Result<(), DriverError> {
     let disks = vm.disks.iter().chain(&vm.volumes);
-    disks.filter(|disk| !disk.read_only).try_for_each(|disk| hand_over(&disk.path, user_id))
+    let mut written = disks.filter(|disk| !disk.read_only).filter_map(|disk| disk.location.file());
+    written.try_for_each(|file| hand_over(file, user_id))
 }
 
 pub(crate) fn hand_over(path: &Path, user_id: u32) -> Result<(), DriverError> {
@@ -226,7 +229,7 @@ impl Inherited {
             kvm: self.kvm.as_ref().map(AsRawFd::as_raw_fd),
             uefi_variables: self.uefi_variables.as_ref().map(AsRawFd::as_raw_fd),
             taps: self.taps.iter().map(Tap::numbers).collect(),
-            keys: self.keys.iter().map(|(serial, file)| (serial.clone(), file.as_raw_fd())).collect(),
+            keys: self.keys.iter().map(|(id, file)| (id.clone(), file.as_raw_fd())).collect(),
         }
     }
 
@@ -242,15 +245,15 @@ impl Inherited {
     }
 }
 
-/// The keys of encrypted volumes, each in a file that is nowhere.
+/// The keys of volumes, each in a file that is nowhere.
 fn keys(vm: &VmPlan) -> io::Result<BTreeMap<String, File>> {
-    let mut keys = BTreeMap::new();
+    let mut files = BTreeMap::new();
     for disk in &vm.volumes {
-        if let Some(key) = disk.required_key().map_err(io::Error::other)? {
-            keys.insert(disk.serial.clone(), sys::memory_file::holding(key.expose().as_bytes())?);
+        for (id, key) in volumes::keys(disk).map_err(io::Error::other)? {
+            files.insert(id, sys::memory_file::holding(key.expose().as_bytes())?);
         }
     }
-    Ok(keys)
+    Ok(files)
 }
 
 fn now() -> Timestamp {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::driver::{
-    ChangesPlan, DiskFormat, DiskKey, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VmPlan, VolumeAccess,
+    ChangesPlan, DiskKey, DiskLocation, DiskPlan, DriverError, Merging, Plan, PluggedDisk, VmPlan,
+    VolumeAccess, file_node,
 };
 use async_trait::async_trait;
 use model::compute::Machine;
@@ -34,13 +35,14 @@ const PREFIX: &str = "v-";
 
 /// The block node of a volume, as QEMU's options.
 pub(crate) fn node(disk: &DiskPlan) -> Value {
-    json!({
-        "node-name": node_name(&disk.serial),
-        "driver": match disk.format { DiskFormat::Raw => "raw", DiskFormat::Qcow2 => "qcow2" },
-        "read-only": disk.read_only,
-        "discard": "unmap",
-        "file": file(&disk.path),
-    })
+    disk.location.node(&node_name(&disk.serial), &pool_key_name(&disk.serial), disk.read_only)
+}
+
+/// The keys without which a volume cannot be opened, and the ids of their objects.
+pub(crate) fn keys(disk: &DiskPlan) -> Result<Vec<(String, &DiskKey)>, DriverError> {
+    let pool = disk.location.key().map(|key| (pool_key_name(&disk.serial), key));
+    let own = disk.required_key()?.map(|key| (key_name(&disk.serial), key));
+    Ok(pool.into_iter().chain(own).collect())
 }
 
 /// What decrypts a volume that is encrypted, above its block node, with the key of this object.
@@ -64,11 +66,6 @@ pub(crate) fn device(disk: &DiskPlan, driver: String, slot: Option<&str>) -> Val
     device
 }
 
-/// Locked, so that no second process can open the file for writing.
-pub(crate) fn file(path: &Path) -> Value {
-    json!({ "driver": "file", "filename": path.to_string_lossy(), "discard": "unmap", "locking": "on" })
-}
-
 fn node_name(serial: &str) -> String {
     format!("{PREFIX}{serial}")
 }
@@ -78,6 +75,11 @@ pub(crate) fn key_name(serial: &str) -> String {
     format!("k-{serial}")
 }
 
+/// Of the key that whoever keeps the volume wants to see.
+pub(crate) fn pool_key_name(serial: &str) -> String {
+    format!("p-{serial}")
+}
+
 fn device_id(serial: &str) -> String {
     format!("volume-{serial}")
 }
@@ -85,6 +87,8 @@ fn device_id(serial: &str) -> String {
 /// One volume in QEMU's own words.
 pub(crate) struct Found {
     pub(crate) disk: PluggedDisk,
+    /// The file that takes its writes, or QEMU's words for what else does.
+    file: PathBuf,
     /// The block node whose file takes writes.
     pub(crate) node: String,
     /// The node that the guest's disk is of: that one, or what decrypts it.
@@ -189,8 +193,8 @@ impl Machinery {
     }
 
     async fn open_nodes(&mut self, disk: &DiskPlan) -> Result<(), DriverError> {
-        if let Some(key) = disk.required_key()? {
-            self.run("object-add", key.object(&key_name(&disk.serial))).await?;
+        for (id, key) in keys(disk)? {
+            self.run("object-add", key.object(&id)).await?;
         }
         self.run("blockdev-add", node(disk)).await?;
         match key_node(disk) {
@@ -199,7 +203,7 @@ impl Machinery {
         }
     }
 
-    /// Closes every node of a volume, whichever stands on which, and forgets its key.
+    /// Closes every node of a volume, whichever stands on which, and forgets its keys.
     async fn close_nodes(&mut self, serial: &str) -> Result<(), DriverError> {
         for _ in 0..NODES_MAX {
             let nodes = self.run("query-named-block-nodes", json!({ "flat": true })).await?;
@@ -207,8 +211,10 @@ impl Machinery {
             let names = nodes.as_array().into_iter().flatten().map(|node| text(&node["node-name"]));
             let own: Vec<String> = names.filter(|name| name.starts_with(&prefix) || *name == key).collect();
             if own.is_empty() {
-                // Refused where there is none.
-                let _ = self.qmp.execute("object-del", json!({ "id": key })).await;
+                for key in [key, pool_key_name(serial)] {
+                    // Refused where there is none.
+                    let _ = self.qmp.execute("object-del", json!({ "id": key })).await;
+                }
                 return Ok(());
             }
             let mut refusal = None;
@@ -262,7 +268,9 @@ impl VolumeAccess for QemuDriver {
             });
         }
         disk.required_key()?;
-        hand_over(&disk.path, machine.plan.user_id)?;
+        if let Some(file) = disk.location.file() {
+            hand_over(file, machine.plan.user_id)?;
+        }
         // A node that an attempt before this one left.
         machine.close_nodes(&disk.serial).await?;
         machine.open_nodes(disk).await?;
@@ -315,7 +323,7 @@ impl VolumeAccess for QemuDriver {
         machine.stop_jobs(serial).await?;
         let found = machine.find(serial).await?;
         let found = found.ok_or_else(|| DriverError::NotFound(format!("{serial} (a disk)")))?;
-        if found.disk.path == overlay {
+        if found.file == overlay {
             return Ok(());
         }
         hand_over(overlay, machine.plan.user_id)?;
@@ -324,14 +332,13 @@ impl VolumeAccess for QemuDriver {
         // Left by an attempt that was cut off: nothing stands on it yet.
         let _ = machine.qmp.execute("blockdev-del", json!({ "node-name": name })).await;
         let node = json!({
-            "node-name": name, "driver": "qcow2", "discard": "unmap", "backing": null, "file": file(overlay),
+            "node-name": name, "driver": "qcow2", "discard": "unmap", "backing": null, "file": file_node(overlay),
         });
         machine.run("blockdev-add", node).await?;
         machine.run("blockdev-snapshot", json!({ "node": found.node, "overlay": name })).await?;
-        let path: PathBuf = overlay.to_owned();
         machine.keep_plan(|vm| {
             for disk in vm.volumes.iter_mut().filter(|disk| disk.serial == serial) {
-                disk.path.clone_from(&path);
+                disk.location = DiskLocation::qcow2(overlay);
             }
         })
     }
@@ -359,14 +366,12 @@ fn read(block: &Value) -> Option<Found> {
     let path = block["qdev"].as_str()?;
     let serial = path.split('/').find_map(|part| part.strip_prefix("volume-"))?;
     let inserted = &block["inserted"];
-    let disk = PluggedDisk {
-        serial: serial.to_owned(),
-        path: inserted["image"]["filename"].as_str()?.into(),
-        size: Bytes(inserted["image"]["virtual-size"].as_u64()?),
-    };
+    let disk =
+        PluggedDisk { serial: serial.to_owned(), size: Bytes(inserted["image"]["virtual-size"].as_u64()?) };
+    let file = inserted["image"]["filename"].as_str()?.into();
     let backing = jobs::backing(&inserted["image"]);
     let top = inserted["node-name"].as_str()?;
-    Some(Found { disk, backing, node: top.to_owned(), top: top.to_owned() })
+    Some(Found { disk, file, backing, node: top.to_owned(), top: top.to_owned() })
 }
 
 impl Found {
@@ -376,7 +381,7 @@ impl Found {
 
     /// From what decrypts to the node below it, which QEMU names by its file alone.
     fn go_below(&mut self, nodes: &[Value]) {
-        let (prefix, head) = (node_name(&self.disk.serial), below(&self.disk.path));
+        let (prefix, head) = (node_name(&self.disk.serial), below(&self.file));
         let is_head = |node: &&Value| {
             text(&node["node-name"]).starts_with(&prefix)
                 && head.is_some()
@@ -384,7 +389,7 @@ impl Found {
         };
         if let Some(head) = nodes.iter().find(is_head) {
             self.node = text(&head["node-name"]);
-            self.disk.path = text(&head["file"]).into();
+            self.file = text(&head["file"]).into();
             self.backing = jobs::backing(&head["image"]);
         }
     }

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use model::Uid;
+use async_trait::async_trait;
+use model::{Bytes, Uid};
 use serde_json::{Value, json};
 
 /// Names of notes that are ours begin so.
 const PREFIX: &str = "corten-";
 /// What changes are told apart by, in bytes.
-const GRANULARITY: u32 = 64 << 10;
+pub const GRANULARITY: u32 = 64 << 10;
 
 /// What changed in a disk is to be written into a file of its own, as it is at this moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,38 @@ pub struct ChangesPlan {
     /// Names under which changes may have been noted, the newest first. Those since the first that is there and whole
     /// are meant; the whole disk when there is none.
     pub since: Vec<Uid>,
+}
+
+/// What changed in a disk, piece by piece.
+pub struct ChangeStream {
+    /// How large the disk is.
+    pub size: Bytes,
+    /// The moment that the changes are counted from; none when it is the whole disk.
+    pub since: Option<Uid>,
+    pub changes: Box<dyn ReadChanges>,
+}
+
+impl std::fmt::Debug for ChangeStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChangeStream")
+            .field("size", &self.size)
+            .field("since", &self.since)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A piece of a disk, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Data { offset: u64, bytes: Vec<u8> },
+    Zeros { offset: u64, length: u64 },
+}
+
+#[async_trait]
+pub trait ReadChanges: Send {
+    /// The next piece, which lies behind the one before; none at the end. Pieces are whole chunks of the size that
+    /// changes are told apart by, but for one at the end of the disk.
+    async fn next(&mut self) -> std::io::Result<Option<Change>>;
 }
 
 /// A note that a disk has.

@@ -209,8 +209,6 @@ pub trait CardAccess: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluggedDisk {
     pub serial: String,
-    /// The file that takes its writes.
-    pub path: std::path::PathBuf,
     pub size: model::Bytes,
 }
 

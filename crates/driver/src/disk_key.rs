@@ -1,4 +1,4 @@
-//! The key of an encrypted disk: LUKS in the disk's own blocks, above whatever format the file has. Layers, snapshots,
+//! Keys of disks. That of an encrypted disk: LUKS in the disk's own blocks, above whatever format the file has. Layers, snapshots,
 //! copies and what is sent away hold what is encrypted; nothing but the one who opens the disk needs the key.
 
 use std::fmt;
@@ -19,29 +19,38 @@ pub fn in_guest(size: Bytes, encrypted: bool) -> Bytes {
     if encrypted { Bytes(size.0.saturating_sub(KEY_HEADER.0)) } else { size }
 }
 
-/// In clear, as the text that opens the disk: LUKS takes no other. It is in no plan that is kept and in no message.
+/// In clear. It is in no plan that is kept and in no message.
 #[derive(Clone, PartialEq, Eq)]
-pub struct DiskKey(String);
+pub struct DiskKey {
+    text: String,
+    format: &'static str,
+}
 
 impl DiskKey {
-    /// `text` is what the cloud gave out: as hard to guess as the disk's own key.
+    /// Of an encrypted disk: `text` is what the cloud gave out, as hard to guess as the disk's own key, and opens the disk
+    /// as it is. LUKS takes nothing but text.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), format: "raw" }
+    }
+
+    /// Of a user of a Ceph cluster, as keyrings write it.
+    pub fn of_ceph(base64: impl Into<String>) -> Self {
+        Self { text: base64.into(), format: "base64" }
     }
 
     /// For the file or message that tells it to QEMU.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
     }
 
-    /// QEMU's object that holds a key, read from `file`, which QEMU opens once.
-    pub fn object_of_file(id: &str, file: &str) -> Value {
-        json!({ "qom-type": "secret", "id": id, "format": "raw", "file": file })
+    /// QEMU's object that holds the key, read from `file`, which QEMU opens once.
+    pub fn object_of_file(&self, id: &str, file: &str) -> Value {
+        json!({ "qom-type": "secret", "id": id, "format": self.format, "file": file })
     }
 
     /// The same with the key in it: never for a command line, which everybody may read.
     pub fn object(&self, id: &str) -> Value {
-        json!({ "qom-type": "secret", "id": id, "format": "raw", "data": self.0 })
+        json!({ "qom-type": "secret", "id": id, "format": self.format, "data": self.text })
     }
 
     /// QEMU's block node that decrypts what is in `below`, with the key that `secret` names.

@@ -13,6 +13,7 @@ mod error;
 pub mod fake;
 pub mod fake_network;
 mod flows;
+mod location;
 mod log;
 mod network;
 mod plan;
@@ -20,7 +21,7 @@ mod volume;
 pub mod volume_conformance;
 
 pub use balancer::{BalancerDriver, BalancerPlan, Certificate, PoolPlan, ServerHealth, ServerPlan};
-pub use changes::{ChangesPlan, Noted};
+pub use changes::{Change, ChangeStream, ChangesPlan, GRANULARITY, Noted, ReadChanges};
 pub use compute::{
     ByteStream, CardAccess, ComputeDriver, ConsoleAccess, DisplayAccess, DriverInfo, Exec, ExecAccess,
     ExecRequest, Merging, Observed, ObservedContainer, PluggedDisk, SandboxState, StopMode, VolumeAccess,
@@ -28,14 +29,15 @@ pub use compute::{
 pub use disk_key::{DiskKey, KEY_HEADER, in_files, in_guest};
 pub use error::DriverError;
 pub use flows::{Count, Flow, FlowKey, FlowLook, FlowWatch, Refused};
+pub use location::{DiskFormat, DiskLocation, RbdImage, file_node};
 pub use log::{LogFormat, LogLine};
 pub use network::{
     AclPlan, AclRulePlan, Drift, EndpointAccess, EndpointPlan, GroupPlan, Hop, Link, Mac, NetworkDriver,
     Peer, PeerPlan, PortCounters, PortLink, PortPlan, Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan,
     RulePlan, SegmentPlan, SharedPlan, UplinkPlan, VpcPlan,
 };
-pub use plan::{Boot, ContainerPlan, DiskFormat, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
+pub use plan::{Boot, ContainerPlan, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
 pub use volume::{
-    MergePlan, ObservedVolume, OpenedVolume, PoolUsage, SharedPool, VolumeDriver, VolumeOrigin, VolumePlace,
-    VolumePlan,
+    CephPool, MergePlan, ObservedVolume, PoolPlace, PoolUsage, SharedPool, VolumeDriver, VolumeOrigin,
+    VolumePlace, VolumePlan,
 };

@@ -7,7 +7,7 @@ use model::storage::{VolumeLimits, WhenFull};
 use model::{Resources, Uid};
 use serde::{Deserialize, Serialize};
 
-use crate::{DiskKey, DriverError};
+use crate::{DiskKey, DiskLocation, DriverError};
 
 /// One sandbox to be. Keyed by `uid`: ensuring the same uid again changes nothing that runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,9 +69,7 @@ pub enum Boot {
 /// A disk that exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskPlan {
-    pub path: PathBuf,
-    /// Stated, never probed.
-    pub format: DiskFormat,
+    pub location: DiskLocation,
     /// What the guest sees as the disk's serial number; at most 20 bytes.
     pub serial: String,
     pub read_only: bool,
@@ -101,13 +99,6 @@ impl DiskPlan {
         let missing = || DriverError::Invalid(format!("the key of disk {} is missing", self.serial));
         self.key.as_ref().ok_or_else(missing).map(Some)
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DiskFormat {
-    Raw,
-    /// qcow2 whose backing file, if any, is a read-only qcow2 of the image cache.
-    Qcow2,
 }
 
 /// A network card and where its other end is.

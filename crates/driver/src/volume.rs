@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use model::{Bytes, Uid};
 
-use crate::{ChangesPlan, DiskFormat, DiskKey, DriverError};
+use crate::{ChangeStream, ChangesPlan, DiskKey, DiskLocation, DriverError};
 
 /// Where something lies: a pool of this host and the uid of a volume or snapshot in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +49,6 @@ pub struct ObservedVolume {
     pub holder: Option<Uid>,
 }
 
-/// A disk to be opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenedVolume {
-    pub path: PathBuf,
-    pub format: DiskFormat,
-}
-
 /// How a volume's disk can be made to stand on less.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MergePlan {
@@ -64,15 +57,34 @@ pub struct MergePlan {
     pub base: Option<PathBuf>,
 }
 
-/// A pool whose folder several hosts have.
+/// A pool that several hosts have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedPool {
     pub name: String,
-    /// What the folder has to say of itself: one that says nothing is not this pool, however empty it is.
+    /// What the pool has to say of itself: one that says nothing is not this one, however empty it is.
     pub identity: Uid,
-    pub folder: PathBuf,
+    pub place: PoolPlace,
     /// No host has ever seen it, and this one was chosen to make it.
     pub is_new: bool,
+}
+
+/// Where hosts find what they share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PoolPlace {
+    /// A folder that each of them has mounted.
+    Folder(PathBuf),
+    /// A pool of a Ceph cluster.
+    Ceph(CephPool),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CephPool {
+    /// The cluster's configuration on each host; beside it, or where it says so, is the keyring.
+    pub conf: PathBuf,
+    /// As in `client.USER`.
+    pub user: String,
+    /// The cluster's own name of the pool.
+    pub pool: String,
 }
 
 /// How full a pool is on this host.
@@ -118,13 +130,14 @@ pub trait VolumeDriver: Send + Sync + 'static {
 
     /// Lets `holder`, and nobody else, open it. `epoch` must be larger than any before, unless the holder has it
     /// already under this very epoch.
-    async fn open(&self, place: &VolumePlace, holder: &Uid, epoch: u64) -> Result<OpenedVolume, DriverError>;
+    async fn open(&self, place: &VolumePlace, holder: &Uid, epoch: u64) -> Result<DiskLocation, DriverError>;
 
     /// Takes it away from its holder, which has no path to it any more. Not the holder's: nothing happens.
     async fn close(&self, place: &VolumePlace, holder: &Uid) -> Result<(), DriverError>;
 
     /// Prepares a snapshot and returns the disk that takes writes from then on: whoever has the volume open has to
-    /// go over to it before [`Self::finish_snapshot`]. `None` when the snapshot is there already.
+    /// go over to it before [`Self::finish_snapshot`]. `None` when the snapshot is there already, or was taken now of a
+    /// disk that stays what it is.
     async fn begin_snapshot(
         &self,
         volume: &VolumePlace,
@@ -149,9 +162,22 @@ pub trait VolumeDriver: Send + Sync + 'static {
     /// The holder has carried out what [`Self::begin_merge`] said, or has given up: nothing of it runs any more.
     async fn finish_merge(&self, volume: &VolumePlace) -> Result<(), DriverError>;
 
-    /// The files that a snapshot consists of, each a qcow2 that stands on the next. They may be read as long as the
-    /// snapshot is there.
-    async fn layers(&self, snapshot: &VolumePlace) -> Result<Vec<PathBuf>, DriverError>;
+    /// What a snapshot consists of, each a qcow2 file that stands on the next, or one disk that is all of it. They may be
+    /// read as long as the snapshot is there.
+    async fn layers(&self, snapshot: &VolumePlace) -> Result<Vec<DiskLocation>, DriverError>;
+
+    /// What changed in a volume, where its pool knows, whether somebody has it open or not. Changes since this moment
+    /// are meant when `backup` is named later; the newest of `since` that is known counts. `None` where whoever writes to
+    /// a disk notes what changed ([`Self::begin_changes`]).
+    async fn change_stream(
+        &self,
+        volume: &VolumePlace,
+        backup: &Uid,
+        since: &[Uid],
+    ) -> Result<Option<ChangeStream>, DriverError> {
+        let _ = (volume, backup, since);
+        Ok(None)
+    }
 
     /// An empty file for [`ChangesPlan::target`], of the volume's size; one that was left by an attempt before goes.
     async fn begin_changes(&self, volume: &VolumePlace, backup: &Uid) -> Result<PathBuf, DriverError>;

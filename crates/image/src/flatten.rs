@@ -67,6 +67,19 @@ pub fn flatten(
     Ok(Cache::arrive(result)?)
 }
 
+/// The same of a disk that is no file: QEMU's block node, as JSON, whose bytes are the disk's. They have no header that
+/// could name anything, and so the tool may run outside of the jail, where the network is.
+pub fn flatten_node(cache: &Cache, node: &str, task: &Task) -> Result<Arrival, FlattenError> {
+    let result = cache.scratch();
+    let convert = Tool::new(QEMU_IMG, TIME_MAX)
+        .args(["convert", "-O", "qcow2"])
+        .args([format!("json:{node}")])
+        .args([result.path()])
+        .cancelled_by(&task.cancel);
+    convert.run().map_err(ConvertError::from)?;
+    Ok(Cache::arrive(result)?)
+}
+
 /// How large the disk in a qcow2 file says it is.
 pub fn disk_size(path: &Path) -> Result<u64, FlattenError> {
     /// Where the header of a qcow2 says so.

@@ -27,7 +27,7 @@ pub use convert::ConvertError;
 pub use digest::{Digest, DigestError, HashingWriter};
 pub use disk::{DiskError, clone_disk, create_disk};
 pub use fetch::{Egress, EgressError, FetchError, Network, fetch};
-pub use flatten::{FlattenError, disk_size, flatten};
+pub use flatten::{FlattenError, disk_size, flatten, flatten_node};
 pub use import::{Import, ImportError, Imported, Source, import};
 pub use inspect::{InspectError, VIRTUAL_SIZE_MAX, inspect};
 pub use ova::OvaError;

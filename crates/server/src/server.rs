@@ -88,28 +88,15 @@ impl Server {
 
     /// Checks that the caller may, does it, and leaves an audit line.
     pub async fn call(&self, caller: &Principal, request: Request) -> Result<Reply, ApiError> {
-        let noted = self.note(caller, &request);
-        let result = match self.authorize(caller, &request) {
-            Ok(()) => self.dispatch(caller, request).await,
-            Err(e) => Err(e),
-        };
-        noted.end(match &result {
-            Ok(reply) if reply.created => 201,
-            Ok(_) => 200,
-            Err(e) => e.reason.code(),
-        });
-        result
+        let noted = self.begin(caller, &request)?;
+        let code = |reply: &Reply| if reply.created { 201 } else { 200 };
+        noted.end(self.dispatch(caller, request).await, code)
     }
 
     /// A list of everything, checked and noted as every other, for who is in this process.
     pub async fn objects(&self, caller: &Principal, request: Request) -> Result<Objects, ApiError> {
-        let noted = self.note(caller, &request);
-        let result = match self.authorize(caller, &request) {
-            Ok(()) => self.everything(&request).await,
-            Err(e) => Err(e),
-        };
-        noted.end(result.as_ref().map_or_else(|e| e.reason.code(), |_| 200));
-        result
+        let noted = self.begin(caller, &request)?;
+        noted.end(self.everything(&request).await, |_| 200)
     }
 
     /// One object, checked and noted as every other, for who is in this process.
@@ -118,17 +105,21 @@ impl Server {
         caller: &Principal,
         request: &Request,
     ) -> Result<Arc<dyn AnyObject>, ApiError> {
-        let noted = self.note(caller, request);
-        let result = match self.authorize(caller, request) {
-            Ok(()) => self.get_object(caller, request).await,
-            Err(e) => Err(e),
-        };
-        noted.end(result.as_ref().map_or_else(|e| e.reason.code(), |_| 200));
-        result
+        let noted = self.begin(caller, request)?;
+        noted.end(self.get_object(caller, request).await, |_| 200)
     }
 
-    fn note(&self, caller: &Principal, request: &Request) -> Noted {
-        Noted { line: self.inner.audit.begin(caller, request), timer: self.inner.metrics.begin(request) }
+    /// Notes that somebody asks for something, and refuses it to who may not.
+    fn begin(&self, caller: &Principal, request: &Request) -> Result<Noted, ApiError> {
+        let noted =
+            Noted { line: self.inner.audit.begin(caller, request), timer: self.inner.metrics.begin(request) };
+        match self.authorize(caller, request) {
+            Ok(()) => Ok(noted),
+            Err(e) => {
+                noted.tell(e.reason.code());
+                Err(e)
+            }
+        }
     }
 
     pub async fn watch(&self, caller: &Principal, request: Request) -> Result<WatchStream, ApiError> {
@@ -231,7 +222,13 @@ struct Noted {
 }
 
 impl Noted {
-    fn end(self, code: u16) {
+    /// Notes how it ended: with this code, or with an error's.
+    fn end<T>(self, result: Result<T, ApiError>, code: impl FnOnce(&T) -> u16) -> Result<T, ApiError> {
+        self.tell(result.as_ref().map_or_else(|e| e.reason.code(), code));
+        result
+    }
+
+    fn tell(self, code: u16) {
         self.timer.end(code);
         if let Some(line) = self.line {
             line.end(code);

@@ -77,7 +77,7 @@ impl Kept {
             let kept = known.next_if(|(version, _)| is_same(version, entry));
             objects.push(match kept {
                 Some((_, object)) => Arc::clone(object),
-                None => recent.object(kind, entry)?,
+                None => recent.passing(kind, entry)?,
             });
         }
         let versions = entries.iter().map(|entry| (Arc::clone(&entry.key), entry.mod_revision)).collect();

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::daemon::PATH;
 
 /// Most bytes kept of a helper's output; the rest is read and dropped.
-const OUTPUT_MAX: u64 = 1 << 20;
+const OUTPUT_MAX: u64 = 16 << 20;
 /// Most bytes of standard error that go into an error; its end, because that is where the reason stands.
 const ERROR_TEXT_MAX: usize = 2048;
 
@@ -39,9 +39,18 @@ pub async fn run<A: AsRef<OsStr>>(
     args: impl IntoIterator<Item = A>,
     limit: Duration,
 ) -> Result<Vec<u8>, CommandError> {
+    let name = program.as_ref().display().to_string();
+    finish(helper(program, args), &name, limit).await
+}
+
+/// A program with these arguments and nothing of this process's environment, about to run.
+pub fn helper<A: AsRef<OsStr>>(
+    program: impl AsRef<Path>,
+    args: impl IntoIterator<Item = A>,
+) -> std::process::Command {
     let mut command = std::process::Command::new(program.as_ref());
     command.args(args).env_clear().env("PATH", PATH).env("LC_ALL", "C");
-    finish(command, &program.as_ref().display().to_string(), limit).await
+    command
 }
 
 /// Like [`run`], for a command that was put together elsewhere; `name` is what errors call it.

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use driver::{Boot, ContainerPlan, DiskFormat, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
+use driver::{Boot, ContainerPlan, DiskLocation, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
 use image::oci::Limits;
 use model::compute::{ArtifactRole, Instance, Isolation, KeyPair, Machine, Payload};
 use model::storage::{VolumeLimits, WhenFull};
@@ -106,13 +106,13 @@ impl Instances {
                 let path = home.dir.join(ROOT_DISK);
                 let size = image.status.virtual_size.max(instance.spec.resources.disk);
                 clone_disk(base, path.clone(), size).await?;
-                disks.push(disk(path, DiskFormat::Qcow2, "root"));
+                disks.push(disk(DiskLocation::qcow2(path), "root"));
                 Boot::Firmware(instance.spec.firmware)
             }
             other => return Err(InstanceError::NoDriver(format!("{} in a virtual machine", other.kind()))),
         };
         if let Some(seed) = self.seed(instance, home).await? {
-            disks.push(DiskPlan { read_only: true, ..disk(seed, DiskFormat::Raw, "seed") });
+            disks.push(DiskPlan { read_only: true, ..disk(DiskLocation::raw(seed), "seed") });
         }
         let default_machine =
             if instance.spec.isolation == Isolation::MicroVm { Machine::MicroVm } else { Machine::Q35 };
@@ -179,10 +179,9 @@ impl Instances {
     }
 }
 
-fn disk(path: PathBuf, format: DiskFormat, serial: &str) -> DiskPlan {
+fn disk(location: DiskLocation, serial: &str) -> DiskPlan {
     DiskPlan {
-        path,
-        format,
+        location,
         serial: serial.into(),
         read_only: false,
         limits: VolumeLimits::default(),

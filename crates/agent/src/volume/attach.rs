@@ -1,10 +1,10 @@
 //! Volumes of instances: opened before a guest starts, plugged and taken out while it runs, closed when nothing of
 //! it is left.
 
-use driver::{ComputeDriver, DiskKey, DiskPlan, DriverError, OpenedVolume, VolumePlace};
+use driver::{ComputeDriver, DiskKey, DiskPlan, DriverError, VolumePlace};
 use model::Uid;
 use model::compute::{Instance, Isolation};
-use model::storage::{Volume, VolumeUse};
+use model::storage::{Volume, VolumePhase, VolumeUse};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::OwnedMutexGuard;
@@ -109,8 +109,8 @@ impl Volumes {
     pub(crate) async fn close_all(&self, holder: &Uid) -> Result<(), VolumeError> {
         for held in self.held(holder).await? {
             let _changing = self.lock(&held.uid).await;
-            self.0.driver.close(&held, holder).await?;
-            self.look_at(&held.uid);
+            self.driver(&held)?.close(&held, holder).await?;
+            self.tell_closed(&held.uid).await;
         }
         self.0.holders.lock().remove(holder);
         Ok(())
@@ -121,7 +121,7 @@ impl Volumes {
         for (_, name) in instance.spec.named_volumes() {
             let volume = self.0.volumes.get(&format!("{}/{name}", instance.metadata.namespace));
             if let Some(volume) = volume
-                && self.0.driver.is_wanted_elsewhere(&place(&volume)).await?
+                && self.driver(&place(&volume))?.is_wanted_elsewhere(&place(&volume)).await?
             {
                 return Ok(true);
             }
@@ -140,8 +140,8 @@ impl Volumes {
         if let Some(access) = driver.volumes() {
             access.unplug(uid, &model::storage::serial_of(&held.uid)).await?;
         }
-        self.0.driver.close(held, uid).await?;
-        self.look_at(&held.uid);
+        self.driver(held)?.close(held, uid).await?;
+        self.tell_closed(&held.uid).await;
         Ok(())
     }
 
@@ -157,7 +157,7 @@ impl Volumes {
             VolumeError::Waits(why) => VolumeError::Waits(format!("volume {name:?}: {why}")),
             e => e,
         })?;
-        let observed = self.0.driver.observe(&place).await.map_err(|e| match e {
+        let observed = self.driver(&place)?.observe(&place).await.map_err(|e| match e {
             DriverError::NotFound(_) => VolumeError::Waits(format!("volume {name:?} is not made yet")),
             e => e.into(),
         })?;
@@ -171,13 +171,12 @@ impl Volumes {
             self.note_use(instance, volume).await?;
         }
         self.0.holders.lock().insert(holder.clone(), true);
-        let OpenedVolume { path, format } = self.0.driver.open(&place, holder, epoch).await?;
+        let location = self.driver(&place)?.open(&place, holder, epoch).await?;
         if !has_it {
             self.look_at(&place.uid);
         }
         Ok(DiskPlan {
-            path,
-            format,
+            location,
             serial: volume.serial(),
             read_only: false,
             limits: volume.spec.limits,
@@ -269,9 +268,24 @@ impl Volumes {
         if self.0.holders.lock().get(holder) == Some(&false) {
             return Ok(Vec::new());
         }
-        let held = self.0.driver.held_by(holder).await?;
+        let held = self.0.pools.held_by(holder).await?;
         self.0.holders.lock().insert(holder.clone(), !held.is_empty());
         Ok(held)
+    }
+
+    /// Says at once that nobody has it: who sees an instance gone, or a volume detached, finds the volume free.
+    async fn tell_closed(&self, uid: &Uid) {
+        for volume in self.0.volumes.filter(|volume| volume.metadata.uid == *uid) {
+            let mut free = (*volume).clone();
+            free.status.attachment = None;
+            if free.status.phase == VolumePhase::InUse {
+                free.status.phase = VolumePhase::Available;
+            }
+            if let Err(e) = self.write(&volume, free).await {
+                tracing::debug!(volume = volume.metadata.key(), error = %e, "it is told later that it is free");
+            }
+        }
+        self.look_at(uid);
     }
 
     /// Its status is written anew.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use backup::stream::{Frame, Head, Receiver, Sender, refuse};
 use backup::{CHUNK, chunks};
 use client::disks::BackupWish;
-use driver::{ChangesPlan, in_guest};
+use driver::{Change, ChangeStream, ChangesPlan, GRANULARITY, in_guest};
 use image::{CLUSTER, Cluster, Clusters};
 use model::storage::Volume;
 use model::{Bytes, Uid};
@@ -22,7 +22,14 @@ const AT_ONCE: usize = 64;
 const READ_BUFFER: usize = 256 << 10;
 
 // A cluster of a file of changes is a chunk of a backup.
-const _: () = assert!(CLUSTER == CHUNK);
+const _: () = assert!(CLUSTER == CHUNK && GRANULARITY as usize == CHUNK);
+
+/// What changed in a volume, by whoever knows.
+enum Told {
+    /// The volume's pool.
+    Stream(ChangeStream),
+    File(Changes),
+}
 
 /// What changed in a volume, in a file.
 struct Changes {
@@ -38,23 +45,36 @@ impl Volumes {
             return refuse(to, &format!("volume {} is not on this host", wish.volume)).await;
         };
         let place = place(volume);
-        let sent = match self.changes(volume, &wish).await {
-            Ok(changes) => send(volume, &changes, to).await,
+        let sent = match self.told(volume, &wish).await {
+            Ok(Told::Stream(stream)) => send_stream(volume, stream, to).await,
+            Ok(Told::File(changes)) => send(volume, &changes, to).await,
             Err(e) => refuse(to, &e.to_string()).await,
         };
-        if let Err(e) = self.0.driver.finish_changes(&place, &wish.backup).await {
+        let finished = match self.driver(&place) {
+            Ok(driver) => driver.finish_changes(&place, &wish.backup).await.map_err(VolumeError::from),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = finished {
             tracing::warn!(volume = volume.metadata.key(), error = %e, "a file of changes was left");
         }
         sent
     }
 
+    async fn told(&self, volume: &Volume, wish: &BackupWish) -> Result<Told, VolumeError> {
+        let place = place(volume);
+        if let Some(stream) = self.driver(&place)?.change_stream(&place, &wish.backup, &wish.since).await? {
+            return Ok(Told::Stream(stream));
+        }
+        self.changes(volume, wish).await.map(Told::File)
+    }
+
     /// Whoever has the disk open writes down what changed in it; nobody, and the pool does.
     async fn changes(&self, volume: &Volume, wish: &BackupWish) -> Result<Changes, VolumeError> {
         let place = place(volume);
-        let path = self.0.driver.begin_changes(&place, &wish.backup).await?;
+        let path = self.driver(&place)?.begin_changes(&place, &wish.backup).await?;
         let plan =
             ChangesPlan { target: path.clone(), begins: wish.backup.clone(), since: wish.since.clone() };
-        let observed = self.0.driver.observe(&place).await?;
+        let observed = self.driver(&place)?.observe(&place).await?;
         if let Some(holder) = &observed.holder {
             let name = self.instance_name(holder);
             let waits =
@@ -68,7 +88,7 @@ impl Volumes {
             let since = access.changes(&holder, &serial, &plan).await?;
             return Ok(Changes { path, since });
         }
-        let since = self.0.driver.changes(&place, &plan).await?;
+        let since = self.driver(&place)?.changes(&place, &plan).await?;
         Ok(Changes { path, since })
     }
 
@@ -88,7 +108,7 @@ impl Volumes {
             );
             return Err(VolumeError::Invalid(why));
         }
-        let path = self.0.driver.begin_fill(&place(volume), all).await?;
+        let path = self.driver(&place(volume))?.begin_fill(&place(volume), all).await?;
         let failed =
             |e: io::Error| VolumeError::Driver(driver::DriverError::failed("writing a volume's file", e));
         let mut file = File::options().write(true).open(&path).map_err(failed)?;
@@ -145,6 +165,42 @@ async fn send<W: AsyncWrite + Unpin>(volume: &Volume, changes: &Changes, to: W) 
                 None if tells_zeros => sender.zeros(index, 1).await?,
                 None => {}
             }
+        }
+    }
+}
+
+async fn send_stream<W: AsyncWrite + Unpin>(volume: &Volume, stream: ChangeStream, to: W) -> io::Result<()> {
+    const LENGTH: u64 = CHUNK as u64;
+    let ChangeStream { size, since, mut changes } = stream;
+    let base = since.as_ref().map(ToString::to_string).unwrap_or_default();
+    let head = Head { size: size.0, base, volume: volume.metadata.name.clone(), ..Head::default() };
+    let mut sender = Sender::begin(BufWriter::with_capacity(READ_BUFFER, to), &head).await?;
+    loop {
+        match changes.next().await {
+            Ok(None) => return sender.end().await.map(drop),
+            Ok(Some(Change::Zeros { offset, length })) => {
+                // Of a whole disk, what is not mentioned is zero anyway.
+                if since.is_some() {
+                    sender.zeros(offset / LENGTH, length.div_ceil(LENGTH)).await?;
+                }
+            }
+            Ok(Some(Change::Data { offset, bytes })) => {
+                for (index, chunk) in (offset / LENGTH..).zip(bytes.chunks(CHUNK)) {
+                    let is_zero = chunk.iter().all(|byte| *byte == 0);
+                    match (is_zero, chunk.len()) {
+                        (true, _) if since.is_none() => {}
+                        (true, _) => sender.zeros(index, 1).await?,
+                        (false, CHUNK) => sender.data(index, chunk).await?,
+                        // The end of the disk.
+                        (false, _) => {
+                            let mut whole = chunk.to_vec();
+                            whole.resize(CHUNK, 0);
+                            sender.data(index, &whole).await?;
+                        }
+                    }
+                }
+            }
+            Err(e) => return sender.fail(&e.to_string()).await,
         }
     }
 }

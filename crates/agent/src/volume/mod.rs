@@ -58,7 +58,6 @@ pub(crate) struct Volumes(Arc<Inner>);
 struct Inner {
     host: String,
     client: Client,
-    driver: Arc<dyn VolumeDriver>,
     pools: Pools,
     drivers: Vec<Serving>,
     images: Images,
@@ -84,7 +83,6 @@ struct Inner {
 pub(crate) struct Given {
     pub(crate) host: String,
     pub(crate) client: Client,
-    pub(crate) driver: Arc<dyn VolumeDriver>,
     pub(crate) pools: Pools,
     pub(crate) drivers: Vec<Serving>,
     pub(crate) images: Images,
@@ -96,14 +94,13 @@ pub(crate) struct Given {
 impl Volumes {
     pub(crate) fn follow(given: Given) -> Self {
         let queue = Queue::new();
-        let Given { host, client, driver, pools, drivers, images, instances, instances_queue, now } = given;
+        let Given { host, client, pools, drivers, images, instances, instances_queue, now } = given;
         // Keys of two kinds in one line; a project's name has no slash.
         let volumes = listen::<Volume>(&client, &queue, "v/");
         let snapshots = listen::<VolumeSnapshot>(&client, &queue, "s/");
         Self(Arc::new(Inner {
             host,
             client,
-            driver,
             pools,
             drivers,
             images,
@@ -179,7 +176,11 @@ impl Volumes {
         if !self.0.pools.require(&volume.spec.pool)? {
             return Ok(());
         }
-        match self.0.driver.keep(&place(volume), volume.status.moves, &volume.status.lost).await {
+        match self
+            .driver(&place(volume))?
+            .keep(&place(volume), volume.status.moves, &volume.status.lost)
+            .await
+        {
             // Another has it still, or again.
             Err(DriverError::WrongState(why)) => Err(VolumeError::Waits(why)),
             result => Ok(result?),
@@ -200,13 +201,13 @@ impl Volumes {
 
     async fn make(&self, volume: &Volume) -> Result<Outcome, VolumeError> {
         let place = place(volume);
-        let observed = match self.0.driver.observe(&place).await {
+        let observed = match self.driver(&place)?.observe(&place).await {
             Ok(observed) => observed,
             Err(DriverError::NotFound(_)) => {
                 self.require_room(volume).await?;
                 self.create(volume).await?;
                 self.keep(volume).await?;
-                self.0.driver.observe(&place).await?
+                self.driver(&place)?.observe(&place).await?
             }
             Err(e) => return Err(e.into()),
         };
@@ -222,10 +223,10 @@ impl Volumes {
                 return Err(VolumeError::Waits(what));
             }
             let snapshot = self.ready_snapshot(&volume.metadata.namespace, &revert.snapshot)?;
-            self.0.driver.revert(&place, &snapshot).await?;
+            self.driver(&place)?.revert(&place, &snapshot).await?;
             done = revert.count;
         }
-        let observed = self.0.driver.observe(&place).await?;
+        let observed = self.driver(&place)?.observe(&place).await?;
         self.report(volume, &observed, done).await?;
         self.tell_instances(volume);
         match self.merge(volume, &observed).await {
@@ -246,15 +247,15 @@ impl Volumes {
             if access.plugged(&holder).await?.iter().any(|disk| disk.serial == serial) {
                 self.require_change(access, &holder)?;
                 access.resize(&holder, &serial, size).await?;
-                return Ok(self.0.driver.grown(&place, size).await?);
+                return Ok(self.driver(&place)?.grown(&place, size).await?);
             }
         }
-        Ok(self.0.driver.grow(&place, size).await?)
+        Ok(self.driver(&place)?.grow(&place, size).await?)
     }
 
     async fn delete(&self, volume: &Volume) -> Result<Outcome, VolumeError> {
         let place = place(volume);
-        match self.0.driver.observe(&place).await {
+        match self.driver(&place)?.observe(&place).await {
             Ok(ObservedVolume { holder: Some(holder), .. }) => {
                 let name = self.instance_name(&holder);
                 return Err(VolumeError::Waits(format!("waits until it is detached from instance {name:?}")));
@@ -262,10 +263,10 @@ impl Volumes {
             Ok(_) | Err(DriverError::NotFound(_)) => {}
             Err(e) => return Err(e.into()),
         }
-        self.0.driver.delete(&place).await?;
+        self.driver(&place)?.delete(&place).await?;
         self.forget_moment(&place).await?;
         // A clone that was cut off leaves a snapshot of its source under its own uid.
-        self.0.driver.delete_snapshot(&place).await?;
+        self.driver(&place)?.delete_snapshot(&place).await?;
         self.look_for_spare_layers();
         self.let_go(volume).await?;
         self.0.locks.lock().remove(&volume.metadata.uid);
@@ -287,8 +288,8 @@ impl Volumes {
                 }
                 for pool in self.0.pools.usable() {
                     let place = VolumePlace { pool, uid: snapshot.metadata.uid.clone() };
-                    self.0.driver.delete_snapshot(&place).await?;
-                    self.0.driver.delete(&place).await?;
+                    self.driver(&place)?.delete_snapshot(&place).await?;
+                    self.driver(&place)?.delete(&place).await?;
                 }
                 self.look_for_spare_layers();
                 self.let_go(&snapshot).await?;
@@ -337,14 +338,14 @@ impl Volumes {
     /// Freezes the volume as it is; a guest that runs goes on with a new head, and notices nothing.
     async fn take(&self, volume: &Volume, snapshot: &Uid) -> Result<Bytes, VolumeError> {
         let place = place(volume);
-        let observed = self.0.driver.observe(&place).await?;
+        let observed = self.driver(&place)?.observe(&place).await?;
         if let Some((access, holder)) = self.open_in(&observed).filter(|(access, _)| !access.changes_disks())
             && !access.plugged(&holder).await?.is_empty()
         {
             self.require_change(access, &holder)?;
         }
-        let Some(overlay) = self.0.driver.begin_snapshot(&place, snapshot).await? else {
-            return Ok(self.0.driver.finish_snapshot(&place, snapshot).await?);
+        let Some(overlay) = self.driver(&place)?.begin_snapshot(&place, snapshot).await? else {
+            return Ok(self.driver(&place)?.finish_snapshot(&place, snapshot).await?);
         };
         if let Some((access, holder)) = self.open_in(&observed) {
             let serial = volume.serial();
@@ -352,7 +353,7 @@ impl Volumes {
                 access.switch(&holder, &serial, &overlay).await?;
             }
         }
-        Ok(self.0.driver.finish_snapshot(&place, snapshot).await?)
+        Ok(self.driver(&place)?.finish_snapshot(&place, snapshot).await?)
     }
 
     /// Containers that run have to be stopped before their volumes are changed.
@@ -364,6 +365,11 @@ impl Volumes {
         Err(VolumeError::Waits(format!(
             "waits until instance {name:?} is stopped: its containers have it mounted"
         )))
+    }
+
+    /// What keeps the pool in which it is.
+    fn driver(&self, place: &VolumePlace) -> Result<&dyn VolumeDriver, VolumeError> {
+        self.0.pools.driver(&place.pool)
     }
 
     /// The machine that may have it open now.

@@ -36,9 +36,9 @@ impl Volumes {
         };
         let (size, key) = (volume.spec.size, self.key(volume).await?);
         let plan = VolumePlan { place: place(volume), size, source: origin, key };
-        self.0.driver.create(&plan).await?;
+        self.driver(&plan.place)?.create(&plan).await?;
         if let Some(moment) = moment {
-            self.0.driver.delete_snapshot(&moment).await?;
+            self.driver(&moment)?.delete_snapshot(&moment).await?;
         }
         Ok(())
     }
@@ -110,7 +110,8 @@ impl Volumes {
         }
         let uid = self.ready_snapshot(project, &spec.snapshot)?;
         for pool in self.0.pools.usable() {
-            match self.0.driver.layers(&VolumePlace { pool: pool.clone(), uid: uid.clone() }).await {
+            let place = VolumePlace { pool: pool.clone(), uid: uid.clone() };
+            match self.driver(&place)?.layers(&place).await {
                 Ok(_) => return Ok((pool, VolumeOrigin::Snapshot(uid))),
                 Err(DriverError::NotFound(_)) => {}
                 Err(e) => return Err(e.into()),
@@ -130,21 +131,21 @@ impl Volumes {
         let uid = snapshot.metadata.uid.clone();
         let _changing = self.lock(&uid).await;
         let place = VolumePlace { pool, uid: uid.clone() };
-        match self.0.driver.observe(&place).await {
+        match self.driver(&place)?.observe(&place).await {
             Err(DriverError::NotFound(_)) => {
                 let plan = VolumePlan { place: place.clone(), size: Bytes(0), source, key: None };
-                self.0.driver.create(&plan).await?;
+                self.driver(&plan.place)?.create(&plan).await?;
             }
             found => drop(found?),
         }
-        self.0.driver.begin_snapshot(&place, &uid).await?;
-        Ok(self.0.driver.finish_snapshot(&place, &uid).await?)
+        self.driver(&place)?.begin_snapshot(&place, &uid).await?;
+        Ok(self.driver(&place)?.finish_snapshot(&place, &uid).await?)
     }
 
     async fn forget_passing(&self, snapshot: &VolumeSnapshot) -> Result<(), VolumeError> {
         for pool in self.0.pools.usable() {
             let place = VolumePlace { pool, uid: snapshot.metadata.uid.clone() };
-            self.0.driver.delete(&place).await?;
+            self.driver(&place)?.delete(&place).await?;
         }
         self.0.locks.lock().remove(&snapshot.metadata.uid);
         Ok(())

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, ListParams};
-use driver::{SharedPool, VolumeDriver};
+use driver::{CephPool, PoolPlace, SharedPool, VolumeDriver, VolumePlace};
 use futures::future::join_all;
-use model::ApiError;
-use model::storage::Pool;
+use model::storage::{CephPlace, Pool, PoolDriver};
 use model::topology::HostPool;
+use model::{ApiError, Uid};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -27,14 +27,46 @@ pub(crate) struct Pools(Arc<Inner>);
 struct Inner {
     host: String,
     client: Client,
-    driver: Arc<dyn VolumeDriver>,
+    drivers: VolumeDrivers,
     known: Mutex<BTreeMap<String, Known>>,
     /// What was found is another thing than before.
     changed: Notify,
 }
 
+/// What keeps volumes, by what keeps their pool. Cheap to clone.
+#[derive(Clone)]
+pub struct VolumeDrivers {
+    /// Files, in folders of this host or of several.
+    pub files: Arc<dyn VolumeDriver>,
+    /// Images in Ceph clusters.
+    pub ceph: Arc<dyn VolumeDriver>,
+}
+
+impl std::fmt::Debug for VolumeDrivers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = [self.files.name(), self.ceph.name()];
+        f.debug_tuple("VolumeDrivers").field(&names).finish()
+    }
+}
+
+impl VolumeDrivers {
+    fn of(&self, driver: PoolDriver) -> &Arc<dyn VolumeDriver> {
+        match driver {
+            PoolDriver::Dir | PoolDriver::Files => &self.files,
+            PoolDriver::Rbd => &self.ceph,
+        }
+    }
+}
+
+/// What is known of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Known {
+struct Known {
+    driver: PoolDriver,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
     /// Of this host alone.
     Own,
     /// Shared by hosts, and why it is not here; empty when it is.
@@ -42,11 +74,11 @@ enum Known {
 }
 
 impl Pools {
-    pub(crate) fn new(host: &str, client: &Client, driver: &Arc<dyn VolumeDriver>) -> Self {
+    pub(crate) fn new(host: &str, client: &Client, drivers: &VolumeDrivers) -> Self {
         Self(Arc::new(Inner {
             host: host.to_owned(),
             client: client.clone(),
-            driver: Arc::clone(driver),
+            drivers: drivers.clone(),
             known: Mutex::default(),
             changed: Notify::new(),
         }))
@@ -70,8 +102,8 @@ impl Pools {
         let before = std::mem::replace(&mut *self.0.known.lock(), found.clone());
         if before != found {
             for (name, known) in &found {
-                if before.get(name) != Some(known) && *known != Known::Own {
-                    tracing::info!(pool = name, state = ?known, "a shared pool was looked at");
+                if before.get(name) != Some(known) && known.state != State::Own {
+                    tracing::info!(pool = name, state = ?known.state, "a shared pool was looked at");
                 }
             }
             self.0.changed.notify_one();
@@ -80,28 +112,38 @@ impl Pools {
     }
 
     async fn look_at(&self, pool: &Pool) -> (String, Known) {
-        let name = pool.metadata.name.clone();
-        if !pool.spec.is_shared() {
-            return (name, Known::Own);
-        }
-        (name, Known::Shared(self.serve(pool).await.err().map(|e| e.to_string()).unwrap_or_default()))
+        let state = if pool.spec.is_shared() {
+            State::Shared(self.serve(pool).await.err().map(|e| e.to_string()).unwrap_or_default())
+        } else {
+            State::Own
+        };
+        (pool.metadata.name.clone(), Known { driver: pool.spec.driver, state })
     }
 
     async fn serve(&self, pool: &Pool) -> Result<(), VolumeError> {
+        let driver = self.0.drivers.of(pool.spec.driver);
+        let place = match &pool.spec.ceph {
+            None => PoolPlace::Folder(pool.spec.path.clone().into()),
+            Some(CephPlace { pool, user, conf }) => {
+                PoolPlace::Ceph(CephPool { conf: conf.into(), user: user.clone(), pool: pool.clone() })
+            }
+        };
         let mut plan = SharedPool {
             name: pool.metadata.name.clone(),
             identity: pool.metadata.uid.clone(),
-            folder: pool.spec.path.clone().into(),
+            place,
             is_new: false,
         };
         let status = &pool.status;
         if status.made || (!status.maker.is_empty() && status.maker != self.0.host) {
-            return Ok(self.0.driver.serve(&plan).await?);
+            return Ok(driver.serve(&plan).await?);
         }
         // Nobody makes a pool of a folder in which nothing is mounted; that its name means this pool is said all the same.
-        if !is_mounted(&plan.folder).await {
-            let _ = self.0.driver.serve(&plan).await;
-            let what = format!("{} is no mount point: mount there what hosts share", plan.folder.display());
+        if let PoolPlace::Folder(folder) = &plan.place
+            && !is_mounted(folder).await
+        {
+            let _ = driver.serve(&plan).await;
+            let what = format!("{} is no mount point: mount there what hosts share", folder.display());
             return Err(VolumeError::Waits(what));
         }
         let api = self.0.client.all::<Pool>();
@@ -111,13 +153,13 @@ impl Pools {
             pool = match api.update_status(&pool).await {
                 Ok(pool) => pool,
                 Err(e) => {
-                    let _ = self.0.driver.serve(&plan).await;
+                    let _ = driver.serve(&plan).await;
                     return Err(e.into());
                 }
             };
         }
         plan.is_new = true;
-        let served = self.0.driver.serve(&plan).await;
+        let served = driver.serve(&plan).await;
         match &served {
             Ok(()) => pool.status.made = true,
             // Another host may be able to.
@@ -135,32 +177,52 @@ impl Pools {
 
     /// Whether hosts share it. An error when it cannot be used here, or nothing is known of it.
     pub(crate) fn require(&self, name: &str) -> Result<bool, VolumeError> {
-        match self.0.known.lock().get(name) {
-            Some(Known::Own) => Ok(false),
-            Some(Known::Shared(why)) if why.is_empty() => Ok(true),
-            Some(Known::Shared(why)) => Err(VolumeError::Waits(format!(
+        match self.find(name)?.state {
+            State::Own => Ok(false),
+            State::Shared(why) if why.is_empty() => Ok(true),
+            State::Shared(why) => Err(VolumeError::Waits(format!(
                 "pool {name:?} cannot be used on host {:?}: {why}",
                 self.0.host
             ))),
-            None => {
-                Err(VolumeError::Waits(format!("host {:?} has not looked at pool {name:?} yet", self.0.host)))
-            }
         }
+    }
+
+    /// What keeps the pool's volumes.
+    pub(crate) fn driver(&self, name: &str) -> Result<&dyn VolumeDriver, VolumeError> {
+        Ok(&**self.0.drivers.of(self.find(name)?.driver))
+    }
+
+    /// Volumes of this host that `holder` may open, in whichever pool.
+    pub(crate) async fn held_by(&self, holder: &Uid) -> Result<Vec<VolumePlace>, VolumeError> {
+        let VolumeDrivers { files, ceph } = &self.0.drivers;
+        let mut held = files.held_by(holder).await?;
+        held.extend(ceph.held_by(holder).await?);
+        Ok(held)
+    }
+
+    fn find(&self, name: &str) -> Result<Known, VolumeError> {
+        let found = self.0.known.lock().get(name).cloned();
+        found.ok_or_else(|| {
+            VolumeError::Waits(format!("host {:?} has not looked at pool {name:?} yet", self.0.host))
+        })
     }
 
     /// Pools that can be used here.
     pub(crate) fn usable(&self) -> Vec<String> {
         let known = self.0.known.lock();
-        let usable = known.iter().filter(|(_, k)| **k == Known::Own || **k == Known::Shared(String::new()));
-        usable.map(|(name, _)| name.clone()).collect()
+        let is_usable = |state: &State| match state {
+            State::Own => true,
+            State::Shared(why) => why.is_empty(),
+        };
+        known.iter().filter(|(_, known)| is_usable(&known.state)).map(|(name, _)| name.clone()).collect()
     }
 
     /// What the cloud is told.
     pub(crate) fn report(&self) -> Vec<HostPool> {
         let known = self.0.known.lock();
-        let shared = known.iter().filter_map(|(name, known)| match known {
-            Known::Own => None,
-            Known::Shared(why) => Some(HostPool { name: name.clone(), unavailable: why.clone() }),
+        let shared = known.iter().filter_map(|(name, known)| match &known.state {
+            State::Own => None,
+            State::Shared(why) => Some(HostPool { name: name.clone(), unavailable: why.clone() }),
         });
         shared.collect()
     }

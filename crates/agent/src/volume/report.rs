@@ -59,7 +59,7 @@ impl Volumes {
         self.write(volume, new).await
     }
 
-    async fn write(&self, old: &Volume, new: Volume) -> Result<(), VolumeError> {
+    pub(super) async fn write(&self, old: &Volume, new: Volume) -> Result<(), VolumeError> {
         if old.status == new.status {
             return Ok(());
         }

@@ -12,7 +12,7 @@ impl Volumes {
         if !snapshot.spec.at_rest {
             return Ok(());
         }
-        let observed = self.0.driver.observe(&super::place(volume)).await?;
+        let observed = self.driver(&super::place(volume))?.observe(&super::place(volume)).await?;
         let Some((access, holder)) = self.open_in(&observed) else { return Ok(()) };
         let serial = volume.serial();
         if access.plugged(&holder).await?.iter().any(|disk| disk.serial == serial) {

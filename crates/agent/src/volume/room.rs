@@ -20,7 +20,11 @@ impl Volumes {
             // Whoever reads a snapshot's layers needs them where they are.
             let _alone = self.0.reading.write().await;
             for pool in self.0.pools.usable() {
-                if let Err(e) = self.0.driver.tidy(&pool).await {
+                let tidied = match self.0.pools.driver(&pool) {
+                    Ok(driver) => driver.tidy(&pool).await.map_err(VolumeError::from),
+                    Err(e) => Err(e),
+                };
+                if let Err(e) = tidied {
                     tracing::warn!(pool, error = %e, "a pool was not tidied");
                 }
             }
@@ -52,14 +56,14 @@ impl Volumes {
         {
             return Ok(false);
         }
-        let Some(plan) = self.0.driver.begin_merge(&place).await? else {
+        let Some(plan) = self.driver(&place)?.begin_merge(&place).await? else {
             self.0.merged.lock().insert(uid.clone());
             return Ok(false);
         };
         match access.merge(&holder, &serial, plan.base.as_deref()).await? {
             Merging::Running => Ok(true),
             Merging::Done => {
-                self.0.driver.finish_merge(&place).await?;
+                self.driver(&place)?.finish_merge(&place).await?;
                 Ok(false)
             }
         }

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent::{NetworkOptions, Upstream};
-use driver::{ComputeDriver, VolumeDriver};
+use agent::{NetworkOptions, Upstream, VolumeDrivers};
+use driver::ComputeDriver;
 use driver_dir::DirDriver;
 use driver_haproxy::{HaproxyDriver, HaproxyOptions};
 use driver_oci::{OciDriver, OciOptions};
 use driver_qemu::{QemuDriver, QemuOptions};
+use driver_rbd::RbdDriver;
 use driver_vpc::{VpcDriver, VpcOptions};
 use sys::cgroup::QuickMoves;
 
@@ -50,9 +51,13 @@ pub(crate) fn quick_moves(layout: &Layout) -> Option<QuickMoves> {
         .ok()
 }
 
-/// The driver of volumes: pools of files beside the rest of the data, and where this host shares folders with others.
-pub(crate) fn volumes(layout: &Layout, host: &str) -> Arc<dyn VolumeDriver> {
-    Arc::new(DirDriver::new(layout.pools(), host))
+/// The drivers of volumes: files beside the rest of the data, and in folders that this host shares with others; images in
+/// Ceph clusters, with a folder for what is on its way there.
+pub(crate) fn volumes(layout: &Layout, host: &str) -> VolumeDrivers {
+    VolumeDrivers {
+        files: Arc::new(DirDriver::new(layout.pools(), host)),
+        ceph: Arc::new(RbdDriver::new(layout.root().join("to-ceph"), host)),
+    }
 }
 
 /// The network driver, unless networks are switched off: `CORTEN_NETWORKS=off`.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use driver::SharedPool;
+use driver::{PoolPlace, SharedPool};
 use tokio::time::timeout;
 
 use super::*;
@@ -19,7 +19,7 @@ pub(super) async fn driver(root: &Path, host: &str) -> DirDriver {
     let pool = SharedPool {
         name: POOL.into(),
         identity: Uid::parse("ee01").unwrap(),
-        folder: root.join(POOL),
+        place: PoolPlace::Folder(root.join(POOL)),
         is_new: true,
     };
     driver.serve(&pool).await.unwrap();
@@ -161,12 +161,13 @@ async fn round(
     let moves = record["moves"].as_u64().unwrap_or(0) + u64::from(record["host"] != host);
     driver.keep(place, moves, &[]).await?;
     let opened = driver.open(place, holder, record["epoch"].as_u64().unwrap() + 1).await?;
-    let number = counter(&opened.path);
+    let disk = opened.file().unwrap();
+    let number = counter(disk);
     tokio::time::sleep(pause).await;
     let next = (number + 1) % 250;
-    qemu_io(&opened.path, &[format!("write -P {next} 0 {BLOCK}")]);
+    qemu_io(disk, &[format!("write -P {next} 0 {BLOCK}")]);
     tokio::time::sleep(pause).await;
-    assert_eq!(counter(&opened.path), next, "somebody else wrote");
+    assert_eq!(counter(disk), next, "somebody else wrote");
     driver.close(place, holder).await
 }
 

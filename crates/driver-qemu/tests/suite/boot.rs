@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use driver::{Boot, ComputeDriver, DiskFormat, DiskPlan, NicPlan};
+use driver::{Boot, ComputeDriver, DiskFormat, DiskLocation, DiskPlan, NicPlan};
 use model::compute::{Cell, Firmware, Isolation, Machine, PayloadKind};
 use model::storage::{VolumeLimits, WhenFull};
 use model::{Bytes, CpuMillis};
@@ -29,8 +29,7 @@ async fn a_pc_starts_a_kernel_and_shows_it_its_disks_and_network() {
         .await
         .unwrap();
         vm.disks.push(DiskPlan {
-            path,
-            format,
+            location: DiskLocation::File { path, format },
             serial: serial.into(),
             read_only: false,
             limits: VolumeLimits::default(),
@@ -78,8 +77,7 @@ async fn a_pc_boots_its_disk_by_bios_and_shows_its_screen() {
     let vm = plan.vm.as_mut().unwrap();
     vm.boot = Boot::Firmware(Firmware::Bios);
     vm.disks.push(DiskPlan {
-        path: disk,
-        format: DiskFormat::Qcow2,
+        location: DiskLocation::qcow2(disk),
         serial: "root".into(),
         read_only: false,
         limits: VolumeLimits::default(),
@@ -109,8 +107,7 @@ async fn uefi_runs_with_variables_of_its_own() {
     let vm = plan.vm.as_mut().unwrap();
     vm.boot = Boot::Firmware(Firmware::Uefi);
     vm.disks.push(DiskPlan {
-        path: disk,
-        format: DiskFormat::Raw,
+        location: DiskLocation::raw(disk),
         serial: "root".into(),
         read_only: true,
         limits: VolumeLimits::default(),
@@ -145,8 +142,7 @@ async fn a_start_that_fails_is_told_in_qemu_s_own_words() {
     let mut plan = host.kernel_plan("");
     let missing = plan.dir.join("missing.img");
     plan.vm.as_mut().unwrap().disks.push(DiskPlan {
-        path: missing.clone(),
-        format: DiskFormat::Raw,
+        location: DiskLocation::raw(&missing),
         serial: String::new(),
         read_only: true,
         limits: VolumeLimits::default(),

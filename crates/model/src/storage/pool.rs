@@ -11,6 +11,7 @@ pub type Pool = Object<PoolSpec>;
 
 /// Paths of disks stand in the headers of others, where there is room for 1023 bytes.
 const PATH_MAX: usize = 200;
+const NAME_MAX: usize = 64;
 
 /// What the operator says of a pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +22,9 @@ pub struct PoolSpec {
     /// mounted, as NFS, GlusterFS or CephFS.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
+    /// The pool of a Ceph cluster that an `rbd` pool is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ceph: Option<CephPlace>,
     /// The most that its volumes may promise together, on one host or in the folder that hosts share; no limit when
     /// left out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,12 +41,76 @@ pub enum PoolDriver {
     Dir,
     /// Files in a folder that several hosts have mounted: a volume can be attached on any of them, one at a time.
     Files,
+    /// Images in a pool of a Ceph cluster: a volume can be attached on any host that reaches it, one at a time.
+    Rbd,
+}
+
+/// A pool of a Ceph cluster, and how hosts reach it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct CephPlace {
+    /// The cluster's own name of the pool. It is for Corten alone.
+    pub pool: String,
+    /// Who hosts are to the cluster, without `client.`; its capabilities are `profile rbd`.
+    #[serde(default = "default_user")]
+    pub user: String,
+    /// The cluster's configuration on every host. The user's keyring is where it says, or in
+    /// /etc/ceph/ceph.client.USER.keyring.
+    #[serde(default = "default_conf")]
+    pub conf: String,
+}
+
+fn default_user() -> String {
+    "corten".into()
+}
+
+fn default_conf() -> String {
+    "/etc/ceph/ceph.conf".into()
 }
 
 impl PoolSpec {
     /// Whether several hosts have the same volumes.
     pub fn is_shared(&self) -> bool {
-        self.driver == PoolDriver::Files
+        match self.driver {
+            PoolDriver::Dir => false,
+            PoolDriver::Files | PoolDriver::Rbd => true,
+        }
+    }
+
+    /// Whether volumes in it can be encrypted.
+    pub fn encrypts(&self) -> bool {
+        self.driver != PoolDriver::Rbd
+    }
+}
+
+/// A path as mount tables, QEMU and people write it: nothing in it has to be quoted.
+fn is_plain_path(path: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
+    path.starts_with('/') && path.split('/').skip(1).all(is_plain) && path.len() <= PATH_MAX
+}
+
+/// A name that Ceph's tools take for nothing else.
+fn is_plain_name(name: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    name.bytes().all(plain) && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= NAME_MAX
+}
+
+impl CephPlace {
+    fn validate(&self, errors: &mut FieldErrors) {
+        for (field, name) in [("spec.ceph.pool", &self.pool), ("spec.ceph.user", &self.user)] {
+            errors.require(
+                is_plain_name(name),
+                field,
+                "must be 1 to 64 letters, digits and . _ -, the first a letter or digit",
+            );
+        }
+        errors.require(
+            is_plain_path(&self.conf),
+            "spec.ceph.conf",
+            "must be the whole path of the cluster's configuration on every host, as in /etc/ceph/ceph.conf",
+        );
     }
 }
 
@@ -74,34 +142,44 @@ impl Spec for PoolSpec {
     };
 
     fn validate(&self, errors: &mut FieldErrors) {
-        if !self.is_shared() {
+        if self.driver == PoolDriver::Files {
+            errors.require(
+                is_plain_path(&self.path),
+                "spec.path",
+                "must be the whole path of a folder that hosts have mounted, as in /mnt/pool, of at most 200 letters, \
+                 digits and . _ - /",
+            );
+        } else {
             errors.require(self.path.is_empty(), "spec.path", "is for pools with spec.driver files only");
-            return;
         }
-        let parts: Vec<&str> = self.path.split('/').skip(1).collect();
-        // As mount tables, QEMU and people write it: nothing in it has to be quoted.
-        let is_plain = |part: &&str| {
-            let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
-            !matches!(*part, "" | "." | "..") && part.bytes().all(plain)
-        };
-        errors.require(
-            self.path.starts_with('/') && parts.iter().all(is_plain) && self.path.len() <= PATH_MAX,
-            "spec.path",
-            "must be the whole path of a folder that hosts have mounted, as in /mnt/pool, of at most 200 letters, \
-             digits and . _ - /",
-        );
+        match (&self.ceph, self.driver) {
+            (Some(ceph), PoolDriver::Rbd) => ceph.validate(errors),
+            (None, PoolDriver::Rbd) => {
+                errors.push(
+                    "spec.ceph",
+                    "is required: say at least which pool of the cluster it is, as ceph.pool",
+                );
+            }
+            (Some(_), _) => errors.push("spec.ceph", "is for pools with spec.driver rbd only"),
+            (None, _) => {}
+        }
     }
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
         errors.require(self.driver == old.driver, "spec.driver", "cannot be changed; make a new pool");
         errors.require(self.path == old.path, "spec.path", "cannot be changed; make a new pool");
+        let ceph = |spec: &Self| spec.ceph.as_ref().map(|ceph| ceph.pool.clone());
+        errors.require(ceph(self) == ceph(old), "spec.ceph.pool", "cannot be changed; make a new pool");
     }
 
     fn columns() -> &'static [Column<Pool>] {
         const COLUMNS: &[Column<Pool>] = &[
             Column::text("Driver", |p, _| json!(p.spec.driver)),
             Column::text("Capacity", |p, _| json!(p.spec.capacity)),
-            Column::text("Path", |p, _| json!(p.spec.path)),
+            Column::text("Path", |p, _| match &p.spec.ceph {
+                Some(ceph) => json!(ceph.pool),
+                None => json!(p.spec.path),
+            }),
         ];
         COLUMNS
     }

@@ -217,7 +217,7 @@ fn what_may_not_change_is_named() {
 }
 
 #[test]
-fn a_pool_that_hosts_share_has_a_path_and_no_other_has() {
+fn a_pool_that_hosts_share_says_where_it_is_and_no_other_does() {
     let pool = |spec: Value| fields("pool", &json!({"metadata": {"name": "p"}, "spec": spec}));
     assert_eq!(pool(json!({})), [""; 0]);
     assert_eq!(pool(json!({"path": "/mnt/pool"})), ["spec.path"]);
@@ -230,4 +230,19 @@ fn a_pool_that_hosts_share_has_a_path_and_no_other_has() {
     {
         assert_eq!(pool(json!({"driver": "files", "path": path})), ["spec.path"], "{path}");
     }
+    let ceph = |ceph: Value| pool(json!({"driver": "rbd", "ceph": ceph}));
+    assert_eq!(
+        ceph(json!({"pool": "vms"})),
+        [""; 0],
+        "the user and the configuration have their usual names"
+    );
+    assert_eq!(ceph(json!({"pool": "a/b"})), ["spec.ceph.pool"]);
+    assert_eq!(ceph(json!({})), ["spec.ceph.pool"]);
+    assert_eq!(
+        ceph(json!({"pool": "vms", "user": "--id", "conf": "ceph.conf"})),
+        ["spec.ceph.user", "spec.ceph.conf"]
+    );
+    assert_eq!(pool(json!({"driver": "rbd"})), ["spec.ceph"]);
+    assert_eq!(pool(json!({"driver": "rbd", "path": "/mnt/pool", "ceph": {"pool": "vms"}})), ["spec.path"]);
+    assert_eq!(pool(json!({"ceph": {"pool": "vms"}})), ["spec.ceph"]);
 }

@@ -208,7 +208,7 @@ impl Server {
             if !self.is_shared(&pool).await? {
                 let message = format!(
                     "volume {name:?} is in pool {pool:?}, which stays on its host: an instance with \
-                     spec.placement.onHostLoss restart needs volumes of pools with spec.driver files"
+                     spec.placement.onHostLoss restart needs volumes of pools with spec.driver files or rbd"
                 );
                 errors.push(field, message);
             }
@@ -216,8 +216,8 @@ impl Server {
         errors.require(
             has_one,
             "spec.placement.onHostLoss",
-            "restart is for instances with a volume in a pool with spec.driver files, which keeps two hosts from running \
-             it at once: attach one, or leave this out",
+            "restart is for instances with a volume in a pool with spec.driver files or rbd, which keeps two hosts from \
+             running it at once: attach one, or leave this out",
         );
         Ok(())
     }

@@ -45,6 +45,11 @@ trait Told: Sized + Send + 'static {
         revision: Revision,
     ) -> Result<Self, ApiError>;
 
+    /// What was there before the watch.
+    fn there(server: &Server, kind: &KindEntry, entry: &Entry) -> Result<Self, ApiError> {
+        Self::change(server, kind, ChangeKind::Added, entry, entry.mod_revision)
+    }
+
     fn bookmark(kind: &KindEntry, revision: Revision, initial_end: bool) -> Self;
 }
 
@@ -79,13 +84,7 @@ impl Server {
             from = page.revision;
             for entry in &page.entries {
                 if selection.matches(request.kind, entry)? {
-                    ready.push_back(T::change(
-                        self,
-                        request.kind,
-                        ChangeKind::Added,
-                        entry,
-                        entry.mod_revision,
-                    )?);
+                    ready.push_back(T::there(self, request.kind, entry)?);
                 }
             }
             if request.list.send_initial_events && request.list.allow_bookmarks {
@@ -205,6 +204,10 @@ impl Told for SharedEvent {
         let mut gone = object.clone_box();
         gone.metadata_mut().resource_version = revision.to_string();
         Ok(Self::Deleted(Arc::from(gone)))
+    }
+
+    fn there(server: &Server, kind: &KindEntry, entry: &Entry) -> Result<Self, ApiError> {
+        Ok(Self::Applied(server.inner.recent.passing(kind, entry)?))
     }
 
     fn bookmark(_kind: &KindEntry, revision: Revision, _initial_end: bool) -> Self {

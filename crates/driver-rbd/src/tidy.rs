@@ -1,0 +1,56 @@
+//! What is left of volumes and images that nobody needs any more.
+
+use driver::DriverError;
+
+use crate::cluster::{Cluster, Failure, or_missing};
+use crate::create::BASE;
+use crate::diff::is_of_backup;
+use crate::driver::RbdDriver;
+use crate::fence::cut_off;
+use crate::record::Name;
+
+/// Removes the image of a deleted volume, unless snapshots or clones stand on it.
+pub(crate) async fn bury(cluster: &Cluster, image: &str) -> Result<(), DriverError> {
+    for snapshot in cluster.snapshots(image).await? {
+        if is_of_backup(&snapshot.name) {
+            or_missing(cluster.remove_snapshot(image, &snapshot.name).await)?;
+        }
+    }
+    if cluster.has_snapshots(image).await? {
+        return Ok(());
+    }
+    cut_off(cluster, image).await?;
+    removed(cluster.remove(image).await)
+}
+
+/// What stands on something meanwhile goes another time.
+fn removed(done: Result<(), Failure>) -> Result<(), DriverError> {
+    match done {
+        Ok(()) | Err(Failure::Missing | Failure::NotEmpty) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+impl RbdDriver {
+    /// Removes what nothing stands on: deleted volumes, images of which no clone is left, and what this host has not made
+    /// to its end.
+    pub(crate) async fn sweep(&self, pool: &str) -> Result<(), DriverError> {
+        let cluster = self.cluster(pool)?;
+        for name in cluster.names().await? {
+            match Name::parse(&name) {
+                Some(Name::Gone(_)) => bury(&cluster, &name).await?,
+                Some(Name::Image(_)) => {
+                    if !cluster.has_clones(&name).await? {
+                        or_missing(cluster.remove_snapshot(&name, BASE).await)?;
+                        removed(cluster.remove(&name).await)?;
+                    }
+                }
+                Some(Name::Making { what, host }) if host == self.host && !self.is_making(&what) => {
+                    removed(cluster.remove(&name).await)?;
+                }
+                Some(Name::Making { .. } | Name::Volume(_)) | None => {}
+            }
+        }
+        Ok(())
+    }
+}
