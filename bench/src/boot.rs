@@ -18,6 +18,8 @@ use crate::store::spread;
 const PAIRS: usize = 7;
 /// What the tiny guest's init says first.
 const LINE: &[u8] = b"corten tiny: init on Linux";
+/// The console's log of a guest that is started by hand.
+const CONSOLE: &str = "console.log";
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -76,34 +78,40 @@ async fn pair(cloud: &Cloud, isolation: Isolation, name: &str) -> Result<(Durati
     let stop = serde_json::json!({ "spec": { "power": Power::Stopped } });
     instances.merge(name, &stop).await?;
     until_gone(pid).await?;
-    let bare = by_hand(&command).await?;
+    let bare = time_by_hand(&command).await?;
     instances.delete(name, &DeleteOptions::default()).await?;
     Ok((ours, bare))
 }
 
-async fn by_hand(command: &[String]) -> Result<Duration> {
+/// Until the guest says its first line.
+async fn time_by_hand(command: &[String]) -> Result<Duration> {
     let directory = tempfile::tempdir()?;
-    let console = directory.path().join("console.log");
-    let mut words = independent(command, directory.path(), &console).into_iter();
-    let program = words.next().ok_or("the guest has no command line")?;
-    let errors = fs::File::create(directory.path().join("errors"))?;
     let started = Instant::now();
-    let guest = Command::new(program)
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(errors)
-        .spawn()?;
-    let guest = Guest(guest);
-    let line = until_line(&console).await;
+    let guest = by_hand(command, directory.path())?;
+    let line = until_line(&directory.path().join(CONSOLE)).await;
     let elapsed = started.elapsed();
     drop(guest);
     let errors = fs::read_to_string(directory.path().join("errors"))?;
     line.map(|()| elapsed).map_err(|e| format!("{e}; QEMU said: {errors}").into())
 }
 
+/// A guest of this command line, which inherits nothing and keeps its files in `directory`.
+pub(crate) fn by_hand(command: &[String], directory: &Path) -> Result<Guest> {
+    let mut words = independent(command, directory, &directory.join(CONSOLE)).into_iter();
+    let program = words.next().ok_or("the guest has no command line")?;
+    let errors = fs::File::create(directory.join("errors"))?;
+    let guest = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors)
+        .spawn()?;
+    Ok(Guest(guest))
+}
+
 /// Dropping it is `kill -9`.
-struct Guest(Child);
+#[derive(Debug)]
+pub(crate) struct Guest(Child);
 
 impl Drop for Guest {
     fn drop(&mut self) {
@@ -137,7 +145,7 @@ fn by_path(word: &str, directory: &Path) -> String {
 }
 
 /// The guest's process and its command line.
-fn qemu(uid: &str) -> Result<(u32, Vec<String>)> {
+pub(crate) fn qemu(uid: &str) -> Result<(u32, Vec<String>)> {
     let found = cloud::processes()
         .into_iter()
         .find(|process| process.arguments.windows(2).any(|pair| pair[0] == "-uuid" && pair[1] == uid));
@@ -155,7 +163,7 @@ async fn until_line(log: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn until_gone(pid: u32) -> Result<()> {
+pub(crate) async fn until_gone(pid: u32) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while PathBuf::from(format!("/proc/{pid}/exe")).read_link().is_ok() {
         if Instant::now() > deadline {

@@ -9,6 +9,7 @@ mod container;
 mod decide;
 mod docker;
 mod footprint;
+mod guest_io;
 mod line;
 mod list;
 mod load;

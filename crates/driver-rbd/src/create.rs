@@ -12,6 +12,7 @@ use crate::cluster::{Cluster, Failure, IMAGE_MAX, or_missing};
 use crate::driver::RbdDriver;
 use crate::record::{Name, Record};
 use crate::snapshot::{self, SnapshotRecord};
+use crate::tidy::drop_late;
 
 /// The snapshot of what an image of the cloud shows.
 pub(crate) const BASE: &str = "base";
@@ -88,6 +89,11 @@ impl RbdDriver {
         }
         cluster.rename(&passing, &Name::Volume(Record::new(uid, &self.host))).await?;
         drop(making);
+        // It took a while: the cloud may have given it to another host, which has made it by now.
+        let names = cluster.names().await?;
+        if let Some(kept) = Record::find(&names, uid) {
+            drop_late(&cluster, &names, &kept).await?;
+        }
         self.remove_fill(&plan.place.pool, uid)
     }
 

@@ -205,7 +205,7 @@ mod tests {
         ];
         assert_eq!(read(&whole, 2 * CHUNK + 512).await, Ok(expected));
         let refused = [
-            (whole[..whole.len() - 1].to_vec(), "eof"),
+            (whole[..whole.len() - 1].to_vec(), "end of file"),
             ([&head[..], &zeros, &data, b"e"].concat(), "not where it should be"),
             ([&head[..], &piece(b'z', 512, CHUNK, &[]), b"e"].concat(), "object-map rebuild"),
             ([&head[..], &piece(b'w', 0, u64::MAX, &[]), b"e"].concat(), "not where it should be"),

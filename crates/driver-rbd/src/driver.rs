@@ -18,7 +18,7 @@ use crate::fence::cut_off;
 use crate::moves::wish;
 use crate::record::{Name, Record, State};
 use crate::snapshot::{self, SnapshotRecord};
-use crate::tidy::bury;
+use crate::tidy::{bury, drop_late};
 use crate::{NAME, diff, keyring};
 
 /// The object that says whose pool it is.
@@ -208,6 +208,7 @@ impl VolumeDriver for RbdDriver {
         if let Some(record) = Record::find(&names, &place.uid) {
             self.require_kept_here(&record)?;
             record.require_unheld("deleted")?;
+            drop_late(&cluster, &names, &record).await?;
             cluster.rename(&Name::Volume(record), &gone).await?;
             or_missing(cluster.remove_object(&wish(&place.uid)).await)?;
             is_gone = true;

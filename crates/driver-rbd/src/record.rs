@@ -68,6 +68,15 @@ impl Record {
         found.max_by_key(|record| (record.moves, record.epoch))
     }
 
+    /// Others of the same volume: made by hosts that did not hear in time that it is another's to make.
+    pub(crate) fn late(&self, names: &[String]) -> Vec<Self> {
+        let found = names.iter().filter_map(|name| match Name::parse(name)? {
+            Name::Volume(record) if record.uid == self.uid && record != *self => Some(record),
+            _ => None,
+        });
+        found.collect()
+    }
+
     pub(crate) fn require_unheld(&self, what: &str) -> Result<(), DriverError> {
         match &self.holder {
             Some(holder) => Err(DriverError::WrongState(format!(
@@ -174,7 +183,8 @@ mod tests {
         let record = |moves, epoch, host: &str| Record { moves, epoch, ..Record::new(&uid("aa"), host) };
         let (late, old, new) = (record(0, 0, "h3"), record(1, 9, "h1"), record(2, 1, "h2"));
         let names: Vec<String> = [&late, &new, &old].map(ToString::to_string).to_vec();
-        assert_eq!(Record::find(&names, &uid("aa")), Some(new));
+        assert_eq!(Record::find(&names, &uid("aa")), Some(new.clone()));
+        assert_eq!(new.late(&names), [late, old]);
         assert_eq!(Record::find(&names, &uid("ab")), None);
     }
 }

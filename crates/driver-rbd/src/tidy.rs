@@ -7,7 +7,7 @@ use crate::create::BASE;
 use crate::diff::is_of_backup;
 use crate::driver::RbdDriver;
 use crate::fence::cut_off;
-use crate::record::Name;
+use crate::record::{Name, Record};
 
 /// Removes the image of a deleted volume, unless snapshots or clones stand on it.
 pub(crate) async fn bury(cluster: &Cluster, image: &str) -> Result<(), DriverError> {
@@ -23,6 +23,14 @@ pub(crate) async fn bury(cluster: &Cluster, image: &str) -> Result<(), DriverErr
     removed(cluster.remove(image).await)
 }
 
+/// Removes what was made of a volume that another host had made by then; nobody has ever opened it.
+pub(crate) async fn drop_late(cluster: &Cluster, names: &[String], kept: &Record) -> Result<(), DriverError> {
+    for late in kept.late(names) {
+        removed(cluster.remove(&late.to_string()).await)?;
+    }
+    Ok(())
+}
+
 /// What stands on something meanwhile goes another time.
 fn removed(done: Result<(), Failure>) -> Result<(), DriverError> {
     match done {
@@ -36,17 +44,21 @@ impl RbdDriver {
     /// to its end.
     pub(crate) async fn sweep(&self, pool: &str) -> Result<(), DriverError> {
         let cluster = self.cluster(pool)?;
-        for name in cluster.names().await? {
-            match Name::parse(&name) {
-                Some(Name::Gone(_)) => bury(&cluster, &name).await?,
+        let names = cluster.names().await?;
+        for name in &names {
+            match Name::parse(name) {
+                Some(Name::Gone(_)) => bury(&cluster, name).await?,
                 Some(Name::Image(_)) => {
-                    if !cluster.has_clones(&name).await? {
-                        or_missing(cluster.remove_snapshot(&name, BASE).await)?;
-                        removed(cluster.remove(&name).await)?;
+                    if !cluster.has_clones(name).await? {
+                        or_missing(cluster.remove_snapshot(name, BASE).await)?;
+                        removed(cluster.remove(name).await)?;
                     }
                 }
                 Some(Name::Making { what, host }) if host == self.host && !self.is_making(&what) => {
-                    removed(cluster.remove(&name).await)?;
+                    removed(cluster.remove(name).await)?;
+                }
+                Some(Name::Volume(record)) if Record::find(&names, &record.uid).as_ref() == Some(&record) => {
+                    drop_late(&cluster, &names, &record).await?;
                 }
                 Some(Name::Making { .. } | Name::Volume(_)) | None => {}
             }

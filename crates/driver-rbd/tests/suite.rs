@@ -173,6 +173,7 @@ async fn a_cluster_keeps_the_contract() {
     changes_are_told(&ceph, &driver).await;
     a_lost_host_writes_nothing(&ceph, &driver).await;
     what_was_killed_holds_up_nobody(&driver).await;
+    a_late_host_makes_no_second_volume(&ceph, &driver).await;
     nothing_is_left(&ceph, &driver).await;
 }
 
@@ -360,6 +361,21 @@ async fn a_lost_host_writes_nothing(ceph: &Ceph, first: &RbdDriver) {
     assert_eq!(again.held_by(&holder).await.unwrap(), std::slice::from_ref(&volume));
     again.close(&volume, &holder).await.unwrap();
     again.delete(&volume).await.unwrap();
+}
+
+/// It had begun to make the volume when the cloud gave it to another.
+async fn a_late_host_makes_no_second_volume(ceph: &Ceph, first: &RbdDriver) {
+    let volume = place("aa17");
+    first.create(&plan("aa17", MIB, VolumeOrigin::Empty)).await.unwrap();
+    first.keep(&volume, 1, &[]).await.unwrap();
+    let late = |name: &str| ceph.tool("rbd", &["create", "--size", "1M", name]);
+    late("volume+aa17+0+0+h2++");
+    assert_eq!(first.observe(&volume).await.unwrap().epoch, 0);
+    first.tidy("default").await.unwrap();
+    assert_eq!(ceph.images(), ["volume+aa17+1+0+h1++"]);
+    late("volume+aa17+0+0+h3++");
+    first.delete(&volume).await.unwrap();
+    assert_eq!(ceph.images(), Vec::<String>::new());
 }
 
 /// The cluster takes half a minute to see that somebody died.

@@ -105,8 +105,16 @@ impl Volumes {
         Ok(())
     }
 
-    /// Closes everything of an instance of which nothing runs any more.
+    /// Closes everything of an instance of which nothing runs any more. What it has in a pool that cannot be reached, is
+    /// not forgotten: it waits.
     pub(crate) async fn close_all(&self, holder: &Uid) -> Result<(), VolumeError> {
+        for instance in self.0.instances.filter(|instance| instance.metadata.uid == *holder) {
+            for (_, name) in instance.spec.named_volumes() {
+                if let Some(volume) = self.0.volumes.get(&format!("{}/{name}", instance.metadata.namespace)) {
+                    self.0.pools.require(&volume.spec.pool)?;
+                }
+            }
+        }
         for held in self.held(holder).await? {
             let _changing = self.lock(&held.uid).await;
             self.driver(&held)?.close(&held, holder).await?;
@@ -269,7 +277,10 @@ impl Volumes {
             return Ok(Vec::new());
         }
         let held = self.0.pools.held_by(holder).await?;
-        self.0.holders.lock().insert(holder.clone(), !held.is_empty());
+        // A pool that cannot be reached may have more.
+        if !held.is_empty() || self.0.pools.all_usable() {
+            self.0.holders.lock().insert(holder.clone(), !held.is_empty());
+        }
         Ok(held)
     }
 

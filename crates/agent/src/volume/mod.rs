@@ -34,6 +34,8 @@ use crate::instance::{Serving, driver_for};
 const WORKERS: usize = 8;
 /// How often what is used is looked at.
 const RESYNC: Duration = Duration::from_secs(30);
+/// The same where a look takes the time of several programs.
+const RESYNC_FAR: Duration = Duration::from_secs(300);
 /// How long what waits for something else waits before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -229,13 +231,14 @@ impl Volumes {
         let observed = self.driver(&place)?.observe(&place).await?;
         self.report(volume, &observed, done).await?;
         self.tell_instances(volume);
+        let resync = if self.0.pools.is_far(&volume.spec.pool) { RESYNC_FAR } else { RESYNC };
         match self.merge(volume, &observed).await {
-            Ok(false) => Ok(Outcome::RequeueAfter(RESYNC)),
+            Ok(false) => Ok(Outcome::RequeueAfter(resync)),
             Ok(true) => Ok(Outcome::RequeueAfter(LOOK_AGAIN)),
             // The volume is none the worse for it.
             Err(e) => {
                 tracing::warn!(volume = volume.metadata.key(), error = %e, "layers were not merged");
-                Ok(Outcome::RequeueAfter(RESYNC))
+                Ok(Outcome::RequeueAfter(resync))
             }
         }
     }

@@ -73,6 +73,15 @@ enum State {
     Shared(String),
 }
 
+impl Known {
+    fn is_usable(&self) -> bool {
+        match &self.state {
+            State::Own => true,
+            State::Shared(why) => why.is_empty(),
+        }
+    }
+}
+
 impl Pools {
     pub(crate) fn new(host: &str, client: &Client, drivers: &VolumeDrivers) -> Self {
         Self(Arc::new(Inner {
@@ -187,6 +196,11 @@ impl Pools {
         }
     }
 
+    /// Whether a look at one of its volumes costs calls of programs.
+    pub(crate) fn is_far(&self, name: &str) -> bool {
+        self.find(name).is_ok_and(|known| known.driver == PoolDriver::Rbd)
+    }
+
     /// What keeps the pool's volumes.
     pub(crate) fn driver(&self, name: &str) -> Result<&dyn VolumeDriver, VolumeError> {
         Ok(&**self.0.drivers.of(self.find(name)?.driver))
@@ -210,11 +224,11 @@ impl Pools {
     /// Pools that can be used here.
     pub(crate) fn usable(&self) -> Vec<String> {
         let known = self.0.known.lock();
-        let is_usable = |state: &State| match state {
-            State::Own => true,
-            State::Shared(why) => why.is_empty(),
-        };
-        known.iter().filter(|(_, known)| is_usable(&known.state)).map(|(name, _)| name.clone()).collect()
+        known.iter().filter(|(_, known)| known.is_usable()).map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(crate) fn all_usable(&self) -> bool {
+        self.0.known.lock().values().all(Known::is_usable)
     }
 
     /// What the cloud is told.
