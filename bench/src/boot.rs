@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn measure() -> Result<Vec<Row>> {
-    let cloud = Cloud::up()?;
+    let cloud = Cloud::up_without_networks()?;
     cloud.corten(&["image", "build", "tiny"])?;
     let mut rows = Vec::new();
     for isolation in [Isolation::MicroVm, Isolation::Vm] {

@@ -22,16 +22,27 @@ pub(crate) struct Cloud {
     program: PathBuf,
     data: PathBuf,
     listen: SocketAddr,
+    has_networks: bool,
     _parent: tempfile::TempDir,
 }
 
 impl Cloud {
     pub(crate) fn up() -> Result<Self> {
+        Self::begin(true)
+    }
+
+    /// Guests have a card of their QEMU's own: what stands beside a QEMU that is started by hand.
+    pub(crate) fn up_without_networks() -> Result<Self> {
+        Self::begin(false)
+    }
+
+    fn begin(has_networks: bool) -> Result<Self> {
         // Guests run as users of their own and pass through to their files.
         let parent = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o711)).tempdir()?;
         let listen = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let program = program()?;
-        let cloud = Self { program, data: parent.path().join("cloud"), listen, _parent: parent };
+        let data = parent.path().join("cloud");
+        let cloud = Self { program, data, listen, has_networks, _parent: parent };
         cloud.start()?;
         Ok(cloud)
     }
@@ -72,6 +83,9 @@ impl Cloud {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--data").arg(&self.data);
+        if !self.has_networks {
+            command.env("CORTEN_NETWORKS", "off");
+        }
         command
     }
 

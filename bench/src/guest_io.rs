@@ -31,7 +31,12 @@ const NAME: &str = "io";
 /// Runs in the guest.
 const SOURCE: &str = include_str!("random_io.c");
 
-pub(crate) async fn row(cloud: &Cloud) -> Result<Row> {
+pub(crate) async fn measure() -> Result<Vec<Row>> {
+    let cloud = Cloud::up_without_networks()?;
+    Ok(vec![row(&cloud).await?])
+}
+
+async fn row(cloud: &Cloud) -> Result<Row> {
     cloud.corten(&["image", "build", "tiny"])?;
     cloud.corten(&["volume", "create", NAME, "--size", &VOLUME.to_string()])?;
     let client = cloud.connect()?;

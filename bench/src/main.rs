@@ -37,7 +37,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every measurement, in the order of the table.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "store",
     "api",
     "placement",
@@ -51,6 +51,7 @@ const NAMES: [&str; 14] = [
     "footprint",
     "network",
     "storage",
+    "guest-io",
     "objects",
 ];
 
@@ -97,6 +98,7 @@ async fn measure(name: &str) -> Result<Vec<Row>> {
         "footprint" => footprint::measure().await,
         "network" => network::measure().await,
         "storage" => storage::measure().await,
+        "guest-io" => guest_io::measure().await,
         "objects" => objects::measure().await,
         _ => Err(format!("{name} is in the list of names, but nothing measures it").into()),
     }

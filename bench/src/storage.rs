@@ -1,4 +1,4 @@
-//! Volumes: clones of images of two sizes beside `qemu-img create -b`, a guest's reads and writes, and what a backup of a little that changed takes
+//! Volumes: clones of images of two sizes beside `qemu-img create -b`, and what a backup of a little that changed takes
 //! beside a copy of everything.
 
 use std::fs::{self, File};
@@ -13,7 +13,6 @@ use model::{Bytes, ObjectMeta};
 
 use crate::Result;
 use crate::cloud::Cloud;
-use crate::guest_io;
 use crate::report::{Row, Verdict, times};
 use crate::store::spread;
 
@@ -33,7 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) async fn measure() -> Result<Vec<Row>> {
     let cloud = Cloud::up()?;
     let mut rows = clones(&cloud).await?;
-    rows.push(guest_io::row(&cloud).await.unwrap_or_else(|e| Row::failed("guest I/O", &e.to_string())));
     rows.push(increment(&cloud).await?);
     Ok(rows)
 }

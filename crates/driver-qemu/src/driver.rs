@@ -48,7 +48,7 @@ const PRESS_AGAIN: Duration = Duration::from_secs(2);
 /// Virtual machines by QEMU.
 #[derive(Debug)]
 pub struct QemuDriver {
-    options: QemuOptions,
+    pub(crate) options: QemuOptions,
     index: Index,
     host: OnceCell<Host>,
     watches: Watches,

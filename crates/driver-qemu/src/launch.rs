@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ::driver::{Boot, DriverError, NicPlan, Plan, VmPlan};
+use ::driver::{Boot, DiskLocation, DriverError, NicPlan, Plan, VmPlan};
 use model::compute::{Firmware, Machine};
 use model::{Resources, Timestamp};
 use sys::cgroup::{Cgroup, Cgroups, Limits};
@@ -29,8 +29,11 @@ use crate::volumes;
 const MEMORY_OVERHEAD_MIB: u64 = 368;
 /// What QEMU's own threads may take beside the guest's processors.
 const CPU_OVERHEAD_MILLIS: u64 = 100;
-/// Threads of one QEMU beside the guest's processors; its pool for disk requests has 64.
-const THREADS_MAX: u64 = 128;
+/// What it takes beside that for each volume in a Ceph cluster: a cache of 32 MiB, and what is on its way.
+const CLUSTER_MIB: u64 = 64;
+/// Threads of one QEMU beside the guest's processors: its pool for disk requests has 64, and each volume in a Ceph cluster
+/// 15, of which there may be nine.
+const THREADS_MAX: u64 = 288;
 const OPEN_FILES_MAX: u64 = 4096;
 /// Longest serial number of a virtio disk.
 const SERIAL_MAX: usize = 20;
@@ -86,8 +89,7 @@ pub(crate) fn start(
     plan: &Plan,
 ) -> Result<State, DriverError> {
     let vm = check(plan, host)?;
-    let group = cgroup(&options.cgroup, &plan.uid)?;
-    group.ensure(&limits(&plan.resources, plan)).map_err(|e| DriverError::failed("limiting the guest", e))?;
+    let group = limit(options, plan)?;
     let at = |what: &'static str| move |e: io::Error| DriverError::failed(what, e);
     let state = index.add(plan).map_err(at("making the state folder"))?;
     state.forget_started().map_err(at("making the state folder"))?;
@@ -112,8 +114,18 @@ pub(crate) fn start(
     Ok(state)
 }
 
+/// The guest's control group, with what it may take.
+pub(crate) fn limit(options: &QemuOptions, plan: &Plan) -> Result<Cgroup, DriverError> {
+    let group = cgroup(&options.cgroup, &plan.uid)?;
+    group.ensure(&limits(&plan.resources, plan)).map_err(|e| DriverError::failed("limiting the guest", e))?;
+    Ok(group)
+}
+
 fn limits(resources: &Resources, plan: &Plan) -> Limits {
-    let memory_mib = resources.memory.as_mib() + translations_mib(plan) + MEMORY_OVERHEAD_MIB;
+    let volumes = plan.vm.iter().flat_map(|vm| &vm.volumes);
+    let in_clusters = volumes.filter(|disk| matches!(disk.location, DiskLocation::Rbd(_))).count() as u64;
+    let own_mib = translations_mib(plan) + MEMORY_OVERHEAD_MIB + CLUSTER_MIB * in_clusters;
+    let memory_mib = resources.memory.as_mib() + own_mib;
     Limits {
         cpu_millis: (resources.cpu.0 > 0).then_some(resources.cpu.0 + CPU_OVERHEAD_MILLIS),
         memory_bytes: Some(memory_mib << 20),

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::QemuDriver;
 use crate::devices::{HOTPLUG_SLOTS, virtio};
 use crate::jobs;
-use crate::launch::hand_over;
+use crate::launch::{self, hand_over};
 use crate::qmp::{Qmp, QmpError};
 use crate::state::{State, socket};
 
@@ -271,6 +271,9 @@ impl VolumeAccess for QemuDriver {
         if let Some(file) = disk.location.file() {
             hand_over(file, machine.plan.user_id)?;
         }
+        let mut plan = machine.plan.clone();
+        plan.vm.iter_mut().for_each(|vm| vm.volumes.push(disk.clone()));
+        launch::limit(&self.options, &plan)?;
         // A node that an attempt before this one left.
         machine.close_nodes(&disk.serial).await?;
         machine.open_nodes(disk).await?;
