@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use driver::{DiskKey, DriverError, VolumeOrigin, VolumePlan, in_guest};
 use model::{Bytes, Uid};
 
-use crate::driver::{DirDriver, require_kept_here};
+use crate::driver::DirDriver;
 use crate::encrypt;
 use crate::header;
 use crate::pool::{Pool, failed};
@@ -78,7 +78,7 @@ impl DirDriver {
             VolumeOrigin::Image(image) => header::virtual_size(image).map_err(failed("reading the image"))?,
             _ => 0,
         };
-        let size = size_of(plan, Bytes(least))?;
+        let size = plan.size_on(Bytes(least))?;
         let fill = {
             let (pool, _turn) = self.pool(&plan.place.pool).await?;
             if !may_make(&pool, uid)? {
@@ -122,21 +122,10 @@ impl DirDriver {
     }
 }
 
-/// The size that is asked for, or that of the source, of which it may not be less.
-pub(crate) fn size_of(plan: &VolumePlan, least: Bytes) -> Result<Bytes, DriverError> {
-    let size = if plan.size.0 == 0 { least } else { plan.size };
-    if size >= least && size.0 > 0 {
-        return Ok(size);
-    }
-    Err(DriverError::Invalid(format!(
-        "a volume of {size} is smaller than its source; spec.size must be at least {least}"
-    )))
-}
-
 /// Whether a volume has to be made yet.
 pub(crate) fn may_make(pool: &Pool, uid: &Uid) -> Result<bool, DriverError> {
     if let Some(volume) = pool.volume(uid)? {
-        return require_kept_here(pool, &volume).map(|()| false);
+        return volume.possession().require_host(pool.host()).map(|()| false);
     }
     if pool.is_shared() && pool.gone().join(uid.as_str()).exists() {
         return Err(DriverError::WrongState("the volume was deleted".into()));

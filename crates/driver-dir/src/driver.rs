@@ -13,7 +13,7 @@ use model::{Bytes, Uid};
 use tokio::sync::Mutex;
 
 use crate::NAME;
-use crate::create::{may_make, size_of};
+use crate::create::may_make;
 use crate::merge::Merging;
 use crate::pool::{Pool, failed};
 use crate::record::{SnapshotRecord, VolumeRecord};
@@ -102,24 +102,8 @@ impl DirDriver {
 /// A volume that this host may change.
 pub(crate) fn there(pool: &Pool, uid: &Uid) -> Result<VolumeRecord, DriverError> {
     let volume = pool.volume(uid)?.ok_or_else(|| DriverError::NotFound(format!("{uid} (a volume)")))?;
-    require_kept_here(pool, &volume)?;
+    volume.possession().require_host(pool.host())?;
     Ok(volume)
-}
-
-pub(crate) fn require_kept_here(pool: &Pool, volume: &VolumeRecord) -> Result<(), DriverError> {
-    if volume.host == pool.host() {
-        return Ok(());
-    }
-    Err(DriverError::WrongState(format!("the volume is host {:?}'s, not {:?}'s", volume.host, pool.host())))
-}
-
-fn require_unheld(volume: &VolumeRecord, what: &str) -> Result<(), DriverError> {
-    match &volume.holder {
-        Some(holder) => Err(DriverError::WrongState(format!(
-            "the volume cannot be {what} while {holder} may open it; detach it first"
-        ))),
-        None => Ok(()),
-    }
 }
 
 /// Puts a snapshot that was begun to its end: whatever head is in use, both show the same.
@@ -199,7 +183,7 @@ impl VolumeDriver for DirDriver {
                 (Some(found.layer), found.size)
             }
         };
-        let size = size_of(plan, least)?;
+        let size = plan.size_on(least)?;
         let volume = VolumeRecord::new(size, pool.host(), encrypted);
         pool.make(&Pool::head_name(uid, 0), volume.in_files(size), backing.as_deref())?;
         pool.keep_volume(uid, &volume)
@@ -231,8 +215,8 @@ impl VolumeDriver for DirDriver {
     async fn delete(&self, place: &VolumePlace) -> Result<(), DriverError> {
         let (pool, _turn) = self.pool(&place.pool).await?;
         if let Some(mut volume) = pool.volume(&place.uid)? {
-            require_kept_here(&pool, &volume)?;
-            require_unheld(&volume, "deleted")?;
+            volume.possession().require_host(pool.host())?;
+            volume.possession().require_unheld("deleted")?;
             self.interrupt(&pool, &place.uid, &volume).await?;
             settle_offline(&pool, &place.uid, &mut volume)?;
             pool.note_gone(&place.uid)?;
@@ -246,16 +230,7 @@ impl VolumeDriver for DirDriver {
     async fn open(&self, place: &VolumePlace, holder: &Uid, epoch: u64) -> Result<DiskLocation, DriverError> {
         let (pool, _turn) = self.pool(&place.pool).await?;
         let mut volume = there(&pool, &place.uid)?;
-        let again = volume.holder.as_ref() == Some(holder) && epoch == volume.epoch;
-        if epoch < volume.epoch || (epoch == volume.epoch && !again) {
-            return Err(DriverError::WrongState(format!(
-                "epoch {epoch} of the volume is over: it was opened under epoch {} since",
-                volume.epoch
-            )));
-        }
-        if volume.holder.as_ref().is_some_and(|other| other != holder) {
-            require_unheld(&volume, "attached")?;
-        }
+        let again = volume.possession().is_open_to(holder, epoch)?;
         if !again {
             self.interrupt(&pool, &place.uid, &volume).await?;
             settle_offline(&pool, &place.uid, &mut volume)?;
@@ -325,7 +300,7 @@ impl VolumeDriver for DirDriver {
     async fn revert(&self, place: &VolumePlace, snapshot: &Uid) -> Result<(), DriverError> {
         let (pool, _turn) = self.pool(&place.pool).await?;
         let mut volume = there(&pool, &place.uid)?;
-        require_unheld(&volume, "taken back to a snapshot")?;
+        volume.possession().require_unheld("taken back to a snapshot")?;
         self.interrupt(&pool, &place.uid, &volume).await?;
         settle_offline(&pool, &place.uid, &mut volume)?;
         let found = pool.snapshot(snapshot)?;
@@ -408,7 +383,7 @@ impl VolumeDriver for DirDriver {
         let (pool, head, size, run, work) = {
             let (pool, _turn) = self.pool(&place.pool).await?;
             let mut volume = there(&pool, &place.uid)?;
-            require_unheld(&volume, "read")?;
+            volume.possession().require_unheld("read")?;
             self.interrupt(&pool, &place.uid, &volume).await?;
             settle_offline(&pool, &place.uid, &mut volume)?;
             let head = Pool::head_name(&place.uid, volume.head);

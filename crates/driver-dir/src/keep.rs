@@ -40,22 +40,12 @@ impl DirDriver {
         let uid = &place.uid;
         let Some(mut volume) = pool.volume(uid)? else { return Ok(()) };
         let is_ours = volume.host == pool.host();
-        if moves < volume.moves || (moves == volume.moves && !is_ours) {
-            return Err(DriverError::WrongState(format!(
-                "host {:?} has the volume since: it went from host to host {} times, and {moves} is over",
-                volume.host, volume.moves
-            )));
-        }
+        volume.possession().require_latest(pool.host(), moves)?;
         if is_ours && moves == volume.moves {
             return pool.forget_former_name(uid, &mut volume);
         }
         if !is_ours {
-            if let Some(holder) = volume.holder.as_ref().filter(|_| !lost.contains(&volume.host)) {
-                return Err(DriverError::WrongState(format!(
-                    "instance {holder} on host {:?} may have the volume open; it has to let go of it first",
-                    volume.host
-                )));
-            }
+            volume.possession().require_let_go(lost)?;
             self.interrupt(&pool, uid, &volume).await?;
         }
         let taken = if is_ours { None } else { pool.take_disk(uid, &mut volume, moves)? };

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use driver::Possession;
 use model::{Bytes, Uid};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,11 @@ impl VolumeRecord {
             renamed: false,
             encrypted,
         }
+    }
+
+    pub(crate) fn possession(&self) -> Possession<'_> {
+        let Self { host, moves, epoch, holder, .. } = self;
+        Possession { host, moves: *moves, epoch: *epoch, holder: holder.as_ref() }
     }
 
     /// How large the disk in its files is, when a guest sees `size` of it.

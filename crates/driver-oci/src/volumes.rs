@@ -434,16 +434,7 @@ mod tests {
         let serial = format!("test{}", std::process::id());
         let folder =
             Folder { path: dir.path().join("volumes").join(&serial), cgroup: sys::cgroup::ROOT.into() };
-        let disk = DiskPlan {
-            location: driver::DiskLocation::qcow2(&path),
-            serial: serial.clone(),
-            read_only: false,
-            limits: model::storage::VolumeLimits::default(),
-            when_full: model::storage::WhenFull::Pause,
-            boot: false,
-            encrypted: false,
-            key: None,
-        };
+        let disk = DiskPlan::new(driver::DiskLocation::qcow2(&path), serial.clone());
         let mount = |disk: &DiskPlan| {
             let disk = disk.clone();
             move |folder: &Folder| mount_volume(folder, &disk)

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use driver::{DiskKey, DiskLocation, DiskPlan, NicPlan, RbdImage};
 use model::compute::{Cell, Isolation, PayloadKind};
-use model::storage::{VolumeLimits, WhenFull};
 use model::{Bytes, CpuMillis, Resources, Uid};
 use proptest::prelude::*;
 
@@ -95,14 +94,9 @@ fn a_microvm_with_a_kernel() {
 fn an_encrypted_volume_has_a_key_that_is_not_on_the_line() {
     let (plan, mut vm) = plan(Machine::Q35, kernel(""));
     vm.volumes.push(DiskPlan {
-        location: DiskLocation::qcow2("/v.qcow2"),
-        serial: "7".into(),
-        read_only: false,
-        limits: VolumeLimits::default(),
-        when_full: WhenFull::Pause,
-        boot: false,
         encrypted: true,
         key: Some(DiskKey::new("c2VjcmV0")),
+        ..DiskPlan::new(DiskLocation::qcow2("/v.qcow2"), "7")
     });
     let fds = Descriptors { keys: BTreeMap::from([("k-7".into(), 21)]), ..descriptors() };
     let line = text(&args(&plan, &vm, &host(Accelerator::Tcg), &fds));
@@ -121,16 +115,7 @@ fn an_encrypted_volume_has_a_key_that_is_not_on_the_line() {
 #[test]
 fn a_pc_that_boots_its_disk_by_uefi_under_kvm() {
     let (plan, mut vm) = plan(Machine::Q35, Boot::Firmware(Firmware::Uefi));
-    vm.disks.push(DiskPlan {
-        location: DiskLocation::qcow2("/d.qcow2"),
-        serial: "vol-1".into(),
-        read_only: false,
-        limits: VolumeLimits::default(),
-        when_full: WhenFull::Pause,
-        boot: false,
-        encrypted: false,
-        key: None,
-    });
+    vm.disks.push(DiskPlan::new(DiskLocation::qcow2("/d.qcow2"), "vol-1"));
     vm.nics.push(NicPlan::Tap { mac: "02:00:00:00:00:01".into(), device: "tap0".into(), namespace: None });
     vm.nics.push(NicPlan::User { mac: "02:00:00:00:00:02".into(), forwards: vec![(2222, 22)] });
     let fds =
@@ -168,16 +153,7 @@ fn a_volume_of_a_cluster_is_opened_with_the_cluster_s_key() {
         snapshot: None,
         key: Some(DiskKey::of_ceph("c2VjcmV0")),
     };
-    vm.volumes.push(DiskPlan {
-        location: DiskLocation::Rbd(image),
-        serial: "7".into(),
-        read_only: false,
-        limits: VolumeLimits::default(),
-        when_full: WhenFull::Pause,
-        boot: false,
-        encrypted: false,
-        key: None,
-    });
+    vm.volumes.push(DiskPlan::new(DiskLocation::Rbd(image), "7"));
     let fds = Descriptors { keys: BTreeMap::from([("p-7".into(), 21)]), ..descriptors() };
     let line = text(&args(&plan, &vm, &host(Accelerator::Tcg), &fds));
     let expected = concat!(
@@ -222,7 +198,7 @@ proptest! {
         let (mut plan, mut vm) = plan(Machine::Q35, kernel(&cmdline));
         plan.label.clone_from(&label);
         let path = PathBuf::from(path);
-        vm.disks.push(DiskPlan { location: DiskLocation::raw(&path), serial: serial.clone(), read_only: true, limits: VolumeLimits::default(), when_full: WhenFull::Pause, boot: false, encrypted: false, key: None });
+        vm.disks.push(DiskPlan { read_only: true, ..DiskPlan::new(DiskLocation::raw(&path), serial.clone()) });
         vm.nics.push(NicPlan::User { mac: mac.clone(), forwards: Vec::new() });
         let line = args(&plan, &vm, &host(Accelerator::Tcg), &descriptors());
         let value = |option: &str, nth: usize| {

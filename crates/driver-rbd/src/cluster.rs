@@ -12,7 +12,7 @@ use sys::memory_file;
 use crate::record::Name;
 
 /// How long a call may take that only asks, or changes a few objects.
-const CALL_MAX: Duration = Duration::from_secs(30);
+pub(crate) const CALL_MAX: Duration = Duration::from_secs(30);
 /// How long it may take to go through all objects of an image.
 pub(crate) const IMAGE_MAX: Duration = Duration::from_hours(6);
 /// What is told apart of an image by its map of objects, so that looks and deletions go through what is there, and not

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 use sys::command::run;
 
-use crate::cluster::{Cluster, Failure, IMAGE_MAX, or_missing};
+use crate::cluster::{CALL_MAX, Cluster, Failure, IMAGE_MAX, or_missing};
 use crate::driver::RbdDriver;
 use crate::record::{Name, Record};
 use crate::snapshot::{self, SnapshotRecord};
@@ -46,45 +46,42 @@ impl RbdDriver {
             return Err(DriverError::WrongState(format!("volume {uid} is deleted")));
         }
         if let Some(record) = Record::find(&names, uid) {
-            return self.require_kept_here(&record);
+            return record.possession().require_host(&self.host);
         }
-        let making = self.begin(uid.as_str());
-        let passing = Name::Making { what: uid.to_string(), host: self.host.clone() };
+        let (making, passing) = self.begin(&cluster, &names, uid.as_str()).await?;
         let image = passing.to_string();
-        if names.contains(&image) {
-            or_missing(cluster.remove(&image).await)?;
-        }
-        let least = match &plan.source {
-            VolumeOrigin::Empty => Bytes(0),
+        let (least, size) = match &plan.source {
+            VolumeOrigin::Empty => {
+                let size = plan.size_on(Bytes(0))?;
+                cluster.create(&image, size).await?;
+                (size, size)
+            }
             VolumeOrigin::Snapshot(snapshot) => {
                 let found = SnapshotRecord::must_find(&cluster, snapshot).await?;
-                require_size(plan, found.size)?;
+                let size = plan.size_on(found.size)?;
                 let from = found.image(&names)?;
                 let cloned = cluster.clone_of(&from, &snapshot::name(snapshot), &image).await;
                 stands_still(cloned)?;
-                found.size
+                (found.size, size)
             }
             VolumeOrigin::Image(path) => {
-                let size = size_in(path, "qcow2").await?;
-                require_size(plan, size)?;
-                let from = self.bring(&cluster, &names, path, size).await?;
+                let least = size_in(path, "qcow2").await?;
+                let size = plan.size_on(least)?;
+                let from = self.bring(&cluster, &names, path, least).await?;
                 stands_still(cluster.clone_of(&from, BASE, &image).await)?;
-                size
+                (least, size)
             }
             VolumeOrigin::Filled => {
                 let fill = self.fill_path(&plan.place.pool, uid);
-                let size = size_in(&fill, "raw").await?;
-                require_size(plan, size)?;
-                cluster.create(&image, size).await?;
+                let least = size_in(&fill, "raw").await?;
+                let size = plan.size_on(least)?;
+                cluster.create(&image, least).await?;
                 let file = json!({ "driver": "raw", "file": { "driver": "file", "filename": fill.to_string_lossy() } });
                 write(&file, &cluster.location(&image, None)).await?;
-                size
+                (least, size)
             }
         };
-        let size = plan.size.max(least);
-        if plan.source == VolumeOrigin::Empty {
-            cluster.create(&image, size).await?;
-        } else if size > least {
+        if size > least {
             cluster.resize(&image, size).await?;
         }
         cluster.rename(&passing, &Name::Volume(Record::new(uid, &self.host))).await?;
@@ -105,8 +102,8 @@ impl RbdDriver {
         path: &Path,
         size: Bytes,
     ) -> Result<String, DriverError> {
-        let own = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        let name = Name::Image(own.clone());
+        let own = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = Name::Image(own.to_owned());
         if names.contains(&name.to_string()) {
             return Ok(name.to_string());
         }
@@ -115,12 +112,8 @@ impl RbdDriver {
         if names.contains(&name.to_string()) {
             return Ok(name.to_string());
         }
-        let _making = self.begin(&own);
-        let passing = Name::Making { what: own, host: self.host.clone() };
+        let (_making, passing) = self.begin(cluster, &names, own).await?;
         let image = passing.to_string();
-        if names.contains(&image) {
-            or_missing(cluster.remove(&image).await)?;
-        }
         cluster.create(&image, size).await?;
         let file = json!({
             "driver": "qcow2", "backing": null, "file": { "driver": "file", "filename": path.to_string_lossy() },
@@ -138,9 +131,20 @@ impl RbdDriver {
         Ok(name.to_string())
     }
 
-    fn begin(&self, what: &str) -> Making<'_> {
+    /// The name of something on its way into the pool; what an attempt before has left under it, goes.
+    async fn begin(
+        &self,
+        cluster: &Cluster,
+        names: &[String],
+        what: &str,
+    ) -> Result<(Making<'_>, Name), DriverError> {
         self.making.lock().insert(what.to_owned());
-        Making { driver: self, what: what.to_owned() }
+        let making = Making { driver: self, what: what.to_owned() };
+        let passing = Name::Making { what: what.to_owned(), host: self.host.clone() };
+        if names.contains(&passing.to_string()) {
+            or_missing(cluster.remove(&passing.to_string()).await)?;
+        }
+        Ok((making, passing))
     }
 
     pub(crate) fn is_making(&self, what: &str) -> bool {
@@ -171,16 +175,6 @@ fn stands_still(cloned: Result<(), Failure>) -> Result<(), DriverError> {
     }
 }
 
-fn require_size(plan: &VolumePlan, least: Bytes) -> Result<(), DriverError> {
-    if plan.size == Bytes(0) || plan.size >= least {
-        return Ok(());
-    }
-    Err(DriverError::Invalid(format!(
-        "a volume of {} is smaller than what it is made from; it must be at least {least}",
-        plan.size
-    )))
-}
-
 /// How large the disk in a file is, of a format that is stated.
 async fn size_in(path: &Path, format: &str) -> Result<Bytes, DriverError> {
     #[derive(Deserialize)]
@@ -189,7 +183,7 @@ async fn size_in(path: &Path, format: &str) -> Result<Bytes, DriverError> {
         virtual_size: u64,
     }
     let path = path.to_string_lossy();
-    let told = run(QEMU_IMG, ["info", "--output", "json", "-f", format, &path], IMAGE_MAX).await;
+    let told = run(QEMU_IMG, ["info", "--output", "json", "-f", format, &path], CALL_MAX).await;
     let told = told.map_err(|e| DriverError::failed("qemu-img info", e))?;
     let info: Info =
         serde_json::from_slice(&told).map_err(|e| DriverError::failed("reading what qemu-img says", e))?;

@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, Failure, or_missing};
 
 /// What `rbd export-diff` begins with: version 1 of the format (doc/dev/rbd-diff.rst of Ceph).
 const BANNER: &[u8] = b"rbd diff v1\n";
-/// Most bytes of one piece; an object has 4 MiB.
+/// Most bytes of one piece that has any; an object has 4 MiB.
 const PIECE_MAX: u64 = 64 << 20;
 /// Most bytes of a name in the stream.
 const NAME_MAX: u32 = 4096;
@@ -136,6 +136,11 @@ impl<R: AsyncRead + Unpin + Send> Pieces<R> {
                 b's' => drop(self.from.read_u64_le().await?),
                 b'w' => {
                     let (offset, length) = self.range().await?;
+                    if length > PIECE_MAX {
+                        return Err(io::Error::other(
+                            "rbd export-diff says a piece that is larger than an object",
+                        ));
+                    }
                     let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
                     self.from.read_exact(&mut bytes).await?;
                     return Ok(Some(Change::Data { offset, bytes }));
@@ -156,7 +161,7 @@ impl<R: AsyncRead + Unpin + Send> Pieces<R> {
         let (offset, length) = (self.from.read_u64_le().await?, self.from.read_u64_le().await?);
         let end = offset.saturating_add(length);
         let is_whole = |at: u64| at.is_multiple_of(GRANULARITY.into()) || at == self.size;
-        if offset < self.end || end > self.size || length > PIECE_MAX.max(self.size) {
+        if offset < self.end || end > self.size {
             return Err(io::Error::other("rbd export-diff says a piece that is not where it should be"));
         }
         if !is_whole(offset) || !is_whole(end) {
@@ -216,5 +221,8 @@ mod tests {
             let error = read(&stream, 2 * CHUNK + 512).await.expect_err(why);
             assert!(error.contains(why), "{error}");
         }
+        let large = [&head[..], &piece(b'w', 0, 2 * PIECE_MAX, &[])].concat();
+        let error = read(&large, 4 * PIECE_MAX).await.expect_err("more than is read at once");
+        assert!(error.contains("larger than an object"), "{error}");
     }
 }

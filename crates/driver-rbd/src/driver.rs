@@ -83,19 +83,11 @@ impl RbdDriver {
         }
     }
 
-    pub(crate) fn require_kept_here(&self, record: &Record) -> Result<(), DriverError> {
-        if record.host == self.host {
-            return Ok(());
-        }
-        let Record { host, .. } = record;
-        Err(DriverError::WrongState(format!("the volume is host {host:?}'s, not {:?}'s", self.host)))
-    }
-
     /// A volume that this host may change.
     async fn there(&self, cluster: &Cluster, uid: &Uid) -> Result<Record, DriverError> {
         let found = Record::find(&cluster.names().await?, uid);
         let record = found.ok_or_else(|| DriverError::NotFound(format!("{uid} (a volume)")))?;
-        self.require_kept_here(&record)?;
+        record.possession().require_host(&self.host)?;
         if record.state == State::Fencing {
             let why = "what a lost host has open of the volume is not cut off yet";
             return Err(DriverError::WrongState(why.into()));
@@ -206,8 +198,8 @@ impl VolumeDriver for RbdDriver {
         let gone = Name::Gone(place.uid.clone());
         let mut is_gone = names.contains(&gone.to_string());
         if let Some(record) = Record::find(&names, &place.uid) {
-            self.require_kept_here(&record)?;
-            record.require_unheld("deleted")?;
+            record.possession().require_host(&self.host)?;
+            record.possession().require_unheld("deleted")?;
             drop_late(&cluster, &names, &record).await?;
             cluster.rename(&Name::Volume(record), &gone).await?;
             or_missing(cluster.remove_object(&wish(&place.uid)).await)?;
@@ -222,18 +214,8 @@ impl VolumeDriver for RbdDriver {
     async fn open(&self, place: &VolumePlace, holder: &Uid, epoch: u64) -> Result<DiskLocation, DriverError> {
         let cluster = self.cluster(&place.pool)?;
         let record = self.there(&cluster, &place.uid).await?;
-        let again = record.holder.as_ref() == Some(holder) && epoch == record.epoch;
-        if again {
+        if record.possession().is_open_to(holder, epoch)? {
             return Ok(cluster.location(&record.to_string(), None));
-        }
-        if epoch <= record.epoch {
-            return Err(DriverError::WrongState(format!(
-                "epoch {epoch} of the volume is over: it was opened under epoch {} since",
-                record.epoch
-            )));
-        }
-        if record.holder.as_ref().is_some_and(|other| other != holder) {
-            record.require_unheld("attached")?;
         }
         if let State::Reverting(_) = record.state {
             return Err(DriverError::WrongState("the volume is being taken back to a snapshot".into()));
@@ -280,7 +262,7 @@ impl VolumeDriver for RbdDriver {
     async fn revert(&self, place: &VolumePlace, snapshot: &Uid) -> Result<(), DriverError> {
         let cluster = self.cluster(&place.pool)?;
         let mut record = self.there(&cluster, &place.uid).await?;
-        record.require_unheld("taken back to a snapshot")?;
+        record.possession().require_unheld("taken back to a snapshot")?;
         let found = SnapshotRecord::must_find(&cluster, snapshot).await?;
         if found.volume != place.uid {
             let why = "the snapshot is of another volume, and a Ceph pool takes a volume back only to its own: make a \

@@ -17,13 +17,8 @@ impl RbdDriver {
     ) -> Result<(), DriverError> {
         let cluster = self.cluster(&place.pool)?;
         let Some(record) = Record::find(&cluster.names().await?, &place.uid) else { return Ok(()) };
+        record.possession().require_latest(&self.host, moves)?;
         let is_ours = record.host == self.host;
-        if moves < record.moves || (moves == record.moves && !is_ours) {
-            return Err(DriverError::WrongState(format!(
-                "host {:?} has the volume since: it went from host to host {} times, and {moves} is over",
-                record.host, record.moves
-            )));
-        }
         if is_ours && moves == record.moves {
             return match record.state {
                 State::Fencing => self.fence(&place.pool, &cluster, record).await,
@@ -34,13 +29,9 @@ impl RbdDriver {
             self.change(&place.pool, &cluster, &record, Record { moves, ..record.clone() }).await?;
             return Ok(());
         }
-        if let Some(holder) = record.holder.as_ref().filter(|_| !lost.contains(&record.host)) {
-            let why = format!(
-                "instance {holder} on host {:?} may have the volume open; it has to let go of it first",
-                record.host
-            );
+        if let Err(held) = record.possession().require_let_go(lost) {
             cluster.keep_object(&wish(&place.uid), moves.to_string().as_bytes()).await?;
-            return Err(DriverError::WrongState(why));
+            return Err(held);
         }
         let state = if record.holder.is_some() { State::Fencing } else { record.state };
         let epoch = record.epoch + u64::from(record.holder.is_some());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use driver::DriverError;
+use driver::Possession;
 use model::Uid;
 
 /// Between the parts of a name: in no uid, and in no name of a host.
@@ -77,13 +77,9 @@ impl Record {
         found.collect()
     }
 
-    pub(crate) fn require_unheld(&self, what: &str) -> Result<(), DriverError> {
-        match &self.holder {
-            Some(holder) => Err(DriverError::WrongState(format!(
-                "the volume cannot be {what} while {holder} may open it; detach it first"
-            ))),
-            None => Ok(()),
-        }
+    pub(crate) fn possession(&self) -> Possession<'_> {
+        let Self { host, moves, epoch, holder, .. } = self;
+        Possession { host, moves: *moves, epoch: *epoch, holder: holder.as_ref() }
     }
 }
 

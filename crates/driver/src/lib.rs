@@ -17,6 +17,7 @@ mod location;
 mod log;
 mod network;
 mod plan;
+mod possession;
 mod volume;
 pub mod volume_conformance;
 
@@ -37,6 +38,7 @@ pub use network::{
     RulePlan, SegmentPlan, SharedPlan, UplinkPlan, VpcPlan,
 };
 pub use plan::{Boot, ContainerPlan, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
+pub use possession::Possession;
 pub use volume::{
     CephPool, MergePlan, ObservedVolume, PoolPlace, PoolUsage, SharedPool, VolumeDriver, VolumeOrigin,
     VolumePlace, VolumePlan,

@@ -91,6 +91,20 @@ pub struct DiskPlan {
 }
 
 impl DiskPlan {
+    /// A disk that may be written to, as fast as it is.
+    pub fn new(location: DiskLocation, serial: impl Into<String>) -> Self {
+        Self {
+            location,
+            serial: serial.into(),
+            read_only: false,
+            limits: VolumeLimits::default(),
+            when_full: WhenFull::default(),
+            boot: false,
+            encrypted: false,
+            key: None,
+        }
+    }
+
     /// The key of one that is encrypted, without which it cannot be opened.
     pub fn required_key(&self) -> Result<Option<&DiskKey>, DriverError> {
         if !self.encrypted {

@@ -25,6 +25,19 @@ pub struct VolumePlan {
     pub key: Option<DiskKey>,
 }
 
+impl VolumePlan {
+    /// The size that is asked for, or that of the source, of which it may not be less.
+    pub fn size_on(&self, least: Bytes) -> Result<Bytes, DriverError> {
+        let size = if self.size.0 == 0 { least } else { self.size };
+        if size >= least && size.0 > 0 {
+            return Ok(size);
+        }
+        Err(DriverError::Invalid(format!(
+            "a volume of {size} is smaller than its source; spec.size must be at least {least}"
+        )))
+    }
+}
+
 /// What is in a volume at first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VolumeOrigin {

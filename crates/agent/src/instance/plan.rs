@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use driver::{Boot, ContainerPlan, DiskLocation, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
 use image::oci::Limits;
 use model::compute::{ArtifactRole, Instance, Isolation, KeyPair, Machine, Payload};
-use model::storage::{VolumeLimits, WhenFull};
 use model::{Bytes, Uid};
 
 use super::home::Home;
@@ -106,13 +105,13 @@ impl Instances {
                 let path = home.dir.join(ROOT_DISK);
                 let size = image.status.virtual_size.max(instance.spec.resources.disk);
                 clone_disk(base, path.clone(), size).await?;
-                disks.push(disk(DiskLocation::qcow2(path), "root"));
+                disks.push(DiskPlan::new(DiskLocation::qcow2(path), "root"));
                 Boot::Firmware(instance.spec.firmware)
             }
             other => return Err(InstanceError::NoDriver(format!("{} in a virtual machine", other.kind()))),
         };
         if let Some(seed) = self.seed(instance, home).await? {
-            disks.push(DiskPlan { read_only: true, ..disk(DiskLocation::raw(seed), "seed") });
+            disks.push(DiskPlan { read_only: true, ..DiskPlan::new(DiskLocation::raw(seed), "seed") });
         }
         let default_machine =
             if instance.spec.isolation == Isolation::MicroVm { Machine::MicroVm } else { Machine::Q35 };
@@ -176,19 +175,6 @@ impl Instances {
             user: invocation.user,
             tty: container.tty,
         })
-    }
-}
-
-fn disk(location: DiskLocation, serial: &str) -> DiskPlan {
-    DiskPlan {
-        location,
-        serial: serial.into(),
-        read_only: false,
-        limits: VolumeLimits::default(),
-        when_full: WhenFull::Pause,
-        boot: false,
-        encrypted: false,
-        key: None,
     }
 }
 

@@ -142,9 +142,7 @@ fn write_chunk(file: &File, size: u64, index: u64, bytes: &[u8]) -> io::Result<(
 async fn send<W: AsyncWrite + Unpin>(volume: &Volume, changes: &Changes, to: W) -> io::Result<()> {
     let path = changes.path.clone();
     let mut clusters = blocking(move || Clusters::open(&path)).await.map_err(io::Error::other)??;
-    let base = changes.since.as_ref().map(ToString::to_string).unwrap_or_default();
-    let head = Head { size: clusters.size(), base, volume: volume.metadata.name.clone(), ..Head::default() };
-    let mut sender = Sender::begin(BufWriter::with_capacity(READ_BUFFER, to), &head).await?;
+    let mut sender = begin(volume, clusters.size(), changes.since.as_ref(), to).await?;
     // Of a whole disk, what is not mentioned is zero anyway.
     let tells_zeros = changes.since.is_some();
     loop {
@@ -169,12 +167,22 @@ async fn send<W: AsyncWrite + Unpin>(volume: &Volume, changes: &Changes, to: W) 
     }
 }
 
+/// A stream of a disk of `size` bytes: of what changed since a moment, or of all of it.
+async fn begin<W: AsyncWrite + Unpin>(
+    volume: &Volume,
+    size: u64,
+    since: Option<&Uid>,
+    to: W,
+) -> io::Result<Sender<BufWriter<W>>> {
+    let base = since.map(ToString::to_string).unwrap_or_default();
+    let head = Head { size, base, volume: volume.metadata.name.clone(), ..Head::default() };
+    Sender::begin(BufWriter::with_capacity(READ_BUFFER, to), &head).await
+}
+
 async fn send_stream<W: AsyncWrite + Unpin>(volume: &Volume, stream: ChangeStream, to: W) -> io::Result<()> {
     const LENGTH: u64 = CHUNK as u64;
     let ChangeStream { size, since, mut changes } = stream;
-    let base = since.as_ref().map(ToString::to_string).unwrap_or_default();
-    let head = Head { size: size.0, base, volume: volume.metadata.name.clone(), ..Head::default() };
-    let mut sender = Sender::begin(BufWriter::with_capacity(READ_BUFFER, to), &head).await?;
+    let mut sender = begin(volume, size.0, since.as_ref(), to).await?;
     loop {
         match changes.next().await {
             Ok(None) => return sender.end().await.map(drop),

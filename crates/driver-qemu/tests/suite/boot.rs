@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use driver::{Boot, ComputeDriver, DiskFormat, DiskLocation, DiskPlan, NicPlan};
 use model::compute::{Cell, Firmware, Isolation, Machine, PayloadKind};
-use model::storage::{VolumeLimits, WhenFull};
 use model::{Bytes, CpuMillis};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -28,16 +27,7 @@ async fn a_pc_starts_a_kernel_and_shows_it_its_disks_and_network() {
         )
         .await
         .unwrap();
-        vm.disks.push(DiskPlan {
-            location: DiskLocation::File { path, format },
-            serial: serial.into(),
-            read_only: false,
-            limits: VolumeLimits::default(),
-            when_full: WhenFull::Pause,
-            boot: false,
-            encrypted: false,
-            key: None,
-        });
+        vm.disks.push(DiskPlan::new(DiskLocation::File { path, format }, serial));
     }
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     vm.nics.push(NicPlan::User { mac: "02:00:00:00:00:07".into(), forwards: vec![(port, 22)] });
@@ -76,16 +66,7 @@ async fn a_pc_boots_its_disk_by_bios_and_shows_its_screen() {
     std::fs::copy(tiny_disk(), &disk).unwrap();
     let vm = plan.vm.as_mut().unwrap();
     vm.boot = Boot::Firmware(Firmware::Bios);
-    vm.disks.push(DiskPlan {
-        location: DiskLocation::qcow2(disk),
-        serial: "root".into(),
-        read_only: false,
-        limits: VolumeLimits::default(),
-        when_full: WhenFull::Pause,
-        boot: false,
-        encrypted: false,
-        key: None,
-    });
+    vm.disks.push(DiskPlan::new(DiskLocation::qcow2(disk), "root"));
 
     driver.ensure(&plan).await.unwrap();
     let mut screen = driver.display().unwrap().vnc(&plan.uid).await.unwrap();
@@ -106,16 +87,7 @@ async fn uefi_runs_with_variables_of_its_own() {
     std::fs::File::create(&disk).unwrap().set_len(1 << 20).unwrap();
     let vm = plan.vm.as_mut().unwrap();
     vm.boot = Boot::Firmware(Firmware::Uefi);
-    vm.disks.push(DiskPlan {
-        location: DiskLocation::raw(disk),
-        serial: "root".into(),
-        read_only: true,
-        limits: VolumeLimits::default(),
-        when_full: WhenFull::Pause,
-        boot: false,
-        encrypted: false,
-        key: None,
-    });
+    vm.disks.push(DiskPlan { read_only: true, ..DiskPlan::new(DiskLocation::raw(disk), "root") });
 
     driver.ensure(&plan).await.unwrap();
     // The boot manager names the disk it tries: the firmware works and sees it.
@@ -141,16 +113,11 @@ async fn a_start_that_fails_is_told_in_qemu_s_own_words() {
     let driver = host.driver();
     let mut plan = host.kernel_plan("");
     let missing = plan.dir.join("missing.img");
-    plan.vm.as_mut().unwrap().disks.push(DiskPlan {
-        location: DiskLocation::raw(&missing),
-        serial: String::new(),
-        read_only: true,
-        limits: VolumeLimits::default(),
-        when_full: WhenFull::Pause,
-        boot: false,
-        encrypted: false,
-        key: None,
-    });
+    plan.vm
+        .as_mut()
+        .unwrap()
+        .disks
+        .push(DiskPlan { read_only: true, ..DiskPlan::new(DiskLocation::raw(&missing), "") });
     let error = driver.ensure(&plan).await.unwrap_err().to_string();
     assert!(error.contains("Could not open") && error.contains("missing.img"), "{error}");
     std::fs::File::create(&missing).unwrap().set_len(1 << 20).unwrap();
