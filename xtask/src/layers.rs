@@ -7,7 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
 use crate::tidy::Breach;
 
 /// Every crate, lowest first. A crate imports only what stands above its own line here.
-const LAYERS: [&str; 30] = [
+const LAYERS: [&str; 31] = [
     "sys",
     "signal",
     "nft",
@@ -27,6 +27,7 @@ const LAYERS: [&str; 30] = [
     "driver-vpc",
     "driver-dir",
     "driver-rbd",
+    "driver-lvm",
     "driver-haproxy",
     "objects",
     "server",
@@ -41,7 +42,7 @@ const LAYERS: [&str; 30] = [
 ];
 
 /// Crates that only some may import: the waists.
-const GUARDED: [(&str, &[&str]); 8] = [
+const GUARDED: [(&str, &[&str]); 9] = [
     ("store", &["server", "sim", "corten", "bench"]),
     (
         "driver",
@@ -51,6 +52,7 @@ const GUARDED: [(&str, &[&str]); 8] = [
             "driver-vpc",
             "driver-dir",
             "driver-rbd",
+            "driver-lvm",
             "driver-haproxy",
             "agent",
             "sim",
@@ -63,6 +65,7 @@ const GUARDED: [(&str, &[&str]); 8] = [
     ("driver-vpc", &["corten", "bench"]),
     ("driver-dir", &["corten"]),
     ("driver-rbd", &["corten"]),
+    ("driver-lvm", &["corten"]),
     ("driver-haproxy", &["corten"]),
 ];
 

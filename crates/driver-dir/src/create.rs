@@ -5,11 +5,10 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use driver::{DiskKey, DriverError, VolumeOrigin, VolumePlan, in_guest};
+use driver::{DiskKey, DiskLocation, DriverError, VolumeOrigin, VolumePlan, in_guest, qemu_img};
 use model::{Bytes, Uid};
 
 use crate::driver::DirDriver;
-use crate::encrypt;
 use crate::header;
 use crate::pool::{Pool, failed};
 use crate::record::{self, VolumeRecord};
@@ -66,7 +65,8 @@ impl DirDriver {
     async fn convert(&self, plan: &VolumePlan, fill: &Path, copy: &Path) -> Result<Bytes, DriverError> {
         let size = Pool::convert(fill, copy).await?;
         if let (VolumeOrigin::Image(image), Some(key)) = (&plan.source, &plan.key) {
-            encrypt::write_image(image, copy, key).await?;
+            header::check(image, &[None]).map_err(failed("reading the image"))?;
+            qemu_img::encrypt_image(image, &DiskLocation::qcow2(copy), key).await?;
         }
         Ok(size)
     }
@@ -87,7 +87,7 @@ impl DirDriver {
             pool.keep_reserve()?;
             pool.fill_path(uid)
         };
-        encrypt::make(&fill, size, key).await?;
+        qemu_img::make_encrypted(&fill, size, key).await?;
         self.create_filled(plan).await
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::driver::{
-    ChangesPlan, DiskLocation, DriverError, MergePlan, ObservedVolume, PoolUsage, SharedPool, VolumeDriver,
+    ChangesPlan, DiskLocation, DriverError, MergePlan, ObservedVolume, PoolUsage, StoragePool, VolumeDriver,
     VolumeOrigin, VolumePlace, VolumePlan,
 };
 use async_trait::async_trait;
@@ -134,7 +134,7 @@ impl VolumeDriver for DirDriver {
         NAME
     }
 
-    async fn serve(&self, pool: &SharedPool) -> Result<(), DriverError> {
+    async fn serve(&self, pool: &StoragePool) -> Result<(), DriverError> {
         self.serve_shared(pool).await
     }
 

@@ -14,7 +14,6 @@ mod changes;
 mod create;
 mod driver;
 mod empty;
-mod encrypt;
 mod header;
 mod keep;
 mod merge;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use driver::{DriverError, PoolPlace, SharedPool};
+use driver::{DriverError, PoolPlace, StoragePool};
 use model::Uid;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -200,7 +200,7 @@ impl Shared {
 }
 
 impl DirDriver {
-    pub(crate) async fn serve_shared(&self, pool: &SharedPool) -> Result<(), DriverError> {
+    pub(crate) async fn serve_shared(&self, pool: &StoragePool) -> Result<(), DriverError> {
         let PoolPlace::Folder(folder) = &pool.place else {
             return Err(DriverError::Invalid(format!("pool {:?} is no folder", pool.name)));
         };

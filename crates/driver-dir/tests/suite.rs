@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use driver::volume_conformance as suite;
 use driver::{
-    ChangesPlan, DiskKey, DiskLocation, DriverError, KEY_HEADER, PoolPlace, SharedPool, VolumeDriver,
+    ChangesPlan, DiskKey, DiskLocation, DriverError, KEY_HEADER, PoolPlace, StoragePool, VolumeDriver,
     VolumeOrigin, VolumePlace, VolumePlan,
 };
 use driver_dir::DirDriver;
@@ -20,10 +20,10 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-fn shared(folder: &Path) -> SharedPool {
+fn shared(folder: &Path) -> StoragePool {
     let identity = Uid::parse("ee01").unwrap();
     let place = PoolPlace::Folder(folder.to_owned());
-    SharedPool { name: "default".into(), identity, place, is_new: true }
+    StoragePool { name: "default".into(), identity, place, is_new: true }
 }
 
 /// A driver whose pool is its own, and one that shares it; both have it at the same place.
@@ -156,7 +156,7 @@ async fn a_folder_that_is_not_the_pools_is_not_taken_for_it() {
     let plan =
         VolumePlan { place: place.clone(), size: Bytes(1 << 20), source: VolumeOrigin::Empty, key: None };
     let driver = DirDriver::new(dir.path().join("own"), "h1");
-    let refused = async |pool: SharedPool, why: &str| {
+    let refused = async |pool: StoragePool, why: &str| {
         let looked = driver.serve(&pool).await.unwrap_err();
         assert!(looked.to_string().contains(why), "{looked}");
         let made = driver.create(&plan).await.unwrap_err();
@@ -165,7 +165,7 @@ async fn a_folder_that_is_not_the_pools_is_not_taken_for_it() {
     let pool = shared(&mounted);
     refused(pool.clone(), "not mounted").await;
     std::fs::create_dir(&mounted).unwrap();
-    refused(SharedPool { is_new: false, ..pool.clone() }, "not mounted").await;
+    refused(StoragePool { is_new: false, ..pool.clone() }, "not mounted").await;
     std::fs::write(mounted.join("photo"), "").unwrap();
     let taken = driver.serve(&pool).await.unwrap_err();
     assert!(matches!(&taken, DriverError::Invalid(_)) && taken.to_string().contains("photo"), "{taken}");
@@ -179,13 +179,13 @@ async fn a_folder_that_is_not_the_pools_is_not_taken_for_it() {
     let gone = driver.observe(&place).await.unwrap_err();
     assert!(gone.to_string().contains("not mounted"), "{gone}");
     assert!(driver.held_by(&Uid::parse("bb").unwrap()).await.is_err(), "what is held is not known");
-    refused(SharedPool { is_new: false, ..pool.clone() }, "not mounted").await;
+    refused(StoragePool { is_new: false, ..pool.clone() }, "not mounted").await;
     assert_eq!(files(&mounted), Vec::<std::path::PathBuf>::new(), "nothing was put there");
     std::fs::remove_dir(&mounted).unwrap();
     std::fs::rename(&away, &mounted).unwrap();
-    driver.serve(&SharedPool { is_new: false, ..pool.clone() }).await.unwrap();
+    driver.serve(&StoragePool { is_new: false, ..pool.clone() }).await.unwrap();
     driver.observe(&place).await.unwrap();
-    let other = SharedPool { identity: Uid::parse("ee02").unwrap(), is_new: false, ..pool };
+    let other = StoragePool { identity: Uid::parse("ee02").unwrap(), is_new: false, ..pool };
     refused(other, "another pool").await;
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn check<'a>(plan: &'a Plan, host: &Host) -> Result<&'a VmPlan, Drive
     if let Some(disk) = all().find(|disk| disk.serial.len() > SERIAL_MAX) {
         return Err(invalid(&format!("disk serial {:?} is longer than {SERIAL_MAX} bytes", disk.serial)));
     }
-    let mut files = all().filter_map(|disk| disk.location.file());
+    let mut files = all().filter_map(|disk| disk.location.path());
     if let Some(path) = files.find(|path| path.to_str().is_none()) {
         return Err(invalid(&format!("disk path {} is not UTF-8", path.display())));
     }
@@ -136,7 +136,7 @@ fn limits(resources: &Resources, plan: &Plan) -> Limits {
 /// Disks the guest may write belong to its user from now on; nobody else's file is touched.
 fn hand_over_disks(vm: &VmPlan, user_id: u32) -> Result<(), DriverError> {
     let disks = vm.disks.iter().chain(&vm.volumes);
-    let mut written = disks.filter(|disk| !disk.read_only).filter_map(|disk| disk.location.file());
+    let mut written = disks.filter(|disk| !disk.read_only).filter_map(|disk| disk.location.path());
     written.try_for_each(|file| hand_over(file, user_id))
 }
 

@@ -268,7 +268,7 @@ impl VolumeAccess for QemuDriver {
             });
         }
         disk.required_key()?;
-        if let Some(file) = disk.location.file() {
+        if let Some(file) = disk.location.path() {
             hand_over(file, machine.plan.user_id)?;
         }
         let mut plan = machine.plan.clone();

@@ -1,14 +1,11 @@
 //! How volumes come to be: under a passing name, which becomes the volume's own when all of it is there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use driver::{DiskLocation, DriverError, VolumeOrigin, VolumePlan};
-use model::{Bytes, Uid};
-use serde::Deserialize;
-use serde_json::json;
-use sys::command::run;
+use driver::{Begun, DiskFormat, DriverError, VolumeOrigin, VolumePlan, in_files, in_guest, qemu_img};
+use model::Bytes;
 
-use crate::cluster::{CALL_MAX, Cluster, Failure, IMAGE_MAX, or_missing};
+use crate::cluster::{Cluster, Failure, or_missing};
 use crate::driver::RbdDriver;
 use crate::record::{Name, Record};
 use crate::snapshot::{self, SnapshotRecord};
@@ -16,29 +13,9 @@ use crate::tidy::drop_late;
 
 /// The snapshot of what an image of the cloud shows.
 pub(crate) const BASE: &str = "base";
-const QEMU_IMG: &str = "qemu-img";
-
-/// Something is being made; tidying leaves it alone as long as this lives.
-struct Making<'a> {
-    driver: &'a RbdDriver,
-    what: String,
-}
-
-impl Drop for Making<'_> {
-    fn drop(&mut self) {
-        self.driver.making.lock().remove(&self.what);
-    }
-}
 
 impl RbdDriver {
     pub(crate) async fn make(&self, plan: &VolumePlan) -> Result<(), DriverError> {
-        if plan.key.is_some() {
-            return Err(DriverError::Invalid(
-                "volumes of a Ceph pool cannot be encrypted by the cloud: take a pool of files, or one that the cluster \
-                 encrypts"
-                    .into(),
-            ));
-        }
         let uid = &plan.place.uid;
         let cluster = self.cluster(&plan.place.pool)?;
         let names = cluster.names().await?;
@@ -50,48 +27,75 @@ impl RbdDriver {
         }
         let (making, passing) = self.begin(&cluster, &names, uid.as_str()).await?;
         let image = passing.to_string();
-        let (least, size) = match &plan.source {
-            VolumeOrigin::Empty => {
+        let encrypted = plan.key.is_some();
+        let location = cluster.location(&image, None);
+        // Of the image, at first and at last.
+        let (least, size) = match (&plan.source, &plan.key) {
+            (VolumeOrigin::Empty, None) => {
                 let size = plan.size_on(Bytes(0))?;
                 cluster.create(&image, size).await?;
                 (size, size)
             }
-            VolumeOrigin::Snapshot(snapshot) => {
+            (VolumeOrigin::Snapshot(snapshot), _) => {
                 let found = SnapshotRecord::must_find(&cluster, snapshot).await?;
-                let size = plan.size_on(found.size)?;
+                let size = plan.size_on(found.shown_size())?;
                 let from = found.image(&names)?;
                 let cloned = cluster.clone_of(&from, &snapshot::name(snapshot), &image).await;
                 stands_still(cloned)?;
-                (found.size, size)
+                (found.size, in_files(size, encrypted))
             }
-            VolumeOrigin::Image(path) => {
-                let least = size_in(path, "qcow2").await?;
+            (VolumeOrigin::Image(path), None) => {
+                let least = qemu_img::size_in(path, DiskFormat::Qcow2).await?;
                 let size = plan.size_on(least)?;
                 let from = self.bring(&cluster, &names, path, least).await?;
                 stands_still(cluster.clone_of(&from, BASE, &image).await)?;
                 (least, size)
             }
-            VolumeOrigin::Filled => {
-                let fill = self.fill_path(&plan.place.pool, uid);
-                let least = size_in(&fill, "raw").await?;
-                let size = plan.size_on(least)?;
-                cluster.create(&image, least).await?;
-                let file = json!({ "driver": "raw", "file": { "driver": "file", "filename": fill.to_string_lossy() } });
-                write(&file, &cluster.location(&image, None)).await?;
-                (least, size)
+            (VolumeOrigin::Filled, _) => {
+                let least = qemu_img::size_in(&self.making.fill(&plan.place), DiskFormat::Raw).await?;
+                let size = plan.size_on(in_guest(least, encrypted))?;
+                self.fill(&cluster, plan, &image, least).await?;
+                (least, in_files(size, encrypted))
+            }
+            (VolumeOrigin::Empty, Some(key)) => {
+                let size = plan.size_on(Bytes(0))?;
+                qemu_img::make_encrypted(&self.making.new_fill(&plan.place)?, size, key).await?;
+                self.fill(&cluster, plan, &image, in_files(size, true)).await?;
+                (in_files(size, true), in_files(size, true))
+            }
+            (VolumeOrigin::Image(path), Some(key)) => {
+                let size = plan.size_on(qemu_img::size_in(path, DiskFormat::Qcow2).await?)?;
+                qemu_img::make_encrypted(&self.making.new_fill(&plan.place)?, size, key).await?;
+                self.fill(&cluster, plan, &image, in_files(size, true)).await?;
+                qemu_img::encrypt_image(path, &location, key).await?;
+                (in_files(size, true), in_files(size, true))
             }
         };
         if size > least {
             cluster.resize(&image, size).await?;
         }
-        cluster.rename(&passing, &Name::Volume(Record::new(uid, &self.host))).await?;
+        let made = Record { encrypted, ..Record::new(uid, &self.host) };
+        cluster.rename(&passing, &Name::Volume(made)).await?;
         drop(making);
         // It took a while: the cloud may have given it to another host, which has made it by now.
         let names = cluster.names().await?;
         if let Some(kept) = Record::find(&names, uid) {
             drop_late(&cluster, &names, &kept).await?;
         }
-        self.remove_fill(&plan.place.pool, uid)
+        self.making.remove_fill(&plan.place)
+    }
+
+    /// A new image that has what is in the volume's file.
+    async fn fill(
+        &self,
+        cluster: &Cluster,
+        plan: &VolumePlan,
+        image: &str,
+        size: Bytes,
+    ) -> Result<(), DriverError> {
+        let file = self.making.fill(&plan.place);
+        cluster.create(image, size).await?;
+        qemu_img::fill(&qemu_img::raw_node(&file), &cluster.location(image, None)).await
     }
 
     /// What an image shows, in the pool: brought there once, by whichever host needs it first.
@@ -115,10 +119,7 @@ impl RbdDriver {
         let (_making, passing) = self.begin(cluster, &names, own).await?;
         let image = passing.to_string();
         cluster.create(&image, size).await?;
-        let file = json!({
-            "driver": "qcow2", "backing": null, "file": { "driver": "file", "filename": path.to_string_lossy() },
-        });
-        write(&file, &cluster.location(&image, None)).await?;
+        qemu_img::fill(&qemu_img::image_node(path), &cluster.location(&image, None)).await?;
         cluster.take(&image, BASE).await?;
         match cluster.rename(&passing, &name).await {
             // Another host was quicker.
@@ -137,31 +138,13 @@ impl RbdDriver {
         cluster: &Cluster,
         names: &[String],
         what: &str,
-    ) -> Result<(Making<'_>, Name), DriverError> {
-        self.making.lock().insert(what.to_owned());
-        let making = Making { driver: self, what: what.to_owned() };
+    ) -> Result<(Begun<'_>, Name), DriverError> {
+        let making = self.making.begin(what);
         let passing = Name::Making { what: what.to_owned(), host: self.host.clone() };
         if names.contains(&passing.to_string()) {
             or_missing(cluster.remove(&passing.to_string()).await)?;
         }
         Ok((making, passing))
-    }
-
-    pub(crate) fn is_making(&self, what: &str) -> bool {
-        self.making.lock().contains(what)
-    }
-
-    pub(crate) fn fill_path(&self, pool: &str, uid: &Uid) -> PathBuf {
-        self.scratch.join(format!("{pool}.{uid}.raw"))
-    }
-
-    pub(crate) fn remove_fill(&self, pool: &str, uid: &Uid) -> Result<(), DriverError> {
-        match std::fs::remove_file(self.fill_path(pool, uid)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(DriverError::failed("removing what was left", e))
-            }
-            _ => Ok(()),
-        }
     }
 }
 
@@ -173,29 +156,4 @@ fn stands_still(cloned: Result<(), Failure>) -> Result<(), DriverError> {
         }
         done => Ok(done?),
     }
-}
-
-/// How large the disk in a file is, of a format that is stated.
-async fn size_in(path: &Path, format: &str) -> Result<Bytes, DriverError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "kebab-case")]
-    struct Info {
-        virtual_size: u64,
-    }
-    let path = path.to_string_lossy();
-    let told = run(QEMU_IMG, ["info", "--output", "json", "-f", format, &path], CALL_MAX).await;
-    let told = told.map_err(|e| DriverError::failed("qemu-img info", e))?;
-    let info: Info =
-        serde_json::from_slice(&told).map_err(|e| DriverError::failed("reading what qemu-img says", e))?;
-    Ok(Bytes(info.virtual_size))
-}
-
-/// Writes what a node shows into a new image, of which nothing was ever written.
-async fn write(from: &serde_json::Value, to: &DiskLocation) -> Result<(), DriverError> {
-    // Who runs here may read the keyring, and needs no key on a command line.
-    let to = to.without_key();
-    let (from, to) = (format!("json:{from}"), format!("json:{}", to.node("to", "", false)));
-    let args = ["convert", "-q", "-n", "--target-is-zero", "-W", &from, &to];
-    let done = run(QEMU_IMG, args, IMAGE_MAX).await;
-    done.map(drop).map_err(|e| DriverError::failed("qemu-img (packages qemu-utils, qemu-block-extra)", e))
 }

@@ -1,12 +1,12 @@
 //! The contract of volumes, kept by a Ceph cluster.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ::driver::{
-    ChangeStream, ChangesPlan, DiskLocation, DriverError, MergePlan, ObservedVolume, PoolPlace, PoolUsage,
-    SharedPool, VolumeDriver, VolumePlace, VolumePlan,
+    ChangeStream, ChangesPlan, DiskLocation, DriverError, Making, MergePlan, ObservedVolume, PoolPlace,
+    PoolUsage, StoragePool, VolumeDriver, VolumePlace, VolumePlan, in_files, in_guest,
 };
 use async_trait::async_trait;
 use model::{Bytes, Uid};
@@ -29,13 +29,11 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Volumes in pools of Ceph clusters.
 #[derive(Debug)]
 pub struct RbdDriver {
-    /// A folder of this host for files on their way into a pool.
-    pub(crate) scratch: PathBuf,
+    /// What is on its way into a pool.
+    pub(crate) making: Making,
     /// Its name in pools that others have too.
     pub(crate) host: String,
     pools: parking_lot::Mutex<BTreeMap<String, Served>>,
-    /// What is being made now.
-    pub(crate) making: parking_lot::Mutex<HashSet<String>>,
     /// One image at a time is brought into a pool.
     pub(crate) bringing: Mutex<()>,
 }
@@ -56,10 +54,9 @@ impl RbdDriver {
     /// `scratch` is made when it is needed.
     pub fn new(scratch: impl Into<PathBuf>, host: impl Into<String>) -> Self {
         Self {
-            scratch: scratch.into(),
+            making: Making::new(scratch),
             host: host.into(),
             pools: parking_lot::Mutex::default(),
-            making: parking_lot::Mutex::default(),
             bringing: Mutex::new(()),
         }
     }
@@ -95,7 +92,7 @@ impl RbdDriver {
         Ok(record)
     }
 
-    async fn check(&self, pool: &SharedPool, cluster: &Cluster) -> Result<(), DriverError> {
+    async fn check(&self, pool: &StoragePool, cluster: &Cluster) -> Result<(), DriverError> {
         let owner = cluster.object(IDENTITY).await?;
         let owner = owner.and_then(|text| Uid::parse(std::str::from_utf8(&text).ok()?.trim()));
         match owner {
@@ -133,7 +130,7 @@ impl VolumeDriver for RbdDriver {
         NAME
     }
 
-    async fn serve(&self, pool: &SharedPool) -> Result<(), DriverError> {
+    async fn serve(&self, pool: &StoragePool) -> Result<(), DriverError> {
         let PoolPlace::Ceph(place) = &pool.place else {
             return Err(DriverError::Invalid(format!("pool {:?} is in no Ceph cluster", pool.name)));
         };
@@ -180,7 +177,8 @@ impl VolumeDriver for RbdDriver {
 
     async fn grow(&self, place: &VolumePlace, size: Bytes) -> Result<(), DriverError> {
         let cluster = self.cluster(&place.pool)?;
-        let image = self.there(&cluster, &place.uid).await?.to_string();
+        let record = self.there(&cluster, &place.uid).await?;
+        let (image, size) = (record.to_string(), in_files(size, record.encrypted));
         if size > cluster.size(&image).await? {
             cluster.resize(&image, size).await?;
         }
@@ -208,7 +206,7 @@ impl VolumeDriver for RbdDriver {
         if is_gone {
             bury(&cluster, &gone.to_string()).await?;
         }
-        self.remove_fill(&place.pool, &place.uid)
+        self.making.remove_fill(place)
     }
 
     async fn open(&self, place: &VolumePlace, holder: &Uid, epoch: u64) -> Result<DiskLocation, DriverError> {
@@ -252,7 +250,7 @@ impl VolumeDriver for RbdDriver {
     }
 
     async fn finish_snapshot(&self, place: &VolumePlace, snapshot: &Uid) -> Result<Bytes, DriverError> {
-        Ok(SnapshotRecord::must_find(&self.cluster(&place.pool)?, snapshot).await?.size)
+        Ok(SnapshotRecord::must_find(&self.cluster(&place.pool)?, snapshot).await?.shown_size())
     }
 
     async fn delete_snapshot(&self, snapshot: &VolumePlace) -> Result<(), DriverError> {
@@ -334,13 +332,7 @@ impl VolumeDriver for RbdDriver {
     }
 
     async fn begin_fill(&self, place: &VolumePlace, size: Bytes) -> Result<PathBuf, DriverError> {
-        let path = self.fill_path(&place.pool, &place.uid);
-        let make = || {
-            std::fs::create_dir_all(&self.scratch)?;
-            std::fs::File::create(&path)?.set_len(size.0)
-        };
-        make().map_err(|e| DriverError::failed("making a volume's file", e))?;
-        Ok(path)
+        self.making.empty_fill(place, size)
     }
 
     async fn usage(&self, pool: &str) -> Result<PoolUsage, DriverError> {
@@ -356,6 +348,7 @@ impl VolumeDriver for RbdDriver {
             State::Reverting(before) => Bytes(before),
             State::Whole | State::Fencing => sizes.provisioned,
         };
+        let size = in_guest(size, record.encrypted);
         Ok(ObservedVolume { size, used: sizes.used, epoch: record.epoch, holder: record.holder })
     }
 

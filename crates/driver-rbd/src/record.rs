@@ -7,6 +7,8 @@ use model::Uid;
 
 /// Between the parts of a name: in no uid, and in no name of a host.
 const BETWEEN: char = '+';
+/// The last part of the name of what is encrypted.
+const ENCRYPTED: &str = "luks";
 
 /// An image of the pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(crate) struct Record {
     /// The instance that may open it.
     pub(crate) holder: Option<Uid>,
     pub(crate) state: State,
+    /// The image has a header of LUKS, and what only its key shows.
+    pub(crate) encrypted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,7 @@ impl Record {
             host: host.to_owned(),
             holder: None,
             state: State::Whole,
+            encrypted: false,
         }
     }
 
@@ -87,7 +92,11 @@ impl Name {
     /// None for what Corten has not made.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let parts: Vec<&str> = name.split(BETWEEN).collect();
-        Some(match parts[..] {
+        let (parts, encrypted) = match &parts[..] {
+            [volume @ .., ENCRYPTED] if volume.len() == 7 => (volume, true),
+            parts => (parts, false),
+        };
+        Some(match *parts {
             ["volume", uid, moves, epoch, host, holder, state] => Self::Volume(Record {
                 uid: Uid::parse(uid)?,
                 moves: moves.parse().ok()?,
@@ -95,6 +104,7 @@ impl Name {
                 host: host.to_owned(),
                 holder: if holder.is_empty() { None } else { Some(Uid::parse(holder)?) },
                 state: State::parse(state)?,
+                encrypted,
             }),
             ["gone", uid] => Self::Gone(Uid::parse(uid)?),
             ["image", name] => Self::Image(name.to_owned()),
@@ -117,9 +127,10 @@ impl fmt::Display for Name {
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { uid, moves, epoch, host, holder, state } = self;
+        let Self { uid, moves, epoch, host, holder, state, encrypted } = self;
         let holder = holder.as_ref().map(Uid::as_str).unwrap_or_default();
-        write!(f, "volume+{uid}+{moves}+{epoch}+{host}+{holder}+{state}")
+        write!(f, "volume+{uid}+{moves}+{epoch}+{host}+{holder}+{state}")?;
+        if *encrypted { write!(f, "{BETWEEN}{ENCRYPTED}") } else { Ok(()) }
     }
 }
 
@@ -156,8 +167,11 @@ mod tests {
         let record = Record { moves: 3, epoch: 17, ..Record::new(&uid("aa-01"), "h-1.example.org") };
         for state in [State::Whole, State::Fencing, State::Reverting(1 << 40)] {
             for holder in [None, Some(uid("bb"))] {
-                let name = Name::Volume(Record { holder, state, ..record.clone() });
-                assert_eq!(Name::parse(&name.to_string()), Some(name));
+                for encrypted in [false, true] {
+                    let name =
+                        Name::Volume(Record { holder: holder.clone(), state, encrypted, ..record.clone() });
+                    assert_eq!(Name::parse(&name.to_string()), Some(name));
+                }
             }
         }
         let others = [
@@ -168,8 +182,14 @@ mod tests {
         for name in others {
             assert_eq!(Name::parse(&name.to_string()), Some(name));
         }
-        for foreign in ["vm-100-disk-0", "volume+aa", "volume+zz+0+0+h++", "volume+aa+0+0+h++later", "gone+"]
-        {
+        for foreign in [
+            "vm-100-disk-0",
+            "volume+aa",
+            "volume+zz+0+0+h++",
+            "volume+aa+0+0+h++later",
+            "gone+",
+            "gone+luks",
+        ] {
             assert_eq!(Name::parse(foreign), None, "{foreign}");
         }
     }

@@ -1,6 +1,6 @@
 //! Snapshots: those of Ceph, each with a small object that says of which volume it is.
 
-use driver::DriverError;
+use driver::{DriverError, in_guest};
 use model::{Bytes, Uid};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,10 @@ use crate::tidy::bury;
 pub(crate) struct SnapshotRecord {
     /// The volume on whose image it is.
     pub(crate) volume: Uid,
+    /// Of its image.
     pub(crate) size: Bytes,
+    #[serde(default)]
+    pub(crate) encrypted: bool,
 }
 
 impl SnapshotRecord {
@@ -31,6 +34,11 @@ impl SnapshotRecord {
     async fn keep(&self, cluster: &Cluster, uid: &Uid) -> Result<(), DriverError> {
         let text = serde_json::to_vec(self).map_err(|e| DriverError::failed("noting a snapshot", e))?;
         Ok(cluster.keep_object(&object(uid), &text).await?)
+    }
+
+    /// How large it is for who has the key.
+    pub(crate) fn shown_size(&self) -> Bytes {
+        in_guest(self.size, self.encrypted)
     }
 
     /// The image that it is on.
@@ -54,7 +62,9 @@ pub(crate) async fn take(cluster: &Cluster, record: &Record, uid: &Uid) -> Resul
     if SnapshotRecord::find(cluster, uid).await?.is_none() {
         // First the word, then the snapshot: one of which nothing is known would stay for ever.
         let size = cluster.size(&image).await?;
-        SnapshotRecord { volume: record.uid.clone(), size }.keep(cluster, uid).await?;
+        SnapshotRecord { volume: record.uid.clone(), size, encrypted: record.encrypted }
+            .keep(cluster, uid)
+            .await?;
     }
     match cluster.take(&image, &name(uid)).await {
         Ok(()) | Err(Failure::Exists) => Ok(()),

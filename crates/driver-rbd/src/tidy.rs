@@ -54,7 +54,7 @@ impl RbdDriver {
                         removed(cluster.remove(name).await)?;
                     }
                 }
-                Some(Name::Making { what, host }) if host == self.host && !self.is_making(&what) => {
+                Some(Name::Making { what, host }) if host == self.host && !self.making.has_begun(&what) => {
                     removed(cluster.remove(name).await)?;
                 }
                 Some(Name::Volume(record)) if Record::find(&names, &record.uid).as_ref() == Some(&record) => {

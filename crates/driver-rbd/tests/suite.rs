@@ -4,9 +4,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use driver::{
-    CephPool, Change, DiskLocation, DriverError, PoolPlace, SharedPool, VolumeDriver, VolumeOrigin,
+    CephPool, Change, DiskKey, DiskLocation, DriverError, PoolPlace, StoragePool, VolumeDriver, VolumeOrigin,
     VolumePlace, VolumePlan, volume_conformance as conformance,
 };
 use driver_rbd::RbdDriver;
@@ -14,6 +15,7 @@ use model::{Bytes, Uid};
 
 const MIB: u64 = 1 << 20;
 const CHUNK: u64 = 64 << 10;
+const TRIMMED_WITHIN: Duration = Duration::from_secs(60);
 
 struct Ceph {
     folder: tempfile::TempDir,
@@ -36,10 +38,10 @@ impl Ceph {
         self.folder.path().join("ceph.conf")
     }
 
-    fn pool(&self) -> SharedPool {
+    fn pool(&self) -> StoragePool {
         let place = CephPool { conf: self.conf(), user: "corten".into(), pool: "corten".into() };
         let identity = uid("ee01");
-        SharedPool { name: "default".into(), identity, place: PoolPlace::Ceph(place), is_new: true }
+        StoragePool { name: "default".into(), identity, place: PoolPlace::Ceph(place), is_new: true }
     }
 
     /// A host's driver that knows nothing of the ones before.
@@ -113,6 +115,21 @@ fn holds(disk: &DiskLocation, byte: u8, offset: u64, length: u64) {
     assert!(said.contains("ops;") && !said.contains("failed"), "{said}");
 }
 
+fn tool(program: &str, args: &[&str]) -> String {
+    let done = Command::new(program).args(args).output().unwrap();
+    assert!(done.status.success(), "{program} {args:?}: {done:?}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// Reads what an encrypted disk has, with its key.
+fn inside(disk: &DiskLocation, command: &str) {
+    let plain = DiskKey::node("plain", "key", &disk.without_key().node("disk", "", true));
+    let secret = format!("secret,id=key,format=raw,data={}", conformance::KEY);
+    let args = ["-r", "--object", &secret, "-c", command, &format!("json:{plain}")];
+    let said = tool("qemu-io", &args);
+    assert!(said.contains("ops;") && !said.contains("failed"), "{said}");
+}
+
 /// A process that has a disk open, as a guest's does.
 struct Guest {
     child: Child,
@@ -159,13 +176,17 @@ async fn a_cluster_keeps_the_contract() {
     let driver = ceph.driver("h1").await;
     conformance::epochs_only_grow(&driver).await;
     conformance::clones_stand_on_snapshots(&driver).await;
-    let show = |disk: &DiskLocation| {
+    let show = |disk: &DiskLocation| -> Vec<u8> {
         let raw = ceph.folder.path().join("shown.raw");
         let args = ["convert", "-O", "raw", &node(disk), raw.to_str().unwrap()];
         assert!(Command::new("qemu-img").args(args).status().unwrap().success());
         std::fs::read(&raw).unwrap()
     };
     conformance::volumes_are_filled(&driver, show).await;
+    let image = ceph.folder.path().join("sha256-encrypted");
+    tool("qemu-img", &["create", "-q", "-f", "qcow2", image.to_str().unwrap(), "20M"]);
+    tool("qemu-io", &["-f", "qcow2", "-c", "write -P 165 1M 2M", image.to_str().unwrap()]);
+    conformance::volumes_are_encrypted(&driver, &image, inside, show).await;
     nothing_is_left(&ceph, &driver).await;
     the_pool_says_whose_it_is(&ceph).await;
     images_are_brought_once(&ceph, &driver).await;
@@ -180,19 +201,24 @@ async fn a_cluster_keeps_the_contract() {
 async fn nothing_is_left(ceph: &Ceph, driver: &RbdDriver) {
     driver.tidy("default").await.unwrap();
     assert_eq!(ceph.images(), Vec::<String>::new());
+    // What only snapshots had is taken away by the cluster, when it has the time.
+    let give_up = Instant::now() + TRIMMED_WITHIN;
+    while !ceph.objects().is_empty() && Instant::now() < give_up {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     assert_eq!(ceph.objects(), Vec::<String>::new());
 }
 
 async fn the_pool_says_whose_it_is(ceph: &Ceph) {
     let driver = RbdDriver::new(ceph.folder.path().join("scratch"), "h1");
-    let other = SharedPool { identity: uid("ee02"), ..ceph.pool() };
+    let other = StoragePool { identity: uid("ee02"), ..ceph.pool() };
     let refused = driver.serve(&other).await.unwrap_err();
     assert!(refused.to_string().contains("another pool's"), "{refused}");
     let unused = driver.create(&plan("aa07", MIB, VolumeOrigin::Empty)).await.unwrap_err();
     assert!(unused.to_string().contains("another pool's"), "{unused}");
     let nobody = CephPool { conf: ceph.conf(), user: "nobody".into(), pool: "corten".into() };
     let refused =
-        driver.serve(&SharedPool { place: PoolPlace::Ceph(nobody), ..ceph.pool() }).await.unwrap_err();
+        driver.serve(&StoragePool { place: PoolPlace::Ceph(nobody), ..ceph.pool() }).await.unwrap_err();
     assert!(refused.to_string().contains("keyring of client.nobody"), "{refused}");
 }
 

@@ -15,9 +15,11 @@ pub mod fake_network;
 mod flows;
 mod location;
 mod log;
+mod making;
 mod network;
 mod plan;
 mod possession;
+pub mod qemu_img;
 mod volume;
 pub mod volume_conformance;
 
@@ -32,6 +34,7 @@ pub use error::DriverError;
 pub use flows::{Count, Flow, FlowKey, FlowLook, FlowWatch, Refused};
 pub use location::{DiskFormat, DiskLocation, RbdImage, file_node};
 pub use log::{LogFormat, LogLine};
+pub use making::{Begun, Making};
 pub use network::{
     AclPlan, AclRulePlan, Drift, EndpointAccess, EndpointPlan, GroupPlan, Hop, Link, Mac, NetworkDriver,
     Peer, PeerPlan, PortCounters, PortLink, PortPlan, Protocol, Reach, RemotePlan, RoutePlan, RouteTablePlan,
@@ -40,6 +43,6 @@ pub use network::{
 pub use plan::{Boot, ContainerPlan, DiskPlan, MountPlan, NicPlan, Plan, VmPlan};
 pub use possession::Possession;
 pub use volume::{
-    CephPool, MergePlan, ObservedVolume, PoolPlace, PoolUsage, SharedPool, VolumeDriver, VolumeOrigin,
+    CephPool, MergePlan, ObservedVolume, PoolPlace, PoolUsage, StoragePool, VolumeDriver, VolumeOrigin,
     VolumePlace, VolumePlan,
 };

@@ -13,6 +13,8 @@ use crate::DiskKey;
 pub enum DiskLocation {
     /// A file of this host, of a format that is stated and never probed.
     File { path: PathBuf, format: DiskFormat },
+    /// A block device of this host, whose bytes are the disk's.
+    Device { path: PathBuf },
     /// An image in a Ceph cluster, whose bytes are the disk's.
     Rbd(RbdImage),
 }
@@ -55,6 +57,14 @@ impl DiskLocation {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File { path, .. } => Some(path),
+            Self::Device { .. } | Self::Rbd(_) => None,
+        }
+    }
+
+    /// What whoever opens it has to be allowed to: the file, or the device's node.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. } | Self::Device { path } => Some(path),
             Self::Rbd(_) => None,
         }
     }
@@ -62,7 +72,7 @@ impl DiskLocation {
     /// The key that whoever keeps the disk wants to see, before it is opened.
     pub fn key(&self) -> Option<&DiskKey> {
         match self {
-            Self::File { .. } => None,
+            Self::File { .. } | Self::Device { .. } => None,
             Self::Rbd(image) => image.key.as_ref(),
         }
     }
@@ -72,7 +82,7 @@ impl DiskLocation {
     pub fn without_key(&self) -> Self {
         match self.clone() {
             Self::Rbd(image) => Self::Rbd(RbdImage { key: None, ..image }),
-            file @ Self::File { .. } => file,
+            here @ (Self::File { .. } | Self::Device { .. }) => here,
         }
     }
 
@@ -81,6 +91,7 @@ impl DiskLocation {
     pub fn node(&self, name: &str, secret: &str, read_only: bool) -> Value {
         let (driver, below) = match self {
             Self::File { path, format } => (format.driver(), file_node(path)),
+            Self::Device { path } => (DiskFormat::Raw.driver(), device_node(path)),
             Self::Rbd(image) => (DiskFormat::Raw.driver(), image.node(secret)),
         };
         json!({
@@ -119,4 +130,12 @@ impl RbdImage {
 /// Locked, so that no second process can open the file for writing.
 pub fn file_node(path: &Path) -> Value {
     json!({ "driver": "file", "filename": path.to_string_lossy(), "discard": "unmap", "locking": "on" })
+}
+
+/// Past the host's cache: what a guest was told is written, is in every snapshot of the device.
+fn device_node(path: &Path) -> Value {
+    json!({
+        "driver": "host_device", "filename": path.to_string_lossy(), "discard": "unmap", "locking": "on",
+        "cache": { "direct": true },
+    })
 }

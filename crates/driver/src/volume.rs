@@ -70,24 +70,27 @@ pub struct MergePlan {
     pub base: Option<PathBuf>,
 }
 
-/// A pool that several hosts have.
+/// A pool that has to be looked for: hosts share it, or not every host has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SharedPool {
+pub struct StoragePool {
     pub name: String,
     /// What the pool has to say of itself: one that says nothing is not this one, however empty it is.
     pub identity: Uid,
     pub place: PoolPlace,
-    /// No host has ever seen it, and this one was chosen to make it.
+    /// It may be made, where it does not say whose it is: no host has ever seen it, and this one was chosen; or each host
+    /// has one of its own.
     pub is_new: bool,
 }
 
-/// Where hosts find what they share.
+/// Where hosts find a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PoolPlace {
     /// A folder that each of them has mounted.
     Folder(PathBuf),
     /// A pool of a Ceph cluster.
     Ceph(CephPool),
+    /// A thin pool of LVM, which each host that has the pool has for itself.
+    ThinPool { group: String, pool: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,9 +119,9 @@ pub trait VolumeDriver: Send + Sync + 'static {
     /// The driver's name in messages, e.g. `dir`.
     fn name(&self) -> &'static str;
 
-    /// Looks whether a pool that hosts share is there; one that does not answer for some seconds is not. From then on its
+    /// Looks whether a pool is there that not every host has by itself; one that does not answer for some seconds is not. From then on its
     /// name means that pool, whether it was there or not.
-    async fn serve(&self, pool: &SharedPool) -> Result<(), DriverError>;
+    async fn serve(&self, pool: &StoragePool) -> Result<(), DriverError>;
 
     /// From now on this host, and no other, changes a volume that hosts share: the cloud has given it to another host
     /// `moves` times. Refused when it went further since, and while an instance of another host holds it, unless that
@@ -134,6 +137,12 @@ pub trait VolumeDriver: Send + Sync + 'static {
 
     /// Makes it larger while nobody has it open; smaller or equal changes nothing.
     async fn grow(&self, place: &VolumePlace, size: Bytes) -> Result<(), DriverError>;
+
+    /// Makes room for whoever has it open to make it larger.
+    async fn begin_growth(&self, place: &VolumePlace, size: Bytes) -> Result<(), DriverError> {
+        let _ = (place, size);
+        Ok(())
+    }
 
     /// Notes that whoever has it open made it larger.
     async fn grown(&self, place: &VolumePlace, size: Bytes) -> Result<(), DriverError>;

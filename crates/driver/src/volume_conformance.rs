@@ -1,8 +1,13 @@
 //! What every driver of volumes has to keep. A driver's tests call it with a fresh driver; it panics at a breach.
 
+use std::path::Path;
+
 use model::{Bytes, Uid};
 
-use crate::{DiskLocation, DriverError, VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan};
+use crate::{
+    DiskKey, DiskLocation, DriverError, KEY_HEADER, VolumeDriver, VolumeOrigin, VolumePlace, VolumePlan,
+    qemu_img,
+};
 
 fn uid(name: &str) -> Uid {
     Uid::parse(name).unwrap_or_default()
@@ -173,4 +178,71 @@ pub async fn volumes_are_filled(driver: &dyn VolumeDriver, show: impl Fn(&DiskLo
     ok("delete", driver.delete(&volume)).await;
     ok("begin what is never made", driver.begin_fill(&volume, Bytes(1 << 20))).await;
     ok("delete it", driver.delete(&volume)).await;
+}
+
+/// The key of volumes in [`volumes_are_encrypted`].
+pub const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// What is in encrypted volumes is shown to nobody without the key, whatever they are made of. `image` is a qcow2 of 20 MiB
+/// with 2 MiB of the byte 165 after the first. `inside` has qemu-io carry out a command in a disk, with [`KEY`]; `show`
+/// says what is in it without.
+///
+/// # Panics
+/// At the first promise that is broken.
+pub async fn volumes_are_encrypted(
+    driver: &dyn VolumeDriver,
+    image: &Path,
+    inside: impl Fn(&DiskLocation, &str),
+    show: impl Fn(&DiskLocation) -> Vec<u8>,
+) {
+    const MIB: u64 = 1 << 20;
+    /// What sizes may be rounded up by.
+    const EXTENT: u64 = 64 << 10;
+    let key = || Some(DiskKey::new(KEY));
+    let holder = uid("bb01");
+    let (empty, of_image) = (VolumeOrigin::Empty, VolumeOrigin::Image(image.to_owned()));
+    for (name, size, source) in [("ae01", 4 * MIB, empty), ("ae02", 24 * MIB, of_image)] {
+        let plan = VolumePlan { key: key(), ..plan(name, size, source) };
+        for _ in 0..2 {
+            ok("create", driver.create(&plan)).await;
+        }
+        let seen = ok("observe", driver.observe(&place(name))).await.size.0;
+        assert!((size..size + EXTENT).contains(&seen), "{seen}");
+        let disk = ok("open", driver.open(&place(name), &holder, 1)).await;
+        inside(&disk, "read -P 0 0 1M");
+        if name == "ae02" {
+            inside(&disk, "read -P 165 1M 2M");
+            inside(&disk, "read -P 0 3M 17M");
+            let is_shown = show(&disk).windows(16).any(|window| window == [165; 16]);
+            assert!(!is_shown, "the disk shows what the image has");
+        }
+        ok("close", driver.close(&place(name), &holder)).await;
+    }
+    ok("begin", driver.begin_snapshot(&place("ae02"), &uid("ce01"))).await;
+    let size = ok("finish", driver.finish_snapshot(&place("ae02"), &uid("ce01"))).await;
+    assert!((24 * MIB..24 * MIB + EXTENT).contains(&size.0), "{size:?}");
+    ok("grow", driver.grow(&place("ae02"), Bytes(28 * MIB))).await;
+    let clone = VolumePlan { key: key(), ..plan("ae03", 0, VolumeOrigin::Snapshot(uid("ce01"))) };
+    ok("clone", driver.create(&clone)).await;
+    let foreign = driver.revert(&place("ae01"), &uid("ce01")).await;
+    assert!(matches!(foreign, Err(DriverError::Invalid(_))), "its key is another: {foreign:?}");
+    ok("revert", driver.revert(&place("ae02"), &uid("ce01"))).await;
+    assert!(ok("observe", driver.observe(&place("ae02"))).await.size.0 >= 28 * MIB);
+    for name in ["ae02", "ae03"] {
+        let disk = ok("open", driver.open(&place(name), &holder, 2)).await;
+        inside(&disk, "read -P 165 1M 2M");
+        ok("close", driver.close(&place(name), &holder)).await;
+    }
+    // What a backup brings is encrypted already.
+    let fill = ok("begin", driver.begin_fill(&place("ae04"), Bytes(4 * MIB + KEY_HEADER.0))).await;
+    ok("fill", qemu_img::make_encrypted(&fill, Bytes(4 * MIB), &DiskKey::new(KEY))).await;
+    let filled = VolumePlan { key: key(), ..plan("ae04", 0, VolumeOrigin::Filled) };
+    ok("create", driver.create(&filled)).await;
+    let disk = ok("open", driver.open(&place("ae04"), &holder, 1)).await;
+    inside(&disk, "read -P 0 0 1M");
+    ok("close", driver.close(&place("ae04"), &holder)).await;
+    for name in ["ae01", "ae02", "ae03", "ae04"] {
+        ok("delete", driver.delete(&place(name))).await;
+    }
+    ok("delete the snapshot", driver.delete_snapshot(&place("ce01"))).await;
 }

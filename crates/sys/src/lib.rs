@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod cgroup;
 pub mod command;
 pub mod daemon;
+pub mod device;
 pub mod disk;
 pub mod frame;
 pub mod inherit;

@@ -141,14 +141,17 @@ impl Volumes {
     async fn volume(&self, volume: Volume) -> Result<Outcome, VolumeError> {
         if volume.status.host != self.0.host {
             let unclaimed = volume.status.host.is_empty() && !volume.metadata.is_deleting();
-            // Which host has the work of one that hosts share, the cloud says.
-            if unclaimed
-                && self.0.pools.require(&volume.spec.pool).is_ok_and(|shared| !shared)
-                && self.is_wanted_here(&volume)
-            {
-                self.claim(&volume).await?;
+            // Which host has the work of one that hosts share, the cloud says. The others are of the host that they are
+            // wanted on, which says why it cannot make one.
+            if !unclaimed || !self.0.pools.stays(&volume.spec.pool) || !self.is_wanted_here(&volume) {
+                return Ok(Outcome::Done);
             }
-            return Ok(Outcome::Done);
+            let Err(e) = self.0.pools.require(&volume.spec.pool) else {
+                self.claim(&volume).await?;
+                return Ok(Outcome::Done);
+            };
+            self.report_trouble(&volume, &e).await?;
+            return Ok(Outcome::RequeueAfter(LOOK_AGAIN));
         }
         let _changing = self.lock(&volume.metadata.uid).await;
         // While it waited the volume may have gone to another host and come back.
@@ -205,6 +208,14 @@ impl Volumes {
         let place = place(volume);
         let observed = match self.driver(&place)?.observe(&place).await {
             Ok(observed) => observed,
+            // To make it anew would look as if it had always been empty.
+            Err(DriverError::NotFound(_)) if volume.status.size > Bytes(0) => {
+                return Err(VolumeError::Waits(format!(
+                    "what was in it is gone from pool {:?} on host {:?}: give the host its disks back, or delete the volume \
+                     and restore a backup",
+                    volume.spec.pool, self.0.host
+                )));
+            }
             Err(DriverError::NotFound(_)) => {
                 self.require_room(volume).await?;
                 self.create(volume).await?;
@@ -249,6 +260,7 @@ impl Volumes {
             let serial = volume.serial();
             if access.plugged(&holder).await?.iter().any(|disk| disk.serial == serial) {
                 self.require_change(access, &holder)?;
+                self.driver(&place)?.begin_growth(&place, size).await?;
                 access.resize(&holder, &serial, size).await?;
                 return Ok(self.driver(&place)?.grown(&place, size).await?);
             }

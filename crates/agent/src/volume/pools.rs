@@ -1,5 +1,5 @@
-//! Pools that hosts share, as this host has them: looked at again and again, since what is mounted may go, and what is
-//! missing may come.
+//! Pools as this host has them. Those that not every host has by itself are looked at again and again, since what is
+//! mounted may go, and what is missing may come.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Client, ListParams};
-use driver::{CephPool, PoolPlace, SharedPool, VolumeDriver, VolumePlace};
+use driver::{CephPool, PoolPlace, StoragePool, VolumeDriver, VolumePlace};
 use futures::future::join_all;
-use model::storage::{CephPlace, Pool, PoolDriver};
+use model::storage::{CephPlace, Pool, PoolDriver, ThinPool};
 use model::topology::HostPool;
 use model::{ApiError, Uid};
 use parking_lot::Mutex;
@@ -38,13 +38,15 @@ struct Inner {
 pub struct VolumeDrivers {
     /// Files, in folders of this host or of several.
     pub files: Arc<dyn VolumeDriver>,
+    /// Thin volumes of LVM.
+    pub lvm: Arc<dyn VolumeDriver>,
     /// Images in Ceph clusters.
     pub ceph: Arc<dyn VolumeDriver>,
 }
 
 impl std::fmt::Debug for VolumeDrivers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names = [self.files.name(), self.ceph.name()];
+        let names = [self.files.name(), self.lvm.name(), self.ceph.name()];
         f.debug_tuple("VolumeDrivers").field(&names).finish()
     }
 }
@@ -53,6 +55,7 @@ impl VolumeDrivers {
     fn of(&self, driver: PoolDriver) -> &Arc<dyn VolumeDriver> {
         match driver {
             PoolDriver::Dir | PoolDriver::Files => &self.files,
+            PoolDriver::Lvm => &self.lvm,
             PoolDriver::Rbd => &self.ceph,
         }
     }
@@ -62,23 +65,16 @@ impl VolumeDrivers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Known {
     driver: PoolDriver,
-    state: State,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    /// Of this host alone.
-    Own,
-    /// Shared by hosts, and why it is not here; empty when it is.
-    Shared(String),
+    is_shared: bool,
+    /// Every host has it.
+    is_everywhere: bool,
+    /// Why it is not here; empty when it is.
+    trouble: String,
 }
 
 impl Known {
     fn is_usable(&self) -> bool {
-        match &self.state {
-            State::Own => true,
-            State::Shared(why) => why.is_empty(),
-        }
+        self.trouble.is_empty()
     }
 }
 
@@ -111,8 +107,8 @@ impl Pools {
         let before = std::mem::replace(&mut *self.0.known.lock(), found.clone());
         if before != found {
             for (name, known) in &found {
-                if before.get(name) != Some(known) && known.state != State::Own {
-                    tracing::info!(pool = name, state = ?known.state, "a shared pool was looked at");
+                if before.get(name) != Some(known) && !known.is_everywhere {
+                    tracing::info!(pool = name, trouble = known.trouble, "a pool was looked for");
                 }
             }
             self.0.changed.notify_one();
@@ -121,28 +117,33 @@ impl Pools {
     }
 
     async fn look_at(&self, pool: &Pool) -> (String, Known) {
-        let state = if pool.spec.is_shared() {
-            State::Shared(self.serve(pool).await.err().map(|e| e.to_string()).unwrap_or_default())
-        } else {
-            State::Own
-        };
-        (pool.metadata.name.clone(), Known { driver: pool.spec.driver, state })
+        let (driver, is_shared, is_everywhere) =
+            (pool.spec.driver, pool.spec.is_shared(), pool.spec.is_everywhere());
+        let served = if is_everywhere { Ok(()) } else { self.serve(pool).await };
+        let trouble = served.err().map(|e| e.to_string()).unwrap_or_default();
+        (pool.metadata.name.clone(), Known { driver, is_shared, is_everywhere, trouble })
     }
 
     async fn serve(&self, pool: &Pool) -> Result<(), VolumeError> {
         let driver = self.0.drivers.of(pool.spec.driver);
-        let place = match &pool.spec.ceph {
-            None => PoolPlace::Folder(pool.spec.path.clone().into()),
-            Some(CephPlace { pool, user, conf }) => {
+        let place = match (&pool.spec.ceph, &pool.spec.lvm) {
+            (Some(CephPlace { pool, user, conf }), _) => {
                 PoolPlace::Ceph(CephPool { conf: conf.into(), user: user.clone(), pool: pool.clone() })
             }
+            (_, Some(ThinPool { group, pool })) => {
+                PoolPlace::ThinPool { group: group.clone(), pool: pool.clone() }
+            }
+            (None, None) => PoolPlace::Folder(pool.spec.path.clone().into()),
         };
-        let mut plan = SharedPool {
+        let mut plan = StoragePool {
             name: pool.metadata.name.clone(),
             identity: pool.metadata.uid.clone(),
             place,
-            is_new: false,
+            is_new: !pool.spec.is_shared(),
         };
+        if plan.is_new {
+            return Ok(driver.serve(&plan).await?);
+        }
         let status = &pool.status;
         if status.made || (!status.maker.is_empty() && status.maker != self.0.host) {
             return Ok(driver.serve(&plan).await?);
@@ -186,19 +187,22 @@ impl Pools {
 
     /// Whether hosts share it. An error when it cannot be used here, or nothing is known of it.
     pub(crate) fn require(&self, name: &str) -> Result<bool, VolumeError> {
-        match self.find(name)?.state {
-            State::Own => Ok(false),
-            State::Shared(why) if why.is_empty() => Ok(true),
-            State::Shared(why) => Err(VolumeError::Waits(format!(
-                "pool {name:?} cannot be used on host {:?}: {why}",
-                self.0.host
-            ))),
+        let known = self.find(name)?;
+        if known.is_usable() {
+            return Ok(known.is_shared);
         }
+        let (host, why) = (&self.0.host, &known.trouble);
+        Err(VolumeError::Waits(format!("pool {name:?} cannot be used on host {host:?}: {why}")))
+    }
+
+    /// Whether its volumes stay on their host.
+    pub(crate) fn stays(&self, name: &str) -> bool {
+        self.find(name).is_ok_and(|known| !known.is_shared)
     }
 
     /// Whether a look at one of its volumes costs calls of programs.
     pub(crate) fn is_far(&self, name: &str) -> bool {
-        self.find(name).is_ok_and(|known| known.driver == PoolDriver::Rbd)
+        self.find(name).is_ok_and(|known| matches!(known.driver, PoolDriver::Lvm | PoolDriver::Rbd))
     }
 
     /// What keeps the pool's volumes.
@@ -208,9 +212,11 @@ impl Pools {
 
     /// Volumes of this host that `holder` may open, in whichever pool.
     pub(crate) async fn held_by(&self, holder: &Uid) -> Result<Vec<VolumePlace>, VolumeError> {
-        let VolumeDrivers { files, ceph } = &self.0.drivers;
+        let VolumeDrivers { files, lvm, ceph } = &self.0.drivers;
         let mut held = files.held_by(holder).await?;
-        held.extend(ceph.held_by(holder).await?);
+        for other in [lvm, ceph] {
+            held.extend(other.held_by(holder).await?);
+        }
         Ok(held)
     }
 
@@ -234,11 +240,12 @@ impl Pools {
     /// What the cloud is told.
     pub(crate) fn report(&self) -> Vec<HostPool> {
         let known = self.0.known.lock();
-        let shared = known.iter().filter_map(|(name, known)| match &known.state {
-            State::Own => None,
-            State::Shared(why) => Some(HostPool { name: name.clone(), unavailable: why.clone() }),
-        });
-        shared.collect()
+        let sought = known.iter().filter(|(_, known)| !known.is_everywhere);
+        let told = |(name, known): (&String, &Known)| HostPool {
+            name: name.clone(),
+            unavailable: known.trouble.clone(),
+        };
+        sought.map(told).collect()
     }
 
     pub(crate) async fn changed(&self) {

@@ -10,7 +10,7 @@ use reconcile::Cache;
 pub(super) struct Place {
     /// The only host that has them; none when they do not decide.
     pub(super) host: Option<String>,
-    /// Pools that hosts share, in order.
+    /// Pools that its host has to have, in order, but for those that every host has.
     pub(super) pools: Vec<String>,
 }
 
@@ -29,8 +29,11 @@ pub(super) fn place(
             // It was made in the same moment as the instance, and will be heard of: only then it is known where it is.
             return Err(format!("volume {named:?} is not known yet"));
         };
-        if pools.get(&volume.spec.pool).is_some_and(|pool| pool.spec.is_shared()) {
+        let pool = pools.get(&volume.spec.pool);
+        if pool.as_ref().is_some_and(|pool| !pool.spec.is_everywhere()) {
             place.pools.push(volume.spec.pool.clone());
+        }
+        if pool.is_some_and(|pool| pool.spec.is_shared()) {
             continue;
         }
         let host = volume.home();

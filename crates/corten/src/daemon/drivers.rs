@@ -8,6 +8,7 @@ use agent::{NetworkOptions, Upstream, VolumeDrivers};
 use driver::ComputeDriver;
 use driver_dir::DirDriver;
 use driver_haproxy::{HaproxyDriver, HaproxyOptions};
+use driver_lvm::LvmDriver;
 use driver_oci::{OciDriver, OciOptions};
 use driver_qemu::{QemuDriver, QemuOptions};
 use driver_rbd::RbdDriver;
@@ -52,10 +53,11 @@ pub(crate) fn quick_moves(layout: &Layout) -> Option<QuickMoves> {
 }
 
 /// The drivers of volumes: files beside the rest of the data, and in folders that this host shares with others; images in
-/// Ceph clusters, with a folder for what is on its way there.
+/// Ceph clusters and thin volumes of LVM, each with a folder for what is on its way there.
 pub(crate) fn volumes(layout: &Layout, host: &str) -> VolumeDrivers {
     VolumeDrivers {
         files: Arc::new(DirDriver::new(layout.pools(), host)),
+        lvm: Arc::new(LvmDriver::new(layout.root().join("lvm"), host)),
         ceph: Arc::new(RbdDriver::new(layout.root().join("to-ceph"), host)),
     }
 }

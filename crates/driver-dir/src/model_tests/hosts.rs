@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::Duration;
 
-use driver::{PoolPlace, SharedPool};
+use driver::{PoolPlace, StoragePool};
 use tokio::time::timeout;
 
 use super::*;
@@ -16,7 +16,7 @@ pub(super) async fn driver(root: &Path, host: &str) -> DirDriver {
     // Where a pool of one host would be, so that the same files are looked at.
     std::fs::create_dir_all(root.join(POOL)).unwrap();
     let driver = DirDriver::new(root.join(format!("of-{host}")), host);
-    let pool = SharedPool {
+    let pool = StoragePool {
         name: POOL.into(),
         identity: Uid::parse("ee01").unwrap(),
         place: PoolPlace::Folder(root.join(POOL)),

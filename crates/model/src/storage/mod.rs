@@ -18,7 +18,7 @@ pub use bucket::{
     ObjectLock, PublicAccessBlock, RetentionMode, is_bucket_name,
 };
 pub use bucket_rules::{CorsRule, Expiration, LifecycleFilter, LifecycleRule, NoncurrentExpiration};
-pub use pool::{CephPlace, Pool, PoolDriver, PoolSpec, PoolStatus};
+pub use pool::{CephPlace, Pool, PoolDriver, PoolSpec, PoolStatus, ThinPool};
 pub use snapshot::{VolumeSnapshot, VolumeSnapshotSpec, VolumeSnapshotStatus};
 pub use volume::{
     DEFAULT_POOL, Volume, VolumeAttachment, VolumeLimits, VolumePhase, VolumeRevert, VolumeSource,

@@ -22,6 +22,9 @@ pub struct PoolSpec {
     /// mounted, as NFS, GlusterFS or CephFS.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub path: String,
+    /// The thin pool of LVM that an `lvm` pool is, of the same name on every host that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lvm: Option<ThinPool>,
     /// The pool of a Ceph cluster that an `rbd` pool is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ceph: Option<CephPlace>,
@@ -41,8 +44,21 @@ pub enum PoolDriver {
     Dir,
     /// Files in a folder that several hosts have mounted: a volume can be attached on any of them, one at a time.
     Files,
+    /// Thin volumes of LVM, on every host that has such a thin pool: a volume stays on the host on which it was made.
+    Lvm,
     /// Images in a pool of a Ceph cluster: a volume can be attached on any host that reaches it, one at a time.
     Rbd,
+}
+
+/// A thin pool of LVM. It is for Corten alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
+pub struct ThinPool {
+    /// The volume group on every host, as `vgs` names it.
+    pub group: String,
+    /// The thin pool in it, as `lvs` names it.
+    pub pool: String,
 }
 
 /// A pool of a Ceph cluster, and how hosts reach it.
@@ -73,14 +89,14 @@ impl PoolSpec {
     /// Whether several hosts have the same volumes.
     pub fn is_shared(&self) -> bool {
         match self.driver {
-            PoolDriver::Dir => false,
+            PoolDriver::Dir | PoolDriver::Lvm => false,
             PoolDriver::Files | PoolDriver::Rbd => true,
         }
     }
 
-    /// Whether volumes in it can be encrypted.
-    pub fn encrypts(&self) -> bool {
-        self.driver != PoolDriver::Rbd
+    /// Whether each host has it by itself. Of any other, hosts say whether it is there.
+    pub fn is_everywhere(&self) -> bool {
+        self.driver == PoolDriver::Dir
     }
 }
 
@@ -95,6 +111,18 @@ fn is_plain_path(path: &str) -> bool {
 fn is_plain_name(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
     name.bytes().all(plain) && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= NAME_MAX
+}
+
+impl ThinPool {
+    fn validate(&self, errors: &mut FieldErrors) {
+        for (field, name) in [("spec.lvm.group", &self.group), ("spec.lvm.pool", &self.pool)] {
+            errors.require(
+                is_plain_name(name),
+                field,
+                "must be 1 to 64 letters, digits and . _ -, the first a letter or digit, as vgs and lvs name it",
+            );
+        }
+    }
 }
 
 impl CephPlace {
@@ -163,11 +191,20 @@ impl Spec for PoolSpec {
             (Some(_), _) => errors.push("spec.ceph", "is for pools with spec.driver rbd only"),
             (None, _) => {}
         }
+        match (&self.lvm, self.driver) {
+            (Some(lvm), PoolDriver::Lvm) => lvm.validate(errors),
+            (None, PoolDriver::Lvm) => {
+                errors.push("spec.lvm", "is required: say which thin pool it is, as lvm.group and lvm.pool");
+            }
+            (Some(_), _) => errors.push("spec.lvm", "is for pools with spec.driver lvm only"),
+            (None, _) => {}
+        }
     }
 
     fn validate_update(&self, old: &Self, errors: &mut FieldErrors) {
         errors.require(self.driver == old.driver, "spec.driver", "cannot be changed; make a new pool");
         errors.require(self.path == old.path, "spec.path", "cannot be changed; make a new pool");
+        errors.require(self.lvm == old.lvm, "spec.lvm", "cannot be changed; make a new pool");
         let ceph = |spec: &Self| spec.ceph.as_ref().map(|ceph| ceph.pool.clone());
         errors.require(ceph(self) == ceph(old), "spec.ceph.pool", "cannot be changed; make a new pool");
     }
@@ -176,9 +213,10 @@ impl Spec for PoolSpec {
         const COLUMNS: &[Column<Pool>] = &[
             Column::text("Driver", |p, _| json!(p.spec.driver)),
             Column::text("Capacity", |p, _| json!(p.spec.capacity)),
-            Column::text("Path", |p, _| match &p.spec.ceph {
-                Some(ceph) => json!(ceph.pool),
-                None => json!(p.spec.path),
+            Column::text("Path", |p, _| match (&p.spec.ceph, &p.spec.lvm) {
+                (Some(ceph), _) => json!(ceph.pool),
+                (_, Some(lvm)) => json!(format!("{}/{}", lvm.group, lvm.pool)),
+                (None, None) => json!(p.spec.path),
             }),
         ];
         COLUMNS

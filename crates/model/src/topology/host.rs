@@ -55,7 +55,7 @@ pub struct HostStatus {
     pub capacity: Resources,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drivers: Vec<DriverStatus>,
-    /// Pools that hosts share, and whether they are there.
+    /// Pools that not every host has by itself, and whether they are there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<HostPool>,
     /// How the control plane reaches the agent, `address:port`; empty when it runs in the same process.
@@ -97,7 +97,7 @@ pub struct DriverStatus {
     pub unavailable: String,
 }
 
-/// A pool that hosts share, as this host has it.
+/// A pool that not every host has by itself, as this host has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HostPool {
@@ -116,7 +116,7 @@ impl Object<HostSpec> {
         self.status.conditions.iter().any(|c| c.kind == FENCED && c.status == ConditionStatus::True)
     }
 
-    /// Whether it has a pool that hosts share.
+    /// Whether it has a pool that not every host has by itself.
     pub fn has_pool(&self, name: &str) -> bool {
         self.status.pools.iter().any(|pool| pool.name == name && pool.unavailable.is_empty())
     }

@@ -245,4 +245,10 @@ fn a_pool_that_hosts_share_says_where_it_is_and_no_other_does() {
     assert_eq!(pool(json!({"driver": "rbd"})), ["spec.ceph"]);
     assert_eq!(pool(json!({"driver": "rbd", "path": "/mnt/pool", "ceph": {"pool": "vms"}})), ["spec.path"]);
     assert_eq!(pool(json!({"ceph": {"pool": "vms"}})), ["spec.ceph"]);
+    let lvm = |lvm: Value| pool(json!({"driver": "lvm", "lvm": lvm}));
+    assert_eq!(lvm(json!({"group": "vg0", "pool": "thin-1"})), [""; 0]);
+    assert_eq!(lvm(json!({"group": "vg0/thin", "pool": "-rf"})), ["spec.lvm.group", "spec.lvm.pool"]);
+    assert_eq!(lvm(json!({"group": "vg0"})), ["spec.lvm.pool"]);
+    assert_eq!(pool(json!({"driver": "lvm"})), ["spec.lvm"]);
+    assert_eq!(pool(json!({"driver": "dir", "lvm": {"group": "vg0", "pool": "thin"}})), ["spec.lvm"]);
 }

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use client::{Reply, Request};
-use model::storage::{Pool, Volume, VolumeBackup, VolumeSnapshot, key_owner};
+use model::storage::{Volume, VolumeBackup, VolumeSnapshot, key_owner};
 use model::{ApiError, FieldErrors, Reason};
 use serde_json::json;
 
@@ -46,13 +46,6 @@ impl Server {
             errors.push("spec.encrypted", message);
         } else if spec.encrypted {
             spec.sealed_key = self.new_key(&project)?;
-        }
-        if spec.encrypted
-            && self.read::<Pool>("", &spec.pool).await?.is_some_and(|pool| !pool.spec.encrypts())
-        {
-            let message = "is not possible in a pool of driver rbd, whose cluster can encrypt what it stores: take a pool \
-                           of files, or leave it out";
-            errors.push("spec.encrypted", message);
         }
         Ok(())
     }

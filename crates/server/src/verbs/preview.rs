@@ -16,7 +16,7 @@ impl Server {
     pub(super) async fn preview_placement(&self, instance: &mut Instance) -> Result<(), ApiError> {
         let _turn = self.inner.previews.lock().await;
         let mut request = Request::new(instance, self.image_digests(instance).await?);
-        request.pools = self.shared_pools_of(instance).await?;
+        request.pools = self.sought_pools_of(instance).await?;
         let mut index = Index::new();
         for host in self.read_all::<Host>().await? {
             index.upsert_host(HostView::from(&host));
@@ -47,8 +47,8 @@ impl Server {
         entries.iter().map(|entry| serde_json::from_slice(&entry.value).map_err(unreadable)).collect()
     }
 
-    /// Pools that hosts share, with volumes that it names: those that are there, and those that are made with it.
-    async fn shared_pools_of(&self, instance: &Instance) -> Result<Vec<String>, ApiError> {
+    /// Pools that not every host has, with volumes that it names: those that are there, and those that are made with it.
+    async fn sought_pools_of(&self, instance: &Instance) -> Result<Vec<String>, ApiError> {
         let mut pools = std::collections::BTreeSet::new();
         let made = instance.spec.volume_templates().map(|(_, _, template)| template.spec.pool.clone());
         pools.extend(made.filter(|pool| !pool.is_empty()));
@@ -56,13 +56,13 @@ impl Server {
             let volume = self.read::<Volume>(&instance.metadata.namespace, name).await?;
             pools.extend(volume.map(|volume| volume.spec.pool));
         }
-        let mut shared = Vec::new();
+        let mut sought = Vec::new();
         for name in pools {
-            if self.read::<Pool>("", &name).await?.is_some_and(|pool| pool.spec.is_shared()) {
-                shared.push(name);
+            if self.read::<Pool>("", &name).await?.is_some_and(|pool| !pool.spec.is_everywhere()) {
+                sought.push(name);
             }
         }
-        Ok(shared)
+        Ok(sought)
     }
 
     async fn image_digests(&self, instance: &Instance) -> Result<Vec<String>, ApiError> {
