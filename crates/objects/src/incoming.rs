@@ -1,13 +1,14 @@
 //! Bytes on their way in: digested, cut into blocks, in memory while they are few and in a file when they are not.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use md5::{Digest, Md5};
 use rusqlite::{Connection, params};
+use tokio::task::JoinHandle;
 
 use crate::database::Freed;
 use crate::seal::{DataKey, Key, Seal, Sealed, Sealing, TAG_BYTES};
@@ -17,10 +18,11 @@ use crate::types::{BLOCK, Error, Piece, Place, SMALL_MAX, sum};
 pub struct Incoming {
     directory: Arc<PathBuf>,
     block: BytesMut,
-    md5: Md5,
-    sums: Vec<u64>,
+    /// Blocks that are whole; none while one more is added to them.
+    whole: Option<Blocks>,
+    /// Adds a block, while the next one comes.
+    adding: Option<JoinHandle<Result<Blocks, Error>>>,
     size: u64,
-    file: Option<Unfinished>,
     sealed: Sealed,
     seal: Option<(Seal, Arc<DataKey>)>,
 }
@@ -36,10 +38,9 @@ impl Incoming {
         Ok(Self {
             directory,
             block: BytesMut::new(),
-            md5: Md5::new(),
-            sums: Vec::new(),
+            whole: Some(Blocks::default()),
+            adding: None,
             size: 0,
-            file: None,
             sealed: Sealed::by(sealing)?,
             seal: Seal::new(sealing, store)?.map(|(seal, key)| (seal, Arc::new(key))),
         })
@@ -64,59 +65,88 @@ impl Incoming {
 
     /// Puts everything on the disk that will not lie in the database.
     pub async fn finish(mut self) -> Result<Staged, Error> {
-        if self.file.is_none() && self.block.len() <= SMALL_MAX {
+        if self.size <= SMALL_MAX as u64 {
+            let mut blocks = Blocks::default();
             let mut data = std::mem::take(&mut self.block);
-            self.md5.update(&data);
+            blocks.md5.update(&data);
             if !data.is_empty() {
                 seal(self.seal.as_ref(), 0, &mut data)?;
-                self.sums.push(sum(&data));
+                blocks.sums.push(sum(&data));
             }
-            return Ok(self.staged(data.freeze(), None));
+            return Ok(self.staged(data.freeze(), blocks));
         }
         if !self.block.is_empty() {
             self.flush().await?;
         }
-        let file = self.file.take();
-        let file = tokio::task::spawn_blocking(move || match file {
-            Some(file) => file.sync().map(Some),
-            None => Ok(None),
-        })
-        .await
-        .map_err(|_| Error::Closed)??;
-        Ok(self.staged(Bytes::new(), file))
+        let blocks = self.whole().await?;
+        let synced = tokio::task::spawn_blocking(move || blocks.sync());
+        let blocks = synced.await.map_err(|_| Error::Closed)??;
+        Ok(self.staged(Bytes::new(), blocks))
     }
 
-    fn staged(self, data: Bytes, file: Option<Unfinished>) -> Staged {
-        let md5 = self.md5.finalize().into();
+    fn staged(self, data: Bytes, blocks: Blocks) -> Staged {
+        let Blocks { md5, sums, file } = blocks;
+        let md5 = md5.finalize().into();
         // A digest of what only its writer may know would tell who guesses it that he has guessed right.
         let etag = match (&self.sealed, &self.seal) {
             (Sealed::Customer(_), Some((_, key))) => key.etag(md5),
             _ => md5,
         };
         let seal = self.seal.map(|(seal, _)| seal);
-        Staged { md5, size: self.size, etag, sealed: self.sealed, seal, sums: self.sums, data, file }
+        Staged { md5, size: self.size, etag, sealed: self.sealed, seal, sums, data, file }
     }
 
+    /// All blocks that were given away to be added.
+    async fn whole(&mut self) -> Result<Blocks, Error> {
+        if let Some(adding) = self.adding.take() {
+            return adding.await.map_err(|_| Error::Closed)?;
+        }
+        self.whole.take().ok_or(Error::Closed)
+    }
+
+    /// Has the block added to the others. That goes on when this returns.
     async fn flush(&mut self) -> Result<(), Error> {
-        let mut block = std::mem::replace(&mut self.block, BytesMut::with_capacity(BLOCK + TAG_BYTES));
-        let (number, key) = (self.sums.len() as u64, self.seal.clone());
-        let (directory, file) = (Arc::clone(&self.directory), self.file.take());
-        let mut md5 = self.md5.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let mut file = match file {
-                Some(file) => file,
-                None => Unfinished::create(&directory)?,
-            };
-            md5.update(&block);
-            seal(key.as_ref(), number, &mut block)?;
-            file.file.write_all(&block)?;
-            Ok::<_, Error>((file, md5, sum(&block)))
-        });
-        let (file, md5, sum) = task.await.map_err(|_| Error::Closed)??;
-        self.file = Some(file);
-        self.md5 = md5;
-        self.sums.push(sum);
+        let block = std::mem::replace(&mut self.block, BytesMut::with_capacity(BLOCK + TAG_BYTES));
+        let (directory, key) = (Arc::clone(&self.directory), self.seal.clone());
+        let whole = self.whole().await?;
+        self.adding = Some(tokio::task::spawn_blocking(move || whole.add(block, &directory, key.as_ref())));
         Ok(())
+    }
+}
+
+/// What is made of blocks that came. Dropped before it is an object's, it leaves nothing.
+#[derive(Default)]
+struct Blocks {
+    md5: Md5,
+    sums: Vec<u64>,
+    file: Option<Unfinished>,
+}
+
+impl Blocks {
+    fn add(
+        mut self,
+        mut block: BytesMut,
+        directory: &Path,
+        key: Option<&(Seal, Arc<DataKey>)>,
+    ) -> Result<Self, Error> {
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => Unfinished::create(directory)?,
+        };
+        self.md5.update(&block);
+        seal(key, self.sums.len() as u64, &mut block)?;
+        file.file.write_all(&block)?;
+        // The disk begins before everything is there, and is waited for at the end.
+        let end = file.file.stream_position()?;
+        sys::disk::begin_writing(&file.file, end - block.len() as u64..end)?;
+        self.file = Some(file);
+        self.sums.push(sum(&block));
+        Ok(self)
+    }
+
+    fn sync(mut self) -> Result<Self, Error> {
+        self.file = self.file.take().map(Unfinished::sync).transpose()?;
+        Ok(self)
     }
 }
 

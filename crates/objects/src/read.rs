@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use rusqlite::OptionalExtension;
 
 use crate::incoming::path_of;
@@ -17,6 +17,8 @@ use crate::rows;
 use crate::seal::{DataKey, Key, TAG_BYTES};
 use crate::types::{BLOCK, Error, Piece, Place, Record, WhichVersion, sum};
 
+/// Blocks that are read before they are asked for.
+const READ_AHEAD: usize = 3;
 /// How often a version is looked up anew because its bytes went while they were opened.
 const TRIES: usize = 4;
 
@@ -112,16 +114,14 @@ impl Content {
             Some(block) => Some(block.load().await?),
             None => None,
         };
-        let rest = futures::stream::unfold(blocks, |mut blocks| async move {
-            let block = blocks.pop_front()?;
-            let loaded = block.load().await;
-            if loaded.is_err() {
-                blocks.clear();
-            }
-            Some((loaded, blocks))
+        // The next ones are read while one is on its way out. Nothing comes after one that is damaged.
+        let rest = futures::stream::iter(blocks).map(Block::load).buffered(READ_AHEAD);
+        let rest = rest.scan(false, |ended, loaded| {
+            let goes_on = !*ended;
+            *ended = loaded.is_err();
+            std::future::ready(goes_on.then_some(loaded))
         });
-        let first = futures::stream::iter(first.map(Ok));
-        Ok(futures::StreamExt::chain(first, rest))
+        Ok(futures::stream::iter(first.map(Ok)).chain(rest))
     }
 
     /// Reads and compares everything as it lies there; that needs no key.
